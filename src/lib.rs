@@ -1,1 +1,3 @@
-//! Under construction.
+//! The Infernet node: everything around the deterministic machine of `infernet-state`.
+
+pub mod log;

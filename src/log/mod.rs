@@ -1,0 +1,159 @@
+//! The event log: append, make durable, read back.
+//!
+//! The traits are narrow on purpose. [`EventLog`] has one owner, the driver; a [`LogReader`] is
+//! cheap to clone and serves the executor, the interface and the auditors' tools.
+
+use infernet_state::{
+    codec::EncodedEvent,
+    types::{Hash, PayloadAt, PayloadRef, Seq},
+};
+
+/// What survives when [`EventLog::append`] has returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Nothing beyond the process: tests and simulation.
+    Memory,
+    /// A killed process.
+    ProcessCrash,
+    /// A killed process and a power cut.
+    PowerLoss,
+}
+
+/// The newest record of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Head {
+    /// Its position; 0 for an empty log.
+    pub seq: Seq,
+    /// The chain hash up to and with it; zero for an empty log.
+    pub hash: Hash,
+}
+
+/// Bytes that an event refers to by a [`PayloadRef`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// SHA-256 and length of `bytes`.
+    pub reference: PayloadRef,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What is appended: an event with the payloads that it is the first to name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The event.
+    pub event: EncodedEvent,
+    /// Its payloads; erasable without touching the hash chain.
+    pub payloads: Vec<Payload>,
+}
+
+/// An event as it stands in the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Its position.
+    pub seq: Seq,
+    /// The chain hash up to and with it.
+    pub hash: Hash,
+    /// The event.
+    pub event: EncodedEvent,
+}
+
+/// A log that can be appended to. One owner.
+pub trait EventLog: Send + 'static {
+    /// The reading side.
+    type Reader: LogReader;
+
+    /// What survives an `append` that returned.
+    fn durability(&self) -> Durability;
+
+    /// The newest durable record.
+    fn head(&self) -> Head;
+
+    /// Appends a batch as one atomic step.
+    ///
+    /// # Durability
+    /// When it returns `Ok`, every record and payload of the batch survives what
+    /// [`EventLog::durability`] names. On `Err` the log must not be used any further: a sync
+    /// that failed is never retried.
+    ///
+    /// # Errors
+    /// [`LogError`]; the caller stops the node.
+    fn append(&mut self, batch: &[Record]) -> Result<Head, LogError>;
+
+    /// A reader that sees what is durable.
+    fn reader(&self) -> Self::Reader;
+}
+
+/// Reads a log while it is appended to.
+pub trait LogReader: Clone + Send + Sync + 'static {
+    /// The newest durable record.
+    fn head(&self) -> Head;
+
+    /// At most `limit` events from `from` on, in order; fewer only at the end of the log.
+    ///
+    /// # Errors
+    /// [`LogError`] when a frame is not what was written.
+    fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError>;
+
+    /// The bytes of a payload; `None` when it was erased.
+    ///
+    /// # Errors
+    /// [`LogError`] when the bytes do not hash to what the event recorded, or `at` names an
+    /// event without such a payload.
+    fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError>;
+}
+
+/// Why the log refuses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The storage failed; nothing may be assumed about the batch.
+    #[error(
+        "E-LOG-001: the log cannot {action}: {reason}; free space or mend the disk, then start again"
+    )]
+    Storage {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// A frame is not what was written.
+    #[error(
+        "E-LOG-002: the log is damaged at event {seq}: {reason}; export what is readable, or restore from a copy"
+    )]
+    Damaged {
+        /// The first unreadable event.
+        seq: Seq,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Another process holds the directory.
+    #[error(
+        "E-LOG-003: the data directory {directory} is in use by another process; stop it, or choose another --data-dir"
+    )]
+    Locked {
+        /// The directory.
+        directory: String,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "E-LOG-004: the data directory {directory} was written by format {found}, this program reads up to {known}; use the newer program"
+    )]
+    Newer {
+        /// The directory.
+        directory: String,
+        /// Its format.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// A batch or payload beyond its bound.
+    #[error("E-LOG-005: {what} of {len} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its length.
+        len: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
