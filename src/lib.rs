@@ -1,3 +1,6 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod crash;
+pub mod driver;
+pub mod executor;
 pub mod log;
