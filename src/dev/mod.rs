@@ -5,6 +5,7 @@
 //! development.
 
 mod accounts;
+mod ask;
 mod deploy;
 mod flower;
 mod sender;
@@ -15,6 +16,9 @@ use alloy::{
 };
 
 pub use accounts::Role;
+pub use ask::{
+    Asked, CONTAINER, Classification, MODEL, PRICE, ask_offchain, ask_onchain, stored_answer,
+};
 pub use deploy::{
     CONSUMER, CONSUMER_WALLET, NODE_WALLET, PROTOCOL_FEE, REGISTRY, WALLET_FACTORY, deploy,
 };
@@ -92,6 +96,18 @@ pub enum DevError {
         what: &'static str,
         /// Where.
         address: Address,
+    },
+    /// The node refused, failed or did not answer.
+    #[error("E-DEV-009: the node gave no answer: {reason}")]
+    Api {
+        /// What came back.
+        reason: String,
+    },
+    /// Something does not encode or decode.
+    #[error("E-DEV-010: a request or answer has the wrong shape: {reason}")]
+    Encoding {
+        /// What.
+        reason: String,
     },
 }
 
