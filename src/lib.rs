@@ -1,3 +1,8 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod config;
+pub mod crash;
+pub mod dev;
+pub mod driver;
+pub mod executor;
 pub mod log;
