@@ -1,6 +1,9 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod container;
 pub mod crash;
 pub mod driver;
 pub mod executor;
 pub mod log;
+pub mod ports;
+pub mod streams;
