@@ -83,17 +83,27 @@ impl Classification {
 }
 
 fn tensor(flower: Flower) -> Result<RitualVector, DevError> {
-    RitualVector::new(vec![1, flower.0.len()], Values::Float32(flower.0.to_vec()))
-        .map_err(|error| DevError::Encoding { reason: error.to_string() })
+    RitualVector::new(vec![1, flower.0.len()], Values::Float32(flower.0.to_vec())).map_err(
+        |error| DevError::Encoding {
+            reason: error.to_string(),
+        },
+    )
 }
 
 /// The bytes that the consumer hands to the container.
 fn inputs(flower: Flower) -> Result<Vec<u8>, DevError> {
-    let model = ModelId::from_str(MODEL)
-        .map_err(|error| DevError::Encoding { reason: error.to_string() })?;
-    InferenceRequest { model: Some(model), input: tensor(flower)?, output: None }
-        .to_abi(Encoding::Ieee)
-        .map_err(|error| DevError::Encoding { reason: error.to_string() })
+    let model = ModelId::from_str(MODEL).map_err(|error| DevError::Encoding {
+        reason: error.to_string(),
+    })?;
+    InferenceRequest {
+        model: Some(model),
+        input: tensor(flower)?,
+        output: None,
+    }
+    .to_abi(Encoding::Ieee)
+    .map_err(|error| DevError::Encoding {
+        reason: error.to_string(),
+    })
 }
 
 /// Lets the example consumer ask, and waits until the request stands in the chain.
@@ -113,14 +123,18 @@ pub async fn ask_onchain(rpc: &str, flower: Flower) -> Result<Asked, DevError> {
         wallet: CONSUMER_WALLET,
     };
     let what = "send the request";
-    let receipt =
-        sender.send(what, TxKind::Call(CONSUMER), call.abi_encode(), U256::ZERO).await?;
+    let receipt = sender
+        .send(what, TxKind::Call(CONSUMER), call.abi_encode(), U256::ZERO)
+        .await?;
     let id = receipt
         .logs()
         .iter()
         .find_map(|log| SubscriptionCreated::decode_log(&log.inner).ok())
         .map(|event| event.id)
-        .ok_or(DevError::Reverted { what, hash: receipt.transaction_hash })?;
+        .ok_or(DevError::Reverted {
+            what,
+            hash: receipt.transaction_hash,
+        })?;
     Ok(Asked {
         id,
         tx: receipt.transaction_hash,
@@ -143,8 +157,9 @@ pub async fn stored_answer(
         .call(request)
         .await
         .map_err(|error| DevError::rpc("read the consumer's answer", &error))?;
-    let answer = answersCall::abi_decode_returns(&answer)
-        .map_err(|error| DevError::Encoding { reason: error.to_string() })?;
+    let answer = answersCall::abi_decode_returns(&answer).map_err(|error| DevError::Encoding {
+        reason: error.to_string(),
+    })?;
     Ok(answer.known.then(|| Classification {
         class: usize::from(answer.class),
         probabilities: answer
@@ -185,7 +200,9 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
     let base = api.trim_end_matches('/');
     let input = tensor(flower)?
         .to_json()
-        .map_err(|error| DevError::Encoding { reason: error.to_string() })?;
+        .map_err(|error| DevError::Encoding {
+            reason: error.to_string(),
+        })?;
     let body = serde_json::json!({
         "containers": [CONTAINER],
         "data": { "model_id": MODEL, "inputs": { "input": input } },
@@ -199,7 +216,10 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
             .await
             .map_err(|error| failed(error.without_url().to_string()))?;
         let status = accepted.status();
-        let text = accepted.text().await.map_err(|error| failed(error.without_url().to_string()))?;
+        let text = accepted
+            .text()
+            .await
+            .map_err(|error| failed(error.without_url().to_string()))?;
         if !status.is_success() {
             return Err(failed(format!("{status}: {text}")));
         }
@@ -223,7 +243,10 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
                     return Ok((id, classification(&result)?));
                 }
                 Some(job) => {
-                    return Err(failed(format!("job {id} failed: {}", job.result.unwrap_or_default())));
+                    return Err(failed(format!(
+                        "job {id} failed: {}",
+                        job.result.unwrap_or_default()
+                    )));
                 }
                 None => return Err(failed(format!("the node does not know job {id}"))),
             }
@@ -231,7 +254,12 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
     };
     tokio::time::timeout(ANSWER_WAIT, wait)
         .await
-        .unwrap_or_else(|_| Err(failed(format!("no answer within {} s", ANSWER_WAIT.as_secs()))))
+        .unwrap_or_else(|_| {
+            Err(failed(format!(
+                "no answer within {} s",
+                ANSWER_WAIT.as_secs()
+            )))
+        })
 }
 
 fn classification(result: &serde_json::Value) -> Result<Classification, DevError> {
@@ -240,10 +268,17 @@ fn classification(result: &serde_json::Value) -> Result<Classification, DevError
     };
     let output: Output =
         serde_json::from_value(result["output"].clone()).map_err(|error| unusable(&error))?;
-    let probabilities =
-        output.result.into_iter().next().ok_or_else(|| unusable(&"no tensor"))?.values;
+    let probabilities = output
+        .result
+        .into_iter()
+        .next()
+        .ok_or_else(|| unusable(&"no tensor"))?
+        .values;
     let class = (0..probabilities.len())
         .max_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]))
         .ok_or_else(|| unusable(&"an empty tensor"))?;
-    Ok(Classification { class, probabilities })
+    Ok(Classification {
+        class,
+        probabilities,
+    })
 }

@@ -8,6 +8,7 @@ mod accounts;
 mod ask;
 mod deploy;
 mod flower;
+mod place;
 mod sender;
 
 use alloy::{
@@ -23,6 +24,7 @@ pub use deploy::{
     CONSUMER, CONSUMER_WALLET, NODE_WALLET, PROTOCOL_FEE, REGISTRY, WALLET_FACTORY, deploy,
 };
 pub use flower::{CLASSES, Flower};
+pub use place::Place;
 pub use sender::{Sender, provider};
 
 /// Why the development world does not come up, or a request does not come through.
@@ -106,6 +108,24 @@ pub enum DevError {
     /// Something does not encode or decode.
     #[error("E-DEV-010: a request or answer has the wrong shape: {reason}")]
     Encoding {
+        /// What.
+        reason: String,
+    },
+    /// The running world cannot be announced or found.
+    #[error("E-DEV-011: the development world cannot be found: {reason}")]
+    Place {
+        /// Why.
+        reason: String,
+    },
+    /// A program that belongs beside this one is missing, or does not come up.
+    #[error("E-DEV-012: the inference service does not start: {reason}")]
+    Service {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Something is off at the end.
+    #[error("E-DEV-013: {reason}")]
+    Off {
         /// What.
         reason: String,
     },
