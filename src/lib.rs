@@ -1,3 +1,4 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod devnet;
 pub mod log;
