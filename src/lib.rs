@@ -6,6 +6,7 @@ pub mod crash;
 pub mod dev;
 pub mod driver;
 pub mod executor;
+pub mod devnet;
 pub mod log;
 pub mod ports;
 pub mod streams;
