@@ -107,8 +107,8 @@ impl Submission {
 
     /// What to tell the sender once its event was applied.
     pub(super) fn reply_after(&self, machine: &Machine) -> Reply {
-        let job = match self.events.as_slice() {
-            [event @ Event::JobAccepted(_)] if self.judged => match machine.check(event) {
+        let job = match (self.judged, &self.event) {
+            (true, Event::JobAccepted(_)) => match machine.check(&self.event) {
                 Verdict::Known(job) => Some(job),
                 Verdict::Accept | Verdict::Refused(_) => None,
             },
@@ -182,35 +182,7 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the loop has ended; the fact may or may not be in the log.
     pub async fn observe(&self, event: Event, payloads: Vec<Payload>) -> Result<Seq, Stopped> {
-        self.submit(vec![event], payloads).await
-    }
-
-    /// Submits facts that belong together, as one commit.
-    ///
-    /// # Durability
-    /// When it returns, all are durable and applied, in order; after a crash all are, or none.
-    ///
-    /// # Errors
-    /// [`Stopped`] when the loop has ended; the facts may or may not be in the log.
-    pub async fn observe_all(&self, events: Vec<Event>) -> Result<Seq, Stopped> {
-        self.submit(events, Vec::new()).await
-    }
-
-    async fn submit(&self, events: Vec<Event>, payloads: Vec<Payload>) -> Result<Seq, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        self.inbox
-            .send(Submission {
-                events,
-                payloads,
-                judged: false,
-                reply: Some(reply),
-            })
-            .await
-            .map_err(|_| Stopped)?;
-        match answer.await {
-            Ok(Reply::Recorded(recorded)) => Ok(recorded.seq),
-            Ok(Reply::Known(_) | Reply::Refused(_) | Reply::TooLarge(_)) | Err(_) => Err(Stopped),
-        }
+        self.observe_with(event, Vec::new(), payloads).await
     }
 
     /// Submits several facts of one observer as one atomic step: a fact too large for one event.

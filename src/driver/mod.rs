@@ -173,12 +173,14 @@ impl<L: EventLog, W: World> Driver<L, W> {
         let mut records = Vec::with_capacity(batch.len());
         for submission in batch {
             match self.judge(&submission) {
-                Verdict::Accept => match encode(&submission) {
-                    Ok(encoded) => {
-                        let (submission, mut payloads) = submission.take_payloads();
-                        records.extend(encoded.into_iter().map(|event| Record {
+                Verdict::Accept => match submission.events().map(codec::encode).collect() {
+                    Ok(events) => {
+                        let events: Vec<_> = events;
+                        let (submission, payloads) = submission.take_payloads();
+                        let mut payloads = Some(payloads);
+                        records.extend(events.into_iter().map(|event| Record {
                             event,
-                            payloads: std::mem::take(&mut payloads),
+                            payloads: payloads.take().unwrap_or_default(),
                         }));
                         accepted.push(submission);
                     }
@@ -220,19 +222,16 @@ impl<L: EventLog, W: World> Driver<L, W> {
 
     /// Only what a client asks for is judged; facts of our own observers are facts.
     fn judge(&self, submission: &Submission) -> Verdict {
-        match submission.events() {
-            [event] if submission.is_request() => self.read(|machine| machine.check(event)),
-            _ => Verdict::Accept,
+        if submission.is_request() {
+            self.read(|machine| machine.check(submission.event()))
+        } else {
+            Verdict::Accept
         }
     }
 
     fn read<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
         look(&self.machine.read().unwrap_or_else(|held| held.into_inner()))
     }
-}
-
-fn encode(submission: &Submission) -> Result<Vec<codec::EncodedEvent>, CodecError> {
-    submission.events().iter().map(codec::encode).collect()
 }
 
 /// Rebuilds the machine from a log.

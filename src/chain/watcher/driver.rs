@@ -39,6 +39,6 @@ impl MachineView for Handle {
 
 impl Sink for Handle {
     async fn record(&self, events: Vec<Event>) -> Result<(), Stopped> {
-        self.observe_all(events).await.map(drop)
+        self.observe_all(events).await
     }
 }
