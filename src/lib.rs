@@ -1,5 +1,6 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod api;
 pub mod chain;
 pub mod config;
 pub mod container;
