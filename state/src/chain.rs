@@ -74,6 +74,14 @@ pub(crate) struct Staged {
     facts: Vec<ChainFact>,
 }
 
+impl ChainView {
+    /// The lowest height of which something can still be undone; `None` when all is final.
+    #[must_use]
+    pub fn unfinalized_from(&self) -> Option<u64> {
+        self.undo.keys().next().copied()
+    }
+}
+
 impl Machine {
     /// Remembers how to take a change back, unless its block is final.
     pub(crate) fn journal(&mut self, height: u64, undo: Undo) {
