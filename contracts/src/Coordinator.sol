@@ -37,6 +37,16 @@ struct Subscription {
     address payable wallet;
 }
 
+/// @notice One delivery of a batch; fields as the parameters of `deliverCompute`.
+struct BatchDelivery {
+    uint32 subscriptionId;
+    uint32 interval;
+    bytes input;
+    bytes output;
+    bytes proof;
+    address nodeWallet;
+}
+
 /// @notice What a payment needs: whose wallet pays, in which token, how much, and the protocol's fee (ten-thousandths) and recipient.
 struct Payment {
     address owner;
@@ -93,6 +103,9 @@ contract Coordinator is DeliveryGuard {
     mapping(bytes32 => uint256) private _proofRequests;
     mapping(bytes32 => uint256) private _largeEscrows;
 
+    /// @notice How many payments the wallet of a funded subscription holds locked for it.
+    mapping(uint32 => uint256) public reservedPayments;
+
     /// @notice A subscription was created.
     event SubscriptionCreated(uint32 indexed id);
 
@@ -107,6 +120,18 @@ contract Coordinator is DeliveryGuard {
     event ProofVerified(
         uint32 indexed id, uint32 indexed interval, address indexed node, bool active, address verifier, bool valid
     );
+
+    /// @notice A node answered, as part of a batch; `redundancy` counts the answers to the interval, this one included.
+    event Delivered(uint32 indexed id, uint32 indexed interval, address indexed node, uint16 redundancy);
+
+    /// @notice One delivery of a batch failed; `reason` is the selector of its error (zero: no data, or out of gas).
+    event DeliveryFailed(uint32 indexed id, uint32 indexed interval, address indexed node, bytes4 reason);
+
+    /// @notice The payments of a subscription were locked ahead.
+    event SubscriptionFunded(uint32 indexed id, address indexed wallet, uint256 payments, uint256 amount);
+
+    /// @notice Payments that were locked ahead, and that no interval can use any more, were unlocked.
+    event ReserveReleased(uint32 indexed id, address indexed wallet, uint256 payments, uint256 amount);
 
     /// @notice A wallet was not made by the deployment's factory.
     error InvalidWallet();
@@ -140,6 +165,15 @@ contract Coordinator is DeliveryGuard {
 
     /// @notice The verifier does not take its fee in the payment's token.
     error UnsupportedVerifierToken();
+
+    /// @notice The call is for this contract itself only.
+    error OnlySelf();
+
+    /// @notice A batch holds more deliveries than the result has bits.
+    error BatchTooLong();
+
+    /// @notice The subscription is free, over or funded already.
+    error NothingToFund();
 
     /// @param registry registry of the deployment
     constructor(Registry registry) {
@@ -196,7 +230,7 @@ contract Coordinator is DeliveryGuard {
         sub.paymentAmount = paymentAmount;
         sub.paymentToken = paymentToken;
         sub.wallet = payable(wallet);
-        return _createSubscription(sub, false);
+        return _createSubscription(sub);
     }
 
     /// @notice Cancels a subscription of the caller: it is never active again. What waits for a verifier is still settled.
@@ -206,6 +240,43 @@ contract Coordinator is DeliveryGuard {
         if (SubscriptionWords.owner(head) != msg.sender) revert NotSubscriptionOwner();
         stored.head = SubscriptionWords.withActiveAt(head, CANCELLED);
         emit SubscriptionCancelled(subscriptionId);
+        if (SubscriptionWords.isFunded(head)) releaseReserve(subscriptionId);
+    }
+
+    /// @notice Locks, in the wallet of one of the caller's subscriptions, all payments that can still fall due. From then on
+    /// deliveries are paid from what is locked, which neither the wallet's owner nor other subscriptions can touch.
+    function fundSubscription(uint32 subscriptionId) external {
+        StoredSubscription storage stored = _subscriptions[subscriptionId];
+        uint256 head = stored.head;
+        if (SubscriptionWords.owner(head) != msg.sender) revert NotSubscriptionOwner();
+        uint256 rest = stored.restOf(head);
+        (address payable wallet, address token, uint256 amount) = stored.payment(head, rest);
+        uint256 payments = _duePayments(subscriptionId, head, rest);
+        if (amount == 0 || payments == 0 || SubscriptionWords.isFunded(head)) revert NothingToFund();
+        if (WalletCode.nonceOf(WALLET_FACTORY, wallet) == 0) revert InvalidWallet();
+        stored.head = SubscriptionWords.asFunded(head);
+        reservedPayments[subscriptionId] = payments;
+        Wallet(wallet).cLock(msg.sender, token, amount * payments);
+        emit SubscriptionFunded(subscriptionId, wallet, payments, amount * payments);
+    }
+
+    /// @notice Unlocks what was locked ahead for answers that can no longer be given, because their interval is over or the
+    /// subscription was cancelled; open to anyone.
+    function releaseReserve(uint32 subscriptionId) public {
+        StoredSubscription storage stored = _subscriptions[subscriptionId];
+        uint256 head = stored.head;
+        uint256 rest = stored.restOf(head);
+        uint256 due = _duePayments(subscriptionId, head, rest);
+        uint256 reserved = reservedPayments[subscriptionId];
+        if (reserved <= due) return;
+        reservedPayments[subscriptionId] = due;
+        (address payable wallet, address token, uint256 amount) = stored.payment(head, rest);
+        unchecked {
+            reserved -= due;
+            amount *= reserved;
+        }
+        Wallet(wallet).cUnlock(SubscriptionWords.owner(head), token, amount);
+        emit ReserveReleased(subscriptionId, wallet, reserved, amount);
     }
 
     /// @notice The current interval, from 1: the k-th covers [activeAt + (k-1) * period, activeAt + k * period).
@@ -235,9 +306,57 @@ contract Coordinator is DeliveryGuard {
         Delivery memory d;
         d.subscriptionId = subscriptionId;
         d.interval = deliveryInterval;
+        d.node = msg.sender;
+        d.nodeWallet = nodeWallet;
+        _setBytes(d, input, output, proof);
+        _enterDelivery();
+        _deliver(d);
+        _leaveDelivery();
+    }
+
+    /// @notice Delivers several answers of the caller in one transaction. One that fails is undone by itself.
+    /// @dev What gas there is is shared out evenly over the deliveries still to come, so that none can eat all of it; what one leaves
+    /// goes to the later ones. Put the heavy ones last.
+    /// @param deliveries at most 256
+    /// @return delivered bit i: whether delivery i went through
+    function deliverComputeBatch(BatchDelivery[] calldata deliveries) external returns (uint256 delivered) {
+        uint256 count = deliveries.length;
+        if (count > 256) revert BatchTooLong();
+        _enterDelivery();
+        for (uint256 i = 0; i < count; i++) {
+            BatchDelivery calldata item = deliveries[i];
+            Delivery memory d;
+            d.subscriptionId = item.subscriptionId;
+            d.interval = item.interval;
+            d.node = msg.sender;
+            d.nodeWallet = item.nodeWallet;
+            _setBytes(d, item.input, item.output, item.proof);
+            (bool done, bytes4 reason) = ConsumerCall.deliverFor(d, this.deliverComputeFor.selector, gasleft() / (count - i));
+            if (done) delivered |= 1 << i;
+            else emit DeliveryFailed(item.subscriptionId, item.interval, msg.sender, reason);
+        }
+        _leaveDelivery();
+    }
+
+    /// @notice One delivery of a batch, for `node`; only this contract itself calls it.
+    function deliverComputeFor(
+        uint32 subscriptionId,
+        uint32 deliveryInterval,
+        bytes calldata input,
+        bytes calldata output,
+        bytes calldata proof,
+        address nodeWallet,
+        address node
+    ) external {
+        if (msg.sender != address(this)) revert OnlySelf();
+        Delivery memory d;
+        d.subscriptionId = subscriptionId;
+        d.interval = deliveryInterval;
+        d.node = node;
         d.nodeWallet = nodeWallet;
         _setBytes(d, input, output, proof);
         _deliver(d);
+        emit Delivered(subscriptionId, deliveryInterval, node, uint16(d.count));
     }
 
     /// @notice Settles a delivery that was made under a verifier. Within a week the verifier judges: valid pays the node, not
@@ -264,6 +383,18 @@ contract Coordinator is DeliveryGuard {
         emit ProofVerified(subscriptionId, interval, node, active, msg.sender, valid);
     }
 
+    /// @dev How many payments can still fall due: in the current interval and in those to come.
+    function _duePayments(uint32 subscriptionId, uint256 head, uint256 rest) private view returns (uint256) {
+        uint32 activeAt = SubscriptionWords.activeAt(head);
+        if (activeAt == CANCELLED) return 0;
+        uint256 redundancy = SubscriptionWords.redundancy(head, rest);
+        uint256 frequency = SubscriptionWords.frequency(head, rest);
+        if (uint32(block.timestamp) < activeAt) return frequency * redundancy;
+        uint256 interval = getSubscriptionInterval(activeAt, SubscriptionWords.period(head, rest));
+        if (interval > frequency) return 0;
+        return (frequency - interval + 1) * redundancy - redundancyCount[Keys.ofInterval(subscriptionId, interval)];
+    }
+
     /// @dev Unlocks both sides, then pays the node or slashes it.
     function _settle(
         StoredSubscription storage stored,
@@ -286,11 +417,11 @@ contract Coordinator is DeliveryGuard {
     }
 
     /// @dev Stores a subscription under the next id.
-    function _createSubscription(Subscription memory sub, bool funded) internal returns (uint32 subscriptionId) {
+    function _createSubscription(Subscription memory sub) internal returns (uint32 subscriptionId) {
         unchecked {
             subscriptionId = id++;
         }
-        _subscriptions[subscriptionId].save(sub, funded);
+        _subscriptions[subscriptionId].save(sub);
         emit SubscriptionCreated(subscriptionId);
     }
 
@@ -306,11 +437,8 @@ contract Coordinator is DeliveryGuard {
         }
     }
 
-    /// @dev One delivery of the caller: checks, books, pays, hands over. A revert of the consumer undoes all of it.
+    /// @dev One delivery: checks, books, pays, hands over. A revert of the consumer undoes all of it.
     function _deliver(Delivery memory d) internal {
-        _enterDelivery();
-        d.node = msg.sender;
-
         StoredSubscription storage stored = _subscriptions[uint32(d.subscriptionId)];
         uint256 head = stored.head;
         if (SubscriptionWords.owner(head) == address(0)) revert SubscriptionNotFound();
@@ -326,8 +454,7 @@ contract Coordinator is DeliveryGuard {
         } else {
             ConsumerCall.receiveCompute(d, SubscriptionWords.owner(head), false, 0, 0);
         }
-        emit SubscriptionFulfilled(uint32(d.subscriptionId), msg.sender);
-        _leaveDelivery();
+        emit SubscriptionFulfilled(uint32(d.subscriptionId), d.node);
     }
 
     /// @dev Checks that the delivery is due and books it: one more answer to the interval, and the node's own.
@@ -347,7 +474,7 @@ contract Coordinator is DeliveryGuard {
         redundancyCount[key] = uint16(count);
         d.count = count;
 
-        key = Keys.ofNode(d.subscriptionId, interval, msg.sender);
+        key = Keys.ofNode(d.subscriptionId, interval, d.node);
         if (nodeResponded[key]) revert NodeRespondedAlready();
         nodeResponded[key] = true;
     }
@@ -363,6 +490,10 @@ contract Coordinator is DeliveryGuard {
         p.owner = SubscriptionWords.owner(head);
         (p.fee, p.recipient) = FEE.feeAndRecipient();
         if (p.fee > FEE_MAX) p.fee = FEE_MAX;
+        if (SubscriptionWords.isFunded(head)) {
+            reservedPayments[uint32(d.subscriptionId)]--;
+            Wallet(p.wallet).cUnlock(p.owner, p.token, p.amount);
+        }
 
         uint256 protocolFee = p.amount * (2 * p.fee) / FEE_SCALE;
         uint256 available;
@@ -376,7 +507,7 @@ contract Coordinator is DeliveryGuard {
         }
         Wallet(p.wallet).cTransfer(p.owner, p.token, p.recipient, protocolFee);
         available -= _payVerifier(p, IVerifier(verifier), available);
-        Wallet(payable(d.nodeWallet)).cLock(msg.sender, p.token, p.amount);
+        Wallet(payable(d.nodeWallet)).cLock(d.node, p.token, p.amount);
         Wallet(p.wallet).cLock(p.owner, p.token, available);
         _requestProof(d, IVerifier(verifier), nodeNonce, available);
     }
@@ -392,7 +523,7 @@ contract Coordinator is DeliveryGuard {
 
     /// @dev Notes the open verdict and asks the verifier for it; the verifier may settle at once.
     function _requestProof(Delivery memory d, IVerifier verifier, uint256 nodeNonce, uint256 escrowed) private {
-        bytes32 key = Keys.ofNode(d.subscriptionId, d.interval, msg.sender);
+        bytes32 key = Keys.ofNode(d.subscriptionId, d.interval, d.node);
         uint256 expiry = uint32(block.timestamp) + uint32(PROOF_TIME);
         uint256 field = escrowed;
         if (field >= REQUEST_ESCROW_MAX) {
@@ -400,7 +531,7 @@ contract Coordinator is DeliveryGuard {
             _largeEscrows[key] = escrowed;
         }
         _proofRequests[key] = expiry | (nodeNonce << REQUEST_NONCE) | (field << REQUEST_ESCROW);
-        verifier.requestProofVerification(uint32(d.subscriptionId), uint32(d.interval), msg.sender, _proofOf(d));
+        verifier.requestProofVerification(uint32(d.subscriptionId), uint32(d.interval), d.node, _proofOf(d));
     }
 
     /// @dev The proof, where it is in the calldata.

@@ -103,7 +103,7 @@ contract EIP712Coordinator is Coordinator {
         address signer = _recover(_digest(nonce, expiry, copy), v, r, s);
         if (signer != Delegator(copy.owner).getSigner()) revert SignerMismatch();
 
-        created = _createSubscription(copy, false);
+        created = _createSubscription(copy);
         delegateCreatedIds[key] = created;
         if (nonce > maxSubscriberNonce[copy.owner]) maxSubscriberNonce[copy.owner] = nonce;
         return created;
@@ -128,6 +128,7 @@ contract EIP712Coordinator is Coordinator {
     ) external {
         Delivery memory d;
         d.interval = deliveryInterval;
+        d.node = msg.sender;
         d.nodeWallet = nodeWallet;
         d.inputLength = input.length;
         d.outputLength = output.length;
@@ -139,7 +140,9 @@ contract EIP712Coordinator is Coordinator {
             mstore(add(d, 0x120), add(calldataload(PROOF_HEAD), 0x24))
         }
         d.subscriptionId = createSubscriptionDelegatee(nonce, expiry, sub, v, r, s);
+        _enterDelivery();
         _deliver(d);
+        _leaveDelivery();
     }
 
     /// @dev What the signer signs.

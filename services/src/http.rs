@@ -33,9 +33,9 @@ use crate::{
 /// on-chain hex.
 pub const BODY_LEN_MAX: usize = 16 << 20;
 
-/// How many requests are worked on at once; the next is refused with 503. With
-/// [`BODY_LEN_MAX`] this bounds the memory that requests can take.
-pub const REQUESTS_IN_FLIGHT_MAX: usize = 32;
+/// How many requests are worked on at once; the next is refused with 503. A body of
+/// [`BODY_LEN_MAX`] of tiny numbers takes half a gigabyte once parsed, so this bounds the memory.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 16;
 
 /// How long one answer may take, reading the body included: a node waits 180 s for a container
 /// (`docs/spec/container.md` section 1).

@@ -123,6 +123,9 @@ pub enum DevError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The embedded chain does not come up.
+    #[error(transparent)]
+    Devnet(#[from] crate::devnet::DevnetError),
     /// Something is off at the end.
     #[error("E-DEV-013: {reason}")]
     Off {

@@ -17,85 +17,111 @@ struct Delivery {
 }
 
 /// @title ConsumerCall
-/// @notice The two calls that carry a delivery's bytes on: into the consumer and into the inbox.
-/// @dev Written out because the general encoder runs out of stack with three byte strings and copies them twice.
+/// @notice The calls that carry a delivery's bytes on: into the consumer, into the inbox, and within a batch.
+/// @dev Written out because the general encoder runs out of stack with three byte strings. Arguments start word-aligned, so that
+/// rounding up addresses rounds up lengths. What is read from `Delivery` by offset follows the order of its fields.
 library ConsumerCall {
     /// @dev Calls `rawReceiveCompute` of the consumer. Eager: with the bytes; lazy: with the place in the inbox instead.
     /// A revert is handed on; a consumer without code reverts with empty data.
     function receiveCompute(Delivery memory d, address consumer, bool lazy, bytes32 containerId, uint256 index) internal {
+        uint256 args = _start(0x7a411a8d);
+        uint256 end;
         assembly ("memory-safe") {
-            function append(at, from, size) -> next {
-                mstore(at, size)
-                next := add(at, 0x20)
-                calldatacopy(next, from, size)
-                // Zeros up to the next word.
-                mstore(add(next, size), 0)
-                next := and(add(add(next, size), 0x1f), not(0x1f))
-            }
-            let call_ := mload(0x40)
-            // The tail starts word-aligned, so that rounding up addresses rounds up lengths.
-            let args := and(add(call_, 0x3f), not(0x1f))
-            mstore(sub(args, 0x20), 0x7a411a8d)
             mstore(args, mload(d))
             mstore(add(args, 0x20), mload(add(d, 0x20)))
             mstore(add(args, 0x40), mload(add(d, 0x80)))
             mstore(add(args, 0x60), mload(add(d, 0x40)))
-            mstore(add(args, 0x80), 0x120)
             mstore(add(args, 0xe0), containerId)
             mstore(add(args, 0x100), index)
-            let end := add(args, 0x120)
-            switch lazy
-            case 0 {
-                end := append(end, mload(add(d, 0xa0)), mload(add(d, 0xc0)))
-                mstore(add(args, 0xa0), sub(end, args))
-                end := append(end, mload(add(d, 0xe0)), mload(add(d, 0x100)))
-                mstore(add(args, 0xc0), sub(end, args))
-                end := append(end, mload(add(d, 0x120)), mload(add(d, 0x140)))
-            }
-            default {
+            if lazy {
+                // Three empty strings.
+                mstore(add(args, 0x80), 0x120)
                 mstore(add(args, 0xa0), 0x140)
                 mstore(add(args, 0xc0), 0x160)
-                calldatacopy(end, calldatasize(), 0x60)
-                end := add(end, 0x60)
+                end := add(args, 0x180)
+                calldatacopy(add(args, 0x120), calldatasize(), 0x60)
             }
-            let start := sub(args, 4)
-            if iszero(call(gas(), consumer, 0, start, sub(end, start), 0, 0)) {
-                returndatacopy(call_, 0, returndatasize())
-                revert(call_, returndatasize())
-            }
-            if iszero(extcodesize(consumer)) { revert(0, 0) }
         }
+        if (!lazy) end = _putBytes(d, args, 0x80, 0x120);
+        bool sent;
+        assembly ("memory-safe") {
+            sent := call(gas(), consumer, 0, sub(args, 4), sub(end, sub(args, 4)), 0, 0)
+        }
+        if (!sent) _handOn();
+        if (consumer.code.length == 0) revert();
     }
 
     /// @dev Calls `writeViaCoordinator` of the inbox and returns the item's index.
     function writeToInbox(Delivery memory d, address inbox, bytes32 containerId) internal returns (uint256 index) {
+        uint256 args = _start(0x76a87949);
         assembly ("memory-safe") {
-            function append(at, from, size) -> next {
-                mstore(at, size)
-                next := add(at, 0x20)
-                calldatacopy(next, from, size)
-                mstore(add(next, size), 0)
-                next := and(add(add(next, size), 0x1f), not(0x1f))
-            }
-            let call_ := mload(0x40)
-            let args := and(add(call_, 0x3f), not(0x1f))
-            mstore(sub(args, 0x20), 0x76a87949)
             mstore(args, containerId)
             mstore(add(args, 0x20), mload(add(d, 0x40)))
             mstore(add(args, 0x40), mload(d))
             mstore(add(args, 0x60), mload(add(d, 0x20)))
-            mstore(add(args, 0x80), 0xe0)
-            let end := append(add(args, 0xe0), mload(add(d, 0xa0)), mload(add(d, 0xc0)))
-            mstore(add(args, 0xa0), sub(end, args))
-            end := append(end, mload(add(d, 0xe0)), mload(add(d, 0x100)))
-            mstore(add(args, 0xc0), sub(end, args))
-            end := append(end, mload(add(d, 0x120)), mload(add(d, 0x140)))
-            let start := sub(args, 4)
-            if iszero(call(gas(), inbox, 0, start, sub(end, start), 0, 0x20)) {
-                returndatacopy(call_, 0, returndatasize())
-                revert(call_, returndatasize())
-            }
+        }
+        uint256 end = _putBytes(d, args, 0x80, 0xe0);
+        bool sent;
+        assembly ("memory-safe") {
+            sent := call(gas(), inbox, 0, sub(args, 4), sub(end, sub(args, 4)), 0, 0x20)
             index := mload(0)
+        }
+        if (!sent) _handOn();
+    }
+
+    /// @dev Calls `deliverComputeFor` of this contract with at most `gasLimit`. Returns whether it went through; if not, the first
+    /// four bytes of what it reverted with.
+    function deliverFor(Delivery memory d, bytes4 selector, uint256 gasLimit) internal returns (bool delivered, bytes4 reason) {
+        uint256 args = _start(uint32(selector));
+        assembly ("memory-safe") {
+            mstore(args, mload(d))
+            mstore(add(args, 0x20), mload(add(d, 0x20)))
+            mstore(add(args, 0xa0), mload(add(d, 0x60)))
+            mstore(add(args, 0xc0), mload(add(d, 0x40)))
+        }
+        uint256 end = _putBytes(d, args, 0x40, 0xe0);
+        assembly ("memory-safe") {
+            mstore(0, 0)
+            delivered := call(gasLimit, address(), 0, sub(args, 4), sub(end, sub(args, 4)), 0, 4)
+            reason := mload(0)
+        }
+    }
+
+    /// @dev Puts the selector in front of the place where arguments start.
+    function _start(uint256 selector) private pure returns (uint256 args) {
+        assembly ("memory-safe") {
+            args := and(add(mload(0x40), 0x3f), not(0x1f))
+            mstore(sub(args, 0x20), selector)
+        }
+    }
+
+    /// @dev Encodes the three byte strings: their offsets from `head` on, themselves from `tail` on (both counted from `args`).
+    function _putBytes(Delivery memory d, uint256 args, uint256 head, uint256 tail) private pure returns (uint256 end) {
+        assembly ("memory-safe") {
+            head := add(args, head)
+            end := add(args, tail)
+            let place := add(d, 0xa0)
+            for { let last := add(place, 0x80) } iszero(gt(place, last)) { place := add(place, 0x40) } {
+                let size := mload(add(place, 0x20))
+                mstore(head, sub(end, args))
+                head := add(head, 0x20)
+                mstore(end, size)
+                end := add(end, 0x20)
+                calldatacopy(end, mload(place), size)
+                end := add(end, size)
+                // Zeros up to the next word.
+                mstore(end, 0)
+                end := and(add(end, 0x1f), not(0x1f))
+            }
+        }
+    }
+
+    /// @dev Reverts with what the last call reverted with.
+    function _handOn() private pure {
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            returndatacopy(free, 0, returndatasize())
+            revert(free, returndatasize())
         }
     }
 }

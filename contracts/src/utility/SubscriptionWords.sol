@@ -41,7 +41,7 @@ library SubscriptionWords {
     uint256 private constant REST_REDUNDANCY = 242;
 
     /// @dev Stores `sub` in fresh words.
-    function save(StoredSubscription storage stored, Subscription memory sub, bool funded) internal {
+    function save(StoredSubscription storage stored, Subscription memory sub) internal {
         uint256 head = uint160(sub.owner) | (uint256(sub.activeAt) << ACTIVE_AT);
         uint256 wallet = uint160(address(sub.wallet));
         uint256 token = uint160(sub.paymentToken);
@@ -65,7 +65,6 @@ library SubscriptionWords {
             }
         }
         if (sub.lazy) head |= LAZY;
-        if (funded) head |= FUNDED;
         if (wallet != 0) {
             head |= HAS_WALLET;
             stored.wallet = wallet;
@@ -120,6 +119,11 @@ library SubscriptionWords {
     /// @dev The head with another activeAt.
     function withActiveAt(uint256 head, uint32 time) internal pure returns (uint256) {
         return (head & ~(uint256(type(uint32).max) << ACTIVE_AT)) | (uint256(time) << ACTIVE_AT);
+    }
+
+    /// @dev The head with the mark that payments are locked ahead.
+    function asFunded(uint256 head) internal pure returns (uint256) {
+        return head | FUNDED;
     }
 
     function owner(uint256 head) internal pure returns (address) {

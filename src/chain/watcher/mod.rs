@@ -21,6 +21,7 @@
 
 mod account;
 mod collect;
+mod driver;
 mod error;
 mod records;
 mod sink;
