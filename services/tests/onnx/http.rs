@@ -414,7 +414,13 @@ async fn requests_that_are_no_input_are_refused_by_their_status() {
     assert_eq!(server.send(post(&long, "application/json")).await.0, 413);
     assert_eq!(server.get("/service_output").await.0, 405);
     assert_eq!(server.get("/nowhere").await.0, 404);
-    assert_eq!(server.get("/service-resources?model_id=a&model_id=b").await.0, 400);
+    assert_eq!(
+        server
+            .get("/service-resources?model_id=a&model_id=b")
+            .await
+            .0,
+        400
+    );
     let nested = "[".repeat(100_000);
     assert_eq!(server.send(post(&nested, "application/json")).await.0, 400);
 }
