@@ -62,7 +62,7 @@ pub enum OnnxError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The engine.
-    #[error("model {id}: {error}")]
+    #[error("{error} (model {id})")]
     Engine {
         /// The model.
         id: Box<ModelId>,
