@@ -253,7 +253,8 @@ async fn service_resources<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     query: Result<Query<ResourcesQuery>, QueryRejection>,
 ) -> Result<Json<Value>, HttpError> {
-    let Query(query) = query.map_err(|error| HttpError::bad_request(error.body_text()))?;
+    let Query(query) = query
+        .map_err(|error| HttpError::bad_request(format!("E-SRV-011: {}", error.body_text())))?;
     let _slot = slot(&shared.in_flight)?;
     let service = shared.service.clone();
     let document = move || match query.model_id {
@@ -292,8 +293,10 @@ async fn answer<S: Service>(shared: &Shared<S>, request: Request) -> Result<Vec<
     let service = shared.service.clone();
     let write = move || {
         let json = service.write(answer)?;
-        serde_json::to_vec(&json)
-            .map_err(|error| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+        serde_json::to_vec(&json).map_err(|error| {
+            let description = format!("E-SRV-012: the answer cannot be written: {error}");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, description)
+        })
     };
     convert(&shared.conversions, write).await
 }
@@ -305,9 +308,9 @@ async fn read_body(request: Request) -> Result<Bytes, HttpError> {
             "E-SRV-004: send the content type application/json",
         ));
     }
-    Bytes::from_request(request, &())
-        .await
-        .map_err(|error| HttpError::new(error.status(), error.body_text()))
+    Bytes::from_request(request, &()).await.map_err(|error| {
+        HttpError::new(error.status(), format!("E-SRV-010: {}", error.body_text()))
+    })
 }
 
 /// Runs `work`, which holds a JSON tree, on a blocking thread once few enough others do. A client
