@@ -53,6 +53,8 @@ pub(super) struct Collector<'a> {
     wallets: &'a mut Wallets,
     /// The last block of the range.
     to: BlockRef,
+    /// Whether the payment wallet's balances are read at the end, moved or not.
+    balances: bool,
     /// The blocks of the range whose headers are known already.
     blocks: BTreeMap<u64, BlockRef>,
     facts: BTreeMap<u64, Vec<(Place, ChainFact)>>,
@@ -75,10 +77,17 @@ impl<'a> Collector<'a> {
             watched,
             wallets,
             to,
+            balances: false,
             blocks: known.map(|block| (block.number, *block)).collect(),
             facts: BTreeMap::new(),
             wallet_logs: BTreeMap::new(),
         }
+    }
+
+    /// Whether to read the payment wallet's balances at the end of the range, moved or not:
+    /// deposits leave no event.
+    pub(super) fn read_balances(&mut self, whether: bool) {
+        self.balances = whether;
     }
 
     /// Reads the logs of blocks whose headers are known, each by its hash: an RPC that does not
@@ -187,6 +196,13 @@ impl<'a> Collector<'a> {
         }
         self.add_wallet_facts().await?;
         self.add_balances().await?;
+        if self.balances {
+            let (watched, to) = (self.watched, self.to);
+            let facts = self.wallets.balances(self.connection, watched, to).await?;
+            for fact in facts {
+                self.add(to.number, (u64::MAX, u64::MAX), fact);
+            }
+        }
         self.require_unmoved().await?;
         Ok(self.into_collected(found.settled))
     }

@@ -21,6 +21,7 @@
 
 mod account;
 mod collect;
+mod driver;
 mod error;
 mod records;
 mod sink;
@@ -31,13 +32,14 @@ use std::time::Duration;
 
 use infernet_state::{
     Event,
+    codec::EVENT_BYTES_MAX,
     event::ChainFact,
     types::{Address, BlockRef, SubscriptionId},
 };
 use tokio::sync::watch;
 
 pub use error::WatchError;
-pub use sink::{ChainView, RecordedBlocks, Sink};
+pub use sink::{MachineView, Sink};
 
 use super::{backoff::Backoff, connect::ChainConnection, convert, rpc::At, rpc::Header};
 use collect::{Collected, Collector, Watched};
@@ -50,9 +52,13 @@ const NEAR_BLOCKS: u64 = 32;
 /// The longest wait after failures: an RPC that is back is noticed within it.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Facts in one event. A creation, the largest, takes about 180 bytes; the largest event is
-/// 64 KiB.
-const FACTS_PER_EVENT_MAX: usize = 200;
+/// The facts of one event take at most this many bytes, so that with its head it stays below
+/// the largest event. A block with more is recorded as several events in one atomic step.
+const FACTS_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024;
+
+/// The most that one fact takes: a creation's two words, six addresses and small numbers, or a
+/// wallet's event, encoded.
+const FACT_BYTES_MAX: usize = 256;
 
 /// Where finality is taken from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +114,20 @@ pub struct WatcherStatus {
     pub error: Option<String>,
 }
 
+/// How far the past is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Past {
+    /// Nothing of it was read in this run.
+    Unknown,
+    /// Between the machine's cursor and `next` nothing lives.
+    Reading {
+        cursor: SubscriptionId,
+        next: SubscriptionId,
+    },
+    /// From the machine's cursor on nothing lives, and it was told.
+    Read { cursor: SubscriptionId },
+}
+
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
@@ -130,8 +150,7 @@ pub struct Watcher<S> {
     recorded: Option<BlockRef>,
     /// The present size of a range.
     range: u64,
-    /// The cursor at which the past was found read to the end.
-    past_read: Option<SubscriptionId>,
+    past: Past,
     finality_tag: bool,
     status: watch::Sender<WatcherStatus>,
 }
@@ -149,7 +168,7 @@ impl<S: Sink> Watcher<S> {
             settled: None,
             recorded: None,
             range: config.range_blocks_max.max(1),
-            past_read: None,
+            past: Past::Unknown,
             finality_tag: true,
             status: watch::Sender::default(),
         }
@@ -244,19 +263,21 @@ impl<S: Sink> Watcher<S> {
 
     /// Begins: behind the recorded blocks, or with the head when there are none.
     async fn start(&mut self, head: BlockRef) -> Result<Step, WatchError> {
-        let recorded = self.sink.recorded_blocks();
-        let Some(newest) = recorded.head() else {
-            let settled = self.account_nonce(head).await?;
-            self.commit(head, Vec::new()).await?;
-            self.window.push(head);
-            self.settled = Some(settled);
+        if self.sink.recorded_head().is_some() {
+            self.reorganise(head).await?;
             return Ok(Step::More);
-        };
-        let ancestor = self.common_ancestor(head).await?;
-        if ancestor != newest {
-            self.sink.record(Event::ChainReorged { ancestor }).await?;
         }
-        self.resume(ancestor).await?;
+        let settled = self.account_nonce(head).await?;
+        let (connection, watched) = (self.connection.clone(), self.watched());
+        let facts = self.wallets.balances(&connection, watched, head).await?;
+        if !self.is_canonical(head).await? {
+            return Err(WatchError::Moved {
+                number: head.number,
+            });
+        }
+        self.commit(head, facts).await?;
+        self.window.push(head);
+        self.settled = Some(settled);
         Ok(Step::More)
     }
 
@@ -288,10 +309,9 @@ impl<S: Sink> Watcher<S> {
 
     /// The newest block, of those followed or recorded, that is in the chain of `head`.
     async fn common_ancestor(&self, head: BlockRef) -> Result<BlockRef, WatchError> {
-        let recorded = self.sink.recorded_blocks();
         let mut known: Vec<BlockRef> = self.window.newest_first().collect();
-        known.extend(recorded.unfinalized);
-        known.extend(recorded.finalized);
+        known.extend(self.sink.recorded_head());
+        known.extend(self.sink.finalized());
         known.sort_by_key(|block| std::cmp::Reverse(block.number));
         known.dedup();
         let mut oldest = head;
@@ -315,12 +335,14 @@ impl<S: Sink> Watcher<S> {
         Err(WatchError::Unrelated { block: oldest })
     }
 
+    /// Goes back to the common ancestor, which is the tip itself where nothing changed.
     async fn reorganise(&mut self, head: BlockRef) -> Result<(), WatchError> {
         let ancestor = self.common_ancestor(head).await?;
-        let newest = self.sink.recorded_blocks().head();
+        let newest = self.sink.recorded_head();
         // A reorg that takes nothing recorded away concerns nobody but the window.
         if newest.is_some_and(|newest| newest.number > ancestor.number) {
-            self.sink.record(Event::ChainReorged { ancestor }).await?;
+            let reorged = Event::ChainReorged { ancestor };
+            self.sink.record(vec![reorged]).await?;
         }
         self.resume(ancestor).await
     }
@@ -333,7 +355,7 @@ impl<S: Sink> Watcher<S> {
         self.settled = Some(first_waiting.map_or(in_chain, |first| first.min(in_chain)));
         self.wallets.clear();
         self.window.rewind(block);
-        self.recorded = self.sink.recorded_blocks().head();
+        self.recorded = self.sink.recorded_head();
         Ok(())
     }
 
@@ -361,7 +383,9 @@ impl<S: Sink> Watcher<S> {
             let end = end.reference();
             let awaiting = self.sink.awaiting_inclusion();
             let (connection, watched) = (self.connection.clone(), self.watched());
-            let collector = Collector::new(&connection, watched, &mut self.wallets, end, &[]);
+            let balances = self.is_gap(end);
+            let mut collector = Collector::new(&connection, watched, &mut self.wallets, end, &[]);
+            collector.read_balances(balances);
             match collector.read_range(from, to).await {
                 Err(failure) if self.range > 1 && failure.wants_smaller_range() => {
                     self.range = (self.range / 2).max(1);
@@ -406,7 +430,10 @@ impl<S: Sink> Watcher<S> {
         // is awaited, before the block was there.
         let awaiting = self.sink.awaiting_inclusion();
         let (connection, watched) = (self.connection.clone(), self.watched());
-        let collector = Collector::new(&connection, watched, &mut self.wallets, newest, &headers);
+        let balances = self.is_gap(newest);
+        let mut collector =
+            Collector::new(&connection, watched, &mut self.wallets, newest, &headers);
+        collector.read_balances(balances);
         let logs = collector.read_blocks(&headers).await?;
         let settled = self.settled.unwrap_or_default();
         let collected = collector
@@ -441,21 +468,12 @@ impl<S: Sink> Watcher<S> {
         Ok(())
     }
 
-    async fn commit(
-        &mut self,
-        block: BlockRef,
-        mut facts: Vec<ChainFact>,
-    ) -> Result<(), WatchError> {
-        loop {
-            let rest = facts.split_off(facts.len().min(FACTS_PER_EVENT_MAX));
-            self.sink
-                .record(Event::ChainCommitted { block, facts })
-                .await?;
-            if rest.is_empty() {
-                break;
-            }
-            facts = rest;
-        }
+    async fn commit(&mut self, block: BlockRef, facts: Vec<ChainFact>) -> Result<(), WatchError> {
+        let parts = in_parts(facts)
+            .into_iter()
+            .map(|facts| Event::ChainCommitted { block, facts })
+            .collect();
+        self.sink.record(parts).await?;
         self.recorded = Some(block);
         Ok(())
     }
@@ -471,7 +489,14 @@ impl<S: Sink> Watcher<S> {
         let deadline = self.sink.next_block_deadline();
         deadline.time.is_some_and(|time| block.time >= time)
             || deadline.number.is_some_and(|number| block.number >= number)
-            || block.number - recorded.number >= self.config.gap_blocks_max
+            || self.is_gap(block)
+    }
+
+    /// Whether the last recorded block is so far below that this one is recorded anyway.
+    fn is_gap(&self, block: BlockRef) -> bool {
+        self.recorded.is_none_or(|recorded| {
+            block.number.saturating_sub(recorded.number) >= self.config.gap_blocks_max
+        })
     }
 
     /// What there is to do at the head: a deadline that was set after its block was read, and
@@ -483,19 +508,32 @@ impl<S: Sink> Watcher<S> {
         let Some(cursor) = self.sink.sync_cursor() else {
             return Ok(Step::Idle);
         };
-        if self.past_read == Some(cursor) {
-            return Ok(Step::Idle);
-        }
-        let chunk = self.connection.past(cursor, tip, self.config.node).await?;
+        // Ids that are dead move only the watcher's own place: they are worth no event.
+        let from = match self.past {
+            Past::Reading { cursor: of, next } if of == cursor => next,
+            Past::Read { cursor: of } if of == cursor => return Ok(Step::Idle),
+            Past::Unknown | Past::Reading { .. } | Past::Read { .. } => cursor,
+        };
+        let chunk = self.connection.past(from, tip, self.config.node).await?;
         if !self.is_canonical(tip).await? {
             return Err(WatchError::Moved { number: tip.number });
         }
-        if let Event::SubscriptionsSynced { next, .. } = &chunk
-            && next.0 == cursor.0.max(1)
-        {
-            self.past_read = Some(cursor);
+        if chunk.living.is_empty() && !chunk.at_end {
+            self.past = Past::Reading {
+                cursor,
+                next: chunk.next,
+            };
+            return Ok(Step::More);
         }
-        self.sink.record(chunk).await?;
+        if chunk.living.is_empty() {
+            self.past = Past::Read { cursor };
+        }
+        let synced = Event::SubscriptionsSynced {
+            block: tip,
+            subscriptions: chunk.living,
+            next: chunk.next,
+        };
+        self.sink.record(vec![synced]).await?;
         Ok(Step::More)
     }
 
@@ -504,8 +542,7 @@ impl<S: Sink> Watcher<S> {
         let Some(tip) = self.window.tip() else {
             return Ok(());
         };
-        let recorded = self.sink.recorded_blocks();
-        let Some(oldest) = recorded.unfinalized.first() else {
+        let Some(oldest) = self.sink.unfinalized_from() else {
             return Ok(());
         };
         let Some(newest_final) = self.newest_final(head).await? else {
@@ -517,8 +554,9 @@ impl<S: Sink> Watcher<S> {
         } else {
             newest_final
         };
-        if block.number >= oldest.number {
-            self.sink.record(Event::ChainFinalized { block }).await?;
+        if block.number >= oldest {
+            let finalized = Event::ChainFinalized { block };
+            self.sink.record(vec![finalized]).await?;
         }
         Ok(())
     }
@@ -550,4 +588,71 @@ struct Read {
     collected: Collected,
     /// The headers of the range that are known, ascending; the last is its end.
     headers: Vec<BlockRef>,
+}
+
+/// Splits a block's facts so that each part fits an event; one empty part for no facts.
+fn in_parts(facts: Vec<ChainFact>) -> Vec<Vec<ChainFact>> {
+    const FACTS_MAX: usize = FACTS_BYTES_MAX / FACT_BYTES_MAX;
+    if facts.len() <= FACTS_MAX {
+        return vec![facts];
+    }
+    facts.chunks(FACTS_MAX).map(<[ChainFact]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use infernet_state::{
+        codec,
+        event::{Subscription, WalletChange, WalletFact},
+        types::{Amount, BlockTime, Hash},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_crowded_block_fits_its_events() {
+        let creation = ChainFact::SubscriptionCreated {
+            id: SubscriptionId(u32::MAX),
+            subscription: Subscription {
+                owner: Address([255; 20]),
+                active_at: u32::MAX,
+                period: u32::MAX,
+                frequency: u32::MAX,
+                redundancy: u16::MAX,
+                container_id: Hash([255; 32]),
+                lazy: true,
+                verifier: Address([255; 20]),
+                payment_amount: Amount::MAX,
+                payment_token: Address([255; 20]),
+                wallet: Address([255; 20]),
+            },
+            delegation: Some(u32::MAX),
+        };
+        let transfer = ChainFact::Wallet(WalletFact {
+            wallet: Address([255; 20]),
+            owner: Address([255; 20]),
+            tx: Hash([255; 32]),
+            change: WalletChange::Transferred {
+                spender: Address([255; 20]),
+                token: Address([255; 20]),
+                to: Address([255; 20]),
+                amount: Amount::MAX,
+            },
+        });
+        let block = BlockRef {
+            number: u64::MAX,
+            hash: Hash([255; 32]),
+            time: BlockTime(u64::MAX),
+        };
+        for fact in [creation, transfer] {
+            let facts = vec![fact; 1_000];
+            let parts = in_parts(facts.clone());
+            assert!(parts.len() > 1);
+            assert_eq!(parts.concat(), facts);
+            for facts in parts {
+                codec::encode(&Event::ChainCommitted { block, facts }).expect("it fits");
+            }
+        }
+        assert_eq!(in_parts(Vec::new()), [Vec::new()]);
+    }
 }

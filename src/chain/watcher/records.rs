@@ -7,7 +7,6 @@ use alloy::{
     sol_types::SolCall as _,
 };
 use infernet_state::{
-    Event,
     event::SyncedSubscription,
     types::{Address, BlockRef, SubscriptionId},
 };
@@ -32,6 +31,17 @@ const LIVING_PER_CHUNK: usize = 100;
 /// Ids looked at for one chunk, so that a long dead past does not keep the watcher from the
 /// head.
 const IDS_PER_CHUNK: u32 = 5_000;
+
+/// A part of the past.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct PastChunk {
+    /// The subscriptions that can still be answered, ascending by id.
+    pub(super) living: Vec<SyncedSubscription>,
+    /// The next id to look at.
+    pub(super) next: SubscriptionId,
+    /// Whether no id follows.
+    pub(super) at_end: bool,
+}
 
 impl ChainConnection {
     /// The records of subscriptions, as of block `number`, or as of today where the RPC no
@@ -117,21 +127,20 @@ impl ChainConnection {
         Ok((signed.owner == owner).then_some(nonce))
     }
 
-    /// Reads the next chunk of the past from `cursor` on, as of block `tip`. A chunk without
-    /// subscriptions whose `next` is where it began says that the past is read.
+    /// Reads the next chunk of the past from id `from` on, as of block `tip`.
     pub(super) async fn past(
         &self,
-        cursor: SubscriptionId,
+        from: SubscriptionId,
         tip: BlockRef,
         node: Address,
-    ) -> Result<Event, WatchError> {
+    ) -> Result<PastChunk, WatchError> {
         let at = At::Number(tip.number);
         let coordinator = convert::to_address(self.contracts.coordinator);
         let end = self
             .rpc
             .view(coordinator, &Coordinator::idCall {}, at)
             .await?;
-        let first = cursor.0.max(1);
+        let first = from.0.max(1);
         let mut next = first;
         let mut living = Vec::new();
         while next < end && living.len() < LIVING_PER_CHUNK && next - first < IDS_PER_CHUNK {
@@ -140,10 +149,10 @@ impl ChainConnection {
             living.extend(self.living(next, records, tip, node).await?);
             next = until;
         }
-        Ok(Event::SubscriptionsSynced {
-            block: tip,
-            subscriptions: living,
+        Ok(PastChunk {
+            living,
             next: SubscriptionId(next),
+            at_end: next >= end,
         })
     }
 

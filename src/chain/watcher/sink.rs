@@ -11,27 +11,16 @@ use infernet_state::{
 
 use crate::driver::Stopped;
 
-/// The blocks that the machine has in its chain view.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RecordedBlocks {
-    /// The newest final block.
-    pub finalized: Option<BlockRef>,
-    /// Recorded blocks above it, ascending; sparse, for blocks without facts are not recorded.
-    pub unfinalized: Vec<BlockRef>,
-}
-
-impl RecordedBlocks {
-    /// The newest recorded block.
-    #[must_use]
-    pub fn head(&self) -> Option<BlockRef> {
-        self.unfinalized.last().copied().or(self.finalized)
-    }
-}
-
 /// What the watcher reads of the machine.
-pub trait ChainView {
-    /// The blocks of the chain view.
-    fn recorded_blocks(&self) -> RecordedBlocks;
+pub trait MachineView {
+    /// The newest block that the machine heard of.
+    fn recorded_head(&self) -> Option<BlockRef>;
+
+    /// The newest final block that the machine heard of.
+    fn finalized(&self) -> Option<BlockRef>;
+
+    /// The lowest height of which something is recorded that is not yet final.
+    fn unfinalized_from(&self) -> Option<u64>;
 
     /// The nonces that wait for inclusion, with the hashes of every version sent.
     fn awaiting_inclusion(&self) -> BTreeMap<Nonce, Vec<Hash>>;
@@ -44,13 +33,14 @@ pub trait ChainView {
 }
 
 /// Takes the watcher's events.
-pub trait Sink: ChainView + Send + Sync + 'static {
-    /// Records an event.
+pub trait Sink: MachineView + Send + Sync + 'static {
+    /// Records events as one atomic step.
     ///
     /// # Durability
-    /// When it resolves, the event is durable and applied: the view shows what it brought.
+    /// When it resolves, all are durable and applied, in order, and the view shows what they
+    /// brought; after a crash all are there, or none.
     ///
     /// # Errors
-    /// [`Stopped`] when the node stops; the event may or may not be recorded.
-    fn record(&self, event: Event) -> impl Future<Output = Result<(), Stopped>> + Send;
+    /// [`Stopped`] when the node stops; the events may or may not be recorded.
+    fn record(&self, events: Vec<Event>) -> impl Future<Output = Result<(), Stopped>> + Send;
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use alloy::{primitives, rpc::types::Log, sol_types::SolEventInterface as _};
 use infernet_state::{
-    event::{WalletChange, WalletFact},
-    types::{Address, Hash},
+    event::{ChainFact, WalletChange, WalletFact},
+    types::{Address, BlockRef, Hash},
 };
 
-use super::error::WatchError;
+use super::{collect::Watched, error::WatchError};
 use crate::chain::{
     abi::{Wallet, WalletFactory},
     connect::ChainConnection,
@@ -20,11 +20,16 @@ use crate::chain::{
 /// far above the consumers that a node serves between two starts.
 const VALID_WALLETS_MAX: usize = 65_536;
 
+/// Tokens of the payment wallet that are remembered: anybody can send any token to it.
+const TOKENS_MAX: usize = 64;
+
 /// What the watcher knows of wallets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wallets {
     /// Made by the factory. A reorg can undo a wallet: cleared then.
     valid: BTreeSet<primitives::Address>,
+    /// Tokens beside the native coin in which the payment wallet moved.
+    tokens: BTreeSet<Address>,
 }
 
 impl Wallets {
@@ -54,31 +59,37 @@ impl Wallets {
         }))
     }
 
+    /// The payment wallet's balances at `block`, in the native coin and the tokens it moved in.
+    pub(super) async fn balances(
+        &self,
+        connection: &ChainConnection,
+        watched: Watched,
+        block: BlockRef,
+    ) -> Result<Vec<ChainFact>, WatchError> {
+        let mut facts = Vec::new();
+        let Some(wallet) = watched.payment_wallet else {
+            return Ok(facts);
+        };
+        for token in [Address::ZERO].iter().chain(&self.tokens) {
+            let at = At::Number(block.number);
+            let balance = read_balance(connection, wallet, *token, at).await?;
+            facts.extend(balance.map(ChainFact::Wallet));
+        }
+        Ok(facts)
+    }
+
     /// The balance of a wallet as a fact; `None` where the RPC no longer has that state.
     pub(super) async fn balance(
-        &self,
+        &mut self,
         connection: &ChainConnection,
         wallet: Address,
         token: Address,
         at: At,
     ) -> Result<Option<WalletFact>, WatchError> {
-        let address = convert::to_address(wallet);
-        let balance = connection
-            .balance_of(address, convert::to_address(token), at)
-            .await;
-        let balance = match balance {
-            Err(failure) if failure.is_state_missing() => return Ok(None),
-            answer => answer?,
-        };
-        Ok(Some(WalletFact {
-            wallet,
-            owner: owner(connection, address, at).await?,
-            tx: Hash::ZERO,
-            change: WalletChange::BalanceRead {
-                token,
-                balance: convert::from_u256(balance),
-            },
-        }))
+        if !token.is_zero() && self.tokens.len() < TOKENS_MAX {
+            self.tokens.insert(token);
+        }
+        read_balance(connection, wallet, token, at).await
     }
 
     async fn is_valid(
@@ -149,6 +160,32 @@ fn change(log: &Log) -> Option<WalletChange> {
             amount: convert::from_u256(event.amount),
         },
     })
+}
+
+/// The balance of a wallet as a fact; `None` where the RPC no longer has that state.
+async fn read_balance(
+    connection: &ChainConnection,
+    wallet: Address,
+    token: Address,
+    at: At,
+) -> Result<Option<WalletFact>, WatchError> {
+    let address = convert::to_address(wallet);
+    let balance = connection
+        .balance_of(address, convert::to_address(token), at)
+        .await;
+    let balance = match balance {
+        Err(failure) if failure.is_state_missing() => return Ok(None),
+        answer => answer?,
+    };
+    Ok(Some(WalletFact {
+        wallet,
+        owner: owner(connection, address, at).await?,
+        tx: Hash::ZERO,
+        change: WalletChange::BalanceRead {
+            token,
+            balance: convert::from_u256(balance),
+        },
+    }))
 }
 
 /// The owner at that block, or today's where the RPC no longer has that state.

@@ -137,7 +137,14 @@ impl<'a> Prepared<'a> {
         if let Some(block) = params.opt::<BlockOverrides>(3)? {
             override_block(&mut env, block)?;
         }
-        let tx = to_tx_env(request, &state, &env)?;
+        if let Some(id) = request.chain_id.filter(|id| *id != chain.spec.chain_id) {
+            let own = chain.spec.chain_id;
+            return Err(RpcError::server(format!(
+                "the request is for chain {id}; this is {own}"
+            )));
+        }
+        let mut tx = to_tx_env(request, &state, &env)?;
+        tx.chain_id = Some(chain.spec.chain_id);
         Ok(Self {
             chain,
             state,

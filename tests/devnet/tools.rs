@@ -1,0 +1,1 @@
+//! Other people's tools: `cast` as a client, and anvil as the measure.
