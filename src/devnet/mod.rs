@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes, U256, address, bytes};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -287,6 +288,10 @@ impl Devnet {
         })?;
         let service = Arc::new(rpc::Service::new(handle.clone(), dev_signers()));
         let router = rpc::router(service, allow_any_origin);
+        let listener = listener.tap_io(|stream| {
+            // Answers are small and waited for: Nagle's algorithm would hold them up.
+            let _ = stream.set_nodelay(true);
+        });
         let (stop_server, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stop = async {
