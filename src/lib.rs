@@ -1,4 +1,14 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod api;
+pub mod chain;
+pub mod config;
+pub mod container;
+pub mod crash;
+pub mod dev;
 pub mod devnet;
+pub mod driver;
+pub mod executor;
 pub mod log;
+pub mod ports;
+pub mod streams;

@@ -1,0 +1,293 @@
+//! The loop: one writer, one direction.
+//!
+//! # Persist, then act
+//!
+//! The order *append → durable → apply → dispatch* exists here, in [`Driver::commit`], and
+//! nowhere else. Why it is right:
+//!
+//! 1. Whatever waits is judged by [`Machine::check`] first; what is refused is answered and
+//!    leaves no trace, so a refused flood costs no disk.
+//! 2. The accepted rest is appended as one batch. [`EventLog::append`] returns only when the
+//!    batch is durable; if it fails, nothing of the batch was applied, answered or acted on,
+//!    and the loop ends: the disk may hold the batch or not, and recovery will find out.
+//! 3. Only then is each event applied. The machine is deterministic, so a crash after (2) loses
+//!    no decision: replay takes it again. If the machine halts, no effect of this batch leaves.
+//! 4. Only then are clients answered and effects handed over. A crash between (3) and (4), or
+//!    in the middle of (4), is repaired by [`Machine::outstanding`]: every effect stays in the
+//!    state until its terminal outcome is itself an event.
+//!
+//! Start-up is recovery: [`Driver::recover`] replays the log, records `NodeStarted`, and hands
+//! over what is outstanding. There is no other recovery code.
+
+mod handle;
+mod world;
+
+use std::sync::{Arc, RwLock};
+
+use infernet_state::{
+    Event, Machine,
+    codec::{self, CodecError},
+    effect::Issued,
+    machine::{Halt, Verdict},
+    types::{Seq, WallTime},
+};
+use tokio::sync::{mpsc, watch};
+
+pub use handle::{Busy, Handle, Recorded, Reply, Stopped};
+pub use world::{BoxFuture, Clock, Random, Spawner, SystemWorld, World};
+
+use crate::{
+    crash,
+    log::{EventLog, LogError, LogReader, Payload, Record},
+};
+use handle::Submission;
+
+/// Events that may wait for the loop; more make observers wait and clients get 503.
+pub const INBOX_MAX: usize = 1024;
+
+/// Events in one commit: bounds the latency of the first of them and the size of the batch.
+pub const BATCH_EVENTS_MAX: usize = 256;
+
+/// Payload bytes in one commit; one larger payload still goes, alone.
+pub const BATCH_PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Events read from the log at a time during replay: bounds memory, not speed.
+pub const REPLAY_CHUNK: usize = 4096;
+
+/// Why the loop ended, other than by a stop that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The log failed; see its code.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An invariant of money or sequence would break.
+    #[error("{0}; the log is kept as it is, nothing was sent: replay it with `infernet replay`")]
+    Halt(Halt),
+    /// An event cannot be encoded, or one in the log cannot be decoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// Takes effects and carries them out; what comes of them returns through a [`Handle`].
+pub trait Dispatch: Send + 'static {
+    /// Hands an effect over without waiting for it.
+    fn dispatch(&mut self, issued: Issued);
+}
+
+/// The loop's own state. Generic over the log and the world (clock, randomness, spawner), so
+/// that the simulator runs this very code.
+pub struct Driver<L: EventLog, W: World> {
+    log: L,
+    world: W,
+    machine: Arc<RwLock<Machine>>,
+    inbox: mpsc::Receiver<Submission>,
+    head: watch::Sender<Seq>,
+}
+
+impl<L: EventLog, W: World> Driver<L, W> {
+    /// Replays the log and builds the loop and its handle. Nothing is recorded or sent yet.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the log cannot be read or decoded, or the machine halts on it.
+    pub fn recover(log: L, world: W) -> Result<(Self, Handle), Fatal> {
+        let machine = replay(&log.reader())?;
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let (head, head_seen) = watch::channel(machine.seq());
+        let machine = Arc::new(RwLock::new(machine));
+        let handle = Handle::new(sender, Arc::clone(&machine), head_seen);
+        Ok((
+            Self {
+                log,
+                world,
+                machine,
+                inbox,
+                head,
+            },
+            handle,
+        ))
+    }
+
+    /// The log's reading side.
+    pub fn reader(&self) -> L::Reader {
+        self.log.reader()
+    }
+
+    /// Records the start of this run, hands over what is outstanding, and serves until `stop`
+    /// resolves or every handle is gone.
+    ///
+    /// # Durability
+    /// Everything answered or dispatched before it returns is durable.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the process must end with the matching exit code.
+    pub async fn run(
+        mut self,
+        started: Vec<Event>,
+        mut dispatch: impl Dispatch,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Fatal> {
+        let first = started.into_iter().map(Submission::silent).collect();
+        // What these events issue is outstanding like everything older: one door for both.
+        self.commit(first)?;
+        for issued in self.read(Machine::outstanding) {
+            dispatch.dispatch(issued);
+        }
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let deadline = self.read(Machine::next_deadline);
+            let batch = tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                first = self.inbox.recv() => match first {
+                    Some(first) => self.gather(first),
+                    None => return Ok(()),
+                },
+                now = wait_until(&self.world, deadline) => {
+                    vec![Submission::silent(Event::WallTimePassed { now })]
+                }
+            };
+            for issued in self.commit(batch)? {
+                dispatch.dispatch(issued);
+            }
+        }
+    }
+
+    /// Takes what else is waiting, within the bounds of one commit.
+    fn gather(&mut self, first: Submission) -> Vec<Submission> {
+        let mut bytes = first.payload_bytes();
+        let mut batch = vec![first];
+        while batch.len() < BATCH_EVENTS_MAX && bytes < BATCH_PAYLOAD_BYTES_MAX {
+            let Ok(next) = self.inbox.try_recv() else {
+                break;
+            };
+            bytes = bytes.saturating_add(next.payload_bytes());
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// The one place of the order: judge, append and make durable, apply, answer; the effects
+    /// are the caller's to dispatch. See the module's documentation for the argument.
+    fn commit(&mut self, batch: Vec<Submission>) -> Result<Vec<Issued>, Fatal> {
+        let mut accepted = Vec::with_capacity(batch.len());
+        let mut records = Vec::with_capacity(batch.len());
+        for submission in batch {
+            match self.judge(&submission) {
+                Verdict::Accept => match submission.events().map(codec::encode).collect() {
+                    Ok(events) => {
+                        let events: Vec<_> = events;
+                        let (submission, payloads) = submission.take_payloads();
+                        let mut payloads = Some(payloads);
+                        records.extend(events.into_iter().map(|event| Record {
+                            event,
+                            payloads: payloads.take().unwrap_or_default(),
+                        }));
+                        accepted.push(submission);
+                    }
+                    Err(error) if submission.is_request() => submission.refuse_encoding(&error),
+                    Err(error) => return Err(error.into()),
+                },
+                verdict => submission.answer(Reply::from_verdict(verdict)),
+            }
+        }
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        crash::point("driver.before-append");
+        self.log.append(&records)?;
+        crash::point("driver.after-append");
+        let mut effects = Vec::new();
+        let mut answers = Vec::with_capacity(accepted.len());
+        {
+            let mut machine = self
+                .machine
+                .write()
+                .unwrap_or_else(|held| held.into_inner());
+            for submission in accepted {
+                for event in submission.events() {
+                    effects.extend(machine.apply(event).map_err(Fatal::Halt)?);
+                }
+                let reply = submission.reply_after(&machine);
+                answers.push((submission, reply));
+            }
+            self.head.send_replace(machine.seq());
+        }
+        crash::point("driver.after-apply");
+        for (submission, reply) in answers {
+            submission.answer(reply);
+        }
+        crash::point("driver.before-dispatch");
+        Ok(effects)
+    }
+
+    /// Only what a client asks for is judged; facts of our own observers are facts.
+    fn judge(&self, submission: &Submission) -> Verdict {
+        if submission.is_request() {
+            self.read(|machine| machine.check(submission.event()))
+        } else {
+            Verdict::Accept
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(&self.machine.read().unwrap_or_else(|held| held.into_inner()))
+    }
+}
+
+/// Rebuilds the machine from a log.
+///
+/// # Errors
+/// [`Fatal`] when an event cannot be read, decoded or applied.
+pub fn replay(log: &impl LogReader) -> Result<Machine, Fatal> {
+    let mut machine = Machine::new();
+    replay_each(log, &mut machine, |_, _, _| {})?;
+    Ok(machine)
+}
+
+/// Replays a log behind `machine`, showing each event with its effects.
+///
+/// # Errors
+/// [`Fatal`] when an event cannot be read, decoded or applied.
+pub fn replay_each(
+    log: &impl LogReader,
+    machine: &mut Machine,
+    mut each: impl FnMut(Seq, &Event, &[Issued]),
+) -> Result<(), Fatal> {
+    loop {
+        let chunk = log.read(Seq(machine.seq().0 + 1), REPLAY_CHUNK)?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        for stored in chunk {
+            let event = codec::decode(stored.event.kind, stored.event.version, &stored.event.body)?;
+            let effects = machine.apply(&event).map_err(Fatal::Halt)?;
+            each(stored.seq, &event, &effects);
+        }
+    }
+}
+
+/// Resolves when the clock has passed `deadline`; never without one.
+async fn wait_until(world: &impl World, deadline: Option<WallTime>) -> WallTime {
+    match deadline {
+        Some(at) => {
+            world.sleep_until(at).await;
+            // The clock may stand a moment before what was waited for; the machine must not be
+            // told of a time before its own deadline, or it would be asked again at once.
+            world.now().max(at)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// A payload with its reference computed.
+#[must_use]
+pub fn payload(bytes: Vec<u8>) -> Payload {
+    use sha2::Digest as _;
+
+    let hash = infernet_state::types::Hash(sha2::Sha256::digest(&bytes).into());
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    Payload {
+        reference: infernet_state::types::PayloadRef { hash, len },
+        bytes,
+    }
+}

@@ -1,0 +1,96 @@
+//! What the loop needs of the world: a clock, randomness and a spawner, behind traits, so that
+//! the simulator can be the world.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use infernet_state::types::WallTime;
+
+/// A future that can be sent to any thread.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Wall time.
+pub trait Clock: Send + Sync + 'static {
+    /// The present.
+    fn now(&self) -> WallTime;
+
+    /// Resolves when [`Clock::now`] has reached `at`, or a little later.
+    fn sleep_until(&self, at: WallTime) -> BoxFuture<()>;
+}
+
+/// Randomness that nobody can foresee (job ids, jitter).
+pub trait Random: Send + Sync + 'static {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// Starts tasks.
+pub trait Spawner: Send + Sync + 'static {
+    /// Starts a task that runs on its own.
+    fn spawn(&self, task: BoxFuture<()>);
+}
+
+/// All three; cheap to clone.
+pub trait World: Clock + Random + Spawner + Clone {}
+
+impl<T: Clock + Random + Spawner + Clone> World for T {}
+
+/// The real world: the system's clock and randomness, tokio's tasks.
+#[derive(Clone, Debug)]
+pub struct SystemWorld {
+    runtime: tokio::runtime::Handle,
+}
+
+impl SystemWorld {
+    /// The world of the runtime that this is called in.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+}
+
+/// The longest single sleep: the wall clock may be set while we sleep, so it is looked at again.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+impl Clock for SystemWorld {
+    fn now(&self) -> WallTime {
+        let elapsed = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        WallTime(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn sleep_until(&self, at: WallTime) -> BoxFuture<()> {
+        let world = self.clone();
+        Box::pin(async move {
+            loop {
+                let now = world.now();
+                if now >= at {
+                    return;
+                }
+                let wait = Duration::from_millis(at.0.saturating_sub(now.0)).min(SLEEP_MAX);
+                tokio::time::sleep(wait).await;
+            }
+        })
+    }
+}
+
+impl Random for SystemWorld {
+    fn fill(&self, bytes: &mut [u8]) {
+        rand::Rng::fill(&mut rand::rng(), bytes);
+    }
+}
+
+impl Spawner for SystemWorld {
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.runtime.spawn(task);
+    }
+}

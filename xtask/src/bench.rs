@@ -1,0 +1,51 @@
+//! `cargo xtask bench`: each benchmark measures ratios against a named baseline in one run.
+
+use crate::shell::{self, Outcome};
+
+/// A benchmark: its name, and the package and target that hold it.
+struct Bench {
+    name: &'static str,
+    package: &'static str,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "machine",
+        package: "infernet-state",
+    },
+    Bench {
+        name: "log",
+        package: "infernet-node",
+    },
+];
+
+/// Runs one benchmark or all.
+pub(crate) fn run(name: Option<&str>, json: bool) -> Outcome {
+    let chosen: Vec<_> = BENCHES
+        .iter()
+        .filter(|bench| name.is_none_or(|name| name == bench.name))
+        .collect();
+    if chosen.is_empty() {
+        let known: Vec<_> = BENCHES.iter().map(|bench| bench.name).collect();
+        return Err(format!(
+            "no such benchmark; there are: {}",
+            known.join(", ")
+        ));
+    }
+    for bench in chosen {
+        let mut cargo = shell::cargo();
+        cargo.args([
+            "bench",
+            "--quiet",
+            "--package",
+            bench.package,
+            "--bench",
+            bench.name,
+        ]);
+        if json {
+            cargo.args(["--", "--json"]);
+        }
+        shell::run(&mut cargo)?;
+    }
+    Ok(())
+}

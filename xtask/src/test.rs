@@ -1,0 +1,81 @@
+//! `cargo xtask test`: installs what the tests need, then runs everything that CI runs.
+
+use std::time::Instant;
+
+use crate::{
+    dev, needs,
+    shell::{self, Outcome},
+};
+
+/// A step: its name, and what it does (`long` asks for many more cases).
+struct Step {
+    name: &'static str,
+    run: fn(long: bool) -> Outcome,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        run: format,
+    },
+    Step {
+        name: "lints",
+        run: lints,
+    },
+    Step {
+        name: "binaries",
+        run: |_| dev::build(),
+    },
+    Step {
+        name: "tests",
+        run: tests,
+    },
+];
+
+/// Runs all steps, or those whose name contains `only`, and stops at the first that fails.
+pub(crate) fn run(long: bool, only: Option<&str>) -> Outcome {
+    let begun = Instant::now();
+    let mut done = 0;
+    for step in STEPS
+        .iter()
+        .filter(|step| only.is_none_or(|only| step.name.contains(only)))
+    {
+        println!("== {} ==", step.name);
+        let started = Instant::now();
+        (step.run)(long).map_err(|reason| format!("{}: {reason}", step.name))?;
+        println!("== {} took {} s ==", step.name, started.elapsed().as_secs());
+        done += 1;
+    }
+    if done == 0 {
+        return Err("no such step".to_owned());
+    }
+    println!("all {done} steps passed in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn format(_long: bool) -> Outcome {
+    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lints(_long: bool) -> Outcome {
+    shell::run(shell::cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn tests(long: bool) -> Outcome {
+    needs::node()?;
+    needs::strace()?;
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    if long {
+        cargo.env("INFERNET_TEST_LONG", "1");
+    }
+    shell::run(&mut cargo)
+}
