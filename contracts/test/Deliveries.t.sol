@@ -99,11 +99,11 @@ contract DeliveriesTest is World {
         coordinator.deliverCompute(id, 1, input, output, proof, address(0));
         bytes memory none = abi.encode(bytes(""), bytes(""), bytes(""));
         eq(consumer.last(), consumer.digest(id, 1, 1, NODE, none, containerId, 1), "place only");
-        InboxItem memory item = inbox.read(containerId, NODE, 1);
-        eq(item.timestamp, block.timestamp, "time");
-        eq(item.subscriptionId, id, "subscription");
-        eq(item.interval, 1, "interval");
-        eqBytes(abi.encode(item.input, item.output, item.proof), abi.encode(input, output, proof), "bytes");
+        InboxItem memory stored = inbox.read(containerId, NODE, 1);
+        eq(stored.timestamp, block.timestamp, "time");
+        eq(stored.subscriptionId, id, "subscription");
+        eq(stored.interval, 1, "interval");
+        eqBytes(abi.encode(stored.input, stored.output, stored.proof), abi.encode(input, output, proof), "bytes");
     }
 
     function testFuzzDelegated(bytes memory input, bytes memory output, bytes memory proof) public {
