@@ -103,3 +103,11 @@ pub(super) async fn get_resources(
     }
     Ok(Json(node.containers.resources(query.model_id).await))
 }
+
+/// `GET /dev`: what surrounds the node of a development world; 404 for any other node.
+pub(super) async fn get_development(State(node): State<Arc<Node>>) -> Response {
+    match &node.development {
+        Some(world) => Json(world.clone()).into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, "Not found").into_response(),
+    }
+}

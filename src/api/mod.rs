@@ -76,6 +76,8 @@ pub struct ApiConfig {
     pub admin_listen: SocketAddr,
     /// Requests that one client address may make; `None` for any number.
     pub rate_limit: Option<RateLimit>,
+    /// What `GET /dev` says of a development world; `None` for a node of its own.
+    pub development: Option<serde_json::Value>,
 }
 
 impl Default for ApiConfig {
@@ -86,6 +88,7 @@ impl Default for ApiConfig {
             listen: local(4000),
             admin_listen: local(4001),
             rate_limit: Some(RateLimit::default()),
+            development: None,
         }
     }
 }
@@ -165,6 +168,7 @@ impl ApiServer {
             streams: parts.streams,
             client_key: parts.client_key,
             limiter: config.rate_limit.map(Limiter::new),
+            development: config.development,
             streaming: Arc::new(Semaphore::new(STREAMS_MAX)),
             stopping,
         };
@@ -237,6 +241,7 @@ async fn serve_one(listener: TcpListener, routes: Router, stop: &watch::Sender<b
 
 fn public_routes(node: &Arc<Node>) -> Router {
     let routes = Router::new()
+        .route("/dev", get(info::get_development))
         .route("/health", get(info::get_health))
         .route("/info", get(info::get_info))
         .route("/resources", get(info::get_resources))

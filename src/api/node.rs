@@ -24,6 +24,7 @@ pub(super) struct Node {
     pub(super) streams: Streams,
     pub(super) client_key: ClientKey,
     pub(super) limiter: Option<Limiter>,
+    pub(super) development: Option<serde_json::Value>,
     /// One permit a client that reads a stream.
     pub(super) streaming: Arc<Semaphore>,
     /// True once the server shall end: nobody waits any longer.

@@ -52,9 +52,18 @@ fn lines(stored: &Stored) -> Vec<String> {
             .filter_map(fact)
             .map(|line| format!("block {:<5} {line}", block.number))
             .collect(),
-        Ok(Event::EffectEnded { outcome, attempt, .. }) => {
-            let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-            outcome_line(&outcome).map(|line| format!("node        {line}{again}")).into_iter().collect()
+        Ok(Event::EffectEnded {
+            outcome, attempt, ..
+        }) => {
+            let again = if attempt > 1 {
+                format!(" (attempt {attempt})")
+            } else {
+                String::new()
+            };
+            outcome_line(&outcome)
+                .map(|line| format!("node        {line}{again}"))
+                .into_iter()
+                .collect()
         }
         Ok(Event::JobAccepted(request)) => vec![format!(
             "node        job {} accepted for {}",
@@ -62,7 +71,10 @@ fn lines(stored: &Stored) -> Vec<String> {
             request.containers.join(",")
         )],
         Ok(Event::NodeStarted { version, .. }) => {
-            vec![format!("node        version {version} started at event {}", stored.seq)]
+            vec![format!(
+                "node        version {version} started at event {}",
+                stored.seq
+            )]
         }
         Ok(_) => Vec::new(),
         Err(error) => vec![error.to_string()],
@@ -71,24 +83,30 @@ fn lines(stored: &Stored) -> Vec<String> {
 
 fn fact(fact: &ChainFact) -> Option<String> {
     match fact {
-        ChainFact::SubscriptionCreated { id, subscription, .. } => Some(format!(
+        ChainFact::SubscriptionCreated {
+            id, subscription, ..
+        } => Some(format!(
             "subscription {id} created, {} offered for the answer",
             coins(subscription.payment_amount.to_be_bytes())
         )),
         ChainFact::TransactionIncluded(receipt) => Some(format!(
             "transaction {} {}, {} gas at {} wei",
             receipt.tx,
-            if receipt.succeeded { "included" } else { "reverted" },
+            if receipt.succeeded {
+                "included"
+            } else {
+                "reverted"
+            },
             receipt.gas_used,
             receipt.effective_gas_price
         )),
-        ChainFact::SubscriptionFulfilled { id, .. } => {
-            Some(format!("subscription {id} fulfilled"))
-        }
+        ChainFact::SubscriptionFulfilled { id, .. } => Some(format!("subscription {id} fulfilled")),
         ChainFact::Wallet(wallet) => match &wallet.change {
-            WalletChange::Transferred { to, amount, .. } => {
-                Some(format!("{} paid to {}", coins(amount.to_be_bytes()), who(*to)))
-            }
+            WalletChange::Transferred { to, amount, .. } => Some(format!(
+                "{} paid to {}",
+                coins(amount.to_be_bytes()),
+                who(*to)
+            )),
             WalletChange::Escrowed { .. }
             | WalletChange::Approved { .. }
             | WalletChange::Withdrawn { .. }
@@ -136,11 +154,14 @@ fn success_line(success: &Success) -> Option<String> {
 }
 
 fn coins(wei: [u8; 32]) -> String {
-    format!("{} ETH", format_ether(alloy::primitives::U256::from_be_bytes(wei)))
+    format!(
+        "{} ETH",
+        format_ether(alloy::primitives::U256::from_be_bytes(wei))
+    )
 }
 
 fn who(address: Address) -> String {
-    let address = convert::from_address(address);
+    let address = convert::to_address(address);
     if address == NODE_WALLET {
         "the node's wallet".into()
     } else if address == Role::FeeRecipient.signer().address() {

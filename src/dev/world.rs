@@ -16,7 +16,7 @@ use infernet_state::{
     types,
 };
 
-use super::{CONSUMER, CONTAINER, DevError, MODEL, NODE_WALLET, Place, REGISTRY, Role, deploy};
+use super::{Announcement, CONTAINER, DevError, MODEL, NODE_WALLET, Place, REGISTRY, Role, deploy};
 use crate::{
     api::ApiConfig,
     chain::{convert, signer::NodeKey},
@@ -87,14 +87,15 @@ impl World {
                 listen: options.listen,
                 admin_listen: options.admin_listen,
                 rate_limit: None,
+                development: Some(serde_json::json!(Announcement::new(&rpc))),
             },
             config: deciding(),
             containers: containers().await?,
             chain: Some(ChainParts {
                 rpc_url: rpc.clone(),
-                registry: convert::to_address(REGISTRY),
-                key: NodeKey::from(Role::Node.signer()),
-                payment_wallet: Some(convert::to_address(NODE_WALLET)),
+                registry: convert::from_address(REGISTRY),
+                key: NodeKey::from_hex(Role::Node.key())?,
+                payment_wallet: Some(convert::from_address(NODE_WALLET)),
                 trail_head_blocks: 0,
                 poll: POLL,
                 gas_limit_max: 5_000_000,
@@ -106,20 +107,27 @@ impl World {
         let place = Place {
             api: format!("http://{}", node.api_addr()),
             admin: format!("http://{}", node.admin_addr()),
-            rpc,
-            consumer: CONSUMER.to_string(),
-            registry: REGISTRY.to_string(),
+            world: Announcement::new(&rpc),
         };
         place.write(&options.data_dir)?;
-        Ok(Self { node, devnet, place, deployed })
+        Ok(Self {
+            node,
+            devnet,
+            place,
+            deployed,
+        })
     }
 
     /// Waits until nothing is under way on chain: every delivery final, every entry posted.
     pub async fn settled(&self) {
         loop {
             let settled = self.node.handle().view(|machine| {
-                machine.pending().onchain == 0
-                    && machine.deliveries().iter().all(|(_, delivery)| !delivery.state.is_live())
+                machine.account().may_send()
+                    && machine.pending().onchain == 0
+                    && machine
+                        .deliveries()
+                        .iter()
+                        .all(|(_, delivery)| !delivery.state.is_live())
                     && machine.chain().unfinalized_from().is_none()
             });
             if settled {
@@ -166,9 +174,11 @@ impl World {
             return off("the ledger does not balance".into());
         }
         if receivable != Balance::Debit(types::Amount::ZERO) {
-            return off(format!("a delivery is not explained by payments: {receivable}"));
+            return off(format!(
+                "a delivery is not explained by payments: {receivable}"
+            ));
         }
-        let provider = super::provider(&self.place.rpc)?;
+        let provider = super::provider(&self.place.world.rpc)?;
         let holders: [(&str, Address, Balance); 2] = [
             ("the node's wallet", NODE_WALLET, wallet),
             ("the node's account", Role::Node.signer().address(), account),
@@ -219,7 +229,14 @@ fn deciding() -> Config {
 
 async fn containers() -> Result<Containers, NodeError> {
     let program = beside_us()?;
-    let arguments = ["onnx", "--listen", "127.0.0.1:0", "--exit-with-stdin", "--default-model", MODEL];
+    let arguments = [
+        "onnx",
+        "--listen",
+        "127.0.0.1:0",
+        "--exit-with-stdin",
+        "--default-model",
+        MODEL,
+    ];
     let arguments = arguments.map(str::to_owned).to_vec();
     let process = Process::start(ProcessConfig::new(CONTAINER, program, arguments)).await?;
     Ok(Containers::new(vec![Container {

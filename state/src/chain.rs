@@ -17,6 +17,7 @@ use crate::{
     delivery::Loss,
     event::{ChainFact, Receipt, SyncedSubscription, WalletChange, WalletFact},
     ledger::{Account, Balance, Code, Entry, EntryState, Role},
+    limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
@@ -60,6 +61,8 @@ pub struct ChainView {
     pub head: Option<BlockRef>,
     /// The newest final block heard of.
     pub finalized: Option<BlockRef>,
+    /// The newest recorded blocks that are not final, by height.
+    pub(crate) recent: BTreeMap<u64, BlockRef>,
     /// Undos of unfinalized blocks, by height; within a height in the order they were made.
     pub(crate) undo: BTreeMap<u64, Vec<Undo>>,
     /// Facts of a block that is not committed yet, where they come in parts.
@@ -75,6 +78,12 @@ pub(crate) struct Staged {
 }
 
 impl ChainView {
+    /// The newest recorded blocks that are not final, ascending; at most
+    /// [`RECENT_BLOCKS_MAX`](crate::limits::RECENT_BLOCKS_MAX).
+    pub fn recent(&self) -> impl DoubleEndedIterator<Item = &BlockRef> {
+        self.recent.values()
+    }
+
     /// The lowest height of which something can still be undone; `None` when all is final.
     #[must_use]
     pub fn unfinalized_from(&self) -> Option<u64> {
@@ -101,6 +110,10 @@ impl Machine {
             return Ok(());
         }
         self.chain.head = Some(*block);
+        self.chain.recent.insert(block.number, *block);
+        while self.chain.recent.len() > RECENT_BLOCKS_MAX {
+            self.chain.recent.pop_first();
+        }
         let staged = self
             .chain
             .staged
@@ -190,6 +203,7 @@ impl Machine {
         }
         let above = ancestor.number.saturating_add(1);
         let gone = self.chain.undo.split_off(&above);
+        self.chain.recent.split_off(&above);
         self.chain.head = Some(*ancestor);
         for undo in gone
             .into_values()
@@ -280,10 +294,11 @@ impl Machine {
         if self
             .chain
             .finalized
-            .is_some_and(|known| known.number >= block.number)
+            .is_some_and(|known| known.number > block.number)
         {
             return Ok(());
         }
+        // The same block again settles what was recorded of it since: a read of the past.
         self.chain.finalized = Some(*block);
         let behind = self
             .chain
@@ -292,7 +307,9 @@ impl Machine {
         if behind {
             self.chain.head = Some(*block);
         }
-        let later = self.chain.undo.split_off(&block.number.saturating_add(1));
+        let above = block.number.saturating_add(1);
+        self.chain.recent = self.chain.recent.split_off(&above);
+        let later = self.chain.undo.split_off(&above);
         let settled = core::mem::replace(&mut self.chain.undo, later);
         for undo in settled.into_values().flatten() {
             match undo {

@@ -21,6 +21,7 @@ struct State {
     events: Vec<Event>,
     head: Option<BlockRef>,
     finalized: Option<BlockRef>,
+    recorded: BTreeMap<u64, BlockRef>,
     /// Recorded facts that are not final, by height.
     unfinalized: BTreeMap<u64, Vec<ChainFact>>,
     sent: BTreeMap<Nonce, Vec<Hash>>,
@@ -88,11 +89,10 @@ impl State {
     fn apply(&mut self, event: Event) {
         match &event {
             Event::ChainCommitted { block, facts } => {
-                let goes_on = self.head.is_none_or(|head| {
-                    head.number < block.number || (head == *block && !facts.is_empty())
-                });
+                let goes_on = self.head.is_none_or(|head| head.number < block.number);
                 assert!(goes_on, "{block:?} behind {:?}", self.head);
                 self.head = Some(*block);
+                self.recorded.insert(block.number, *block);
                 if !facts.is_empty() {
                     let entry = self.unfinalized.entry(block.number).or_default();
                     entry.extend(facts.iter().cloned());
@@ -109,10 +109,12 @@ impl State {
                 let below_final = self.finalized.is_some_and(|f| ancestor.number < f.number);
                 assert!(!below_final, "a reorg below the final block");
                 self.head = Some(*ancestor);
+                self.recorded.split_off(&(ancestor.number + 1));
                 self.unfinalized.split_off(&(ancestor.number + 1));
             }
             Event::ChainFinalized { block } => {
                 self.finalized = Some(*block);
+                self.recorded = self.recorded.split_off(&(block.number + 1));
                 self.unfinalized = self.unfinalized.split_off(&(block.number + 1));
                 if self.head.is_none_or(|head| head.number < block.number) {
                     self.head = Some(*block);
@@ -160,8 +162,11 @@ impl MachineView for Recorder {
         self.look(|state| state.head)
     }
 
-    fn finalized(&self) -> Option<BlockRef> {
-        self.look(|state| state.finalized)
+    fn known_blocks(&self) -> Vec<BlockRef> {
+        self.look(|state| {
+            let ends = state.head.iter().chain(&state.finalized);
+            ends.chain(state.recorded.values()).copied().collect()
+        })
     }
 
     fn unfinalized_from(&self) -> Option<u64> {

@@ -164,6 +164,23 @@ impl World {
         (tx, at)
     }
 
+    /// Sends a transaction and waits until the chain has it: anvil mines after it answers.
+    pub async fn include(&self, nonce: u64, tx: Hash, raw: PayloadAt) {
+        self.broadcast(nonce, tx, raw).await;
+        for _ in 0..500 {
+            let params = serde_json::json!([tx.to_string()]);
+            let receipt = self
+                .anvil
+                .request("eth_getTransactionReceipt", params)
+                .await;
+            if !receipt.is_null() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{tx} was not included");
+    }
+
     pub async fn broadcast(&self, nonce: u64, tx: Hash, raw: PayloadAt) -> Outcome {
         let nonce = Nonce(nonce);
         self.transact(Effect::Broadcast { tx, nonce, raw })

@@ -378,7 +378,7 @@ async fn bad_input_is_a_4xx_with_a_reason() {
                 &json!({ "shape": [1], "values": [0] }),
             ),
             422,
-            "model loc",
+            "E-ENG-002",
         ),
     ];
     for (body, status, code) in cases {
@@ -478,7 +478,7 @@ async fn a_cached_model_is_checked_against_its_manifest() {
         fs::remove_file(repo.join(manifest)).expect("removed");
         fs::write(repo.join("iris.onnx"), "no model").expect("written");
     });
-    assert_eq!(asked(&garbage).await, (500, "model loc".into()));
+    assert_eq!(asked(&garbage).await, (500, "E-ENG-001".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
