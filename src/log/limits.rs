@@ -61,7 +61,7 @@ pub const METADATA_BYTES_MAX: u64 = 64 * 1024;
 
 /// The blocks at the end of the log that are checked when it is opened; the replay that follows
 /// checks the others.
-pub const TAIL_BLOCKS_CHECKED: usize = 64;
+pub const TAIL_BLOCKS_CHECKED: u64 = 64;
 
 const _: () = assert!(
     LEAF_RECORDS_MAX * BLOCK_BYTES_MAX + PAGE_OVERHEAD_BYTES < SEGMENT_BYTES / 4,

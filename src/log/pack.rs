@@ -84,7 +84,7 @@ impl<V: Volume> Packs<V> {
                 expected: end.offset,
             };
             let file = files.get(&end.pack).ok_or_else(|| missing(0))?;
-            let len = file.len().map_err(storage("measure a pack", &name))?;
+            let len = file.length().map_err(storage("measure a pack", &name))?;
             if len < end.offset {
                 return Err(missing(len));
             }

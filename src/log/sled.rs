@@ -15,7 +15,7 @@ use super::{
     directory::{DataDir, Options, Witness, log_name},
     limits::TAIL_BLOCKS_CHECKED,
     pack::{PackWriter, Packs, sha256},
-    store::{Base, Store, damaged, parse, unreadable},
+    store::{Base, Extent, Store, caught, damaged, parse},
     volume::Directory,
 };
 
@@ -39,28 +39,85 @@ pub struct SledReader {
 /// What the log and its readers share.
 #[derive(Debug)]
 struct Shared {
-    store: RwLock<Arc<Store>>,
+    view: RwLock<View>,
     packs: Packs<Directory>,
-    /// Published after the sync, never before.
-    head: RwLock<Head>,
     /// A reader keeps sled open, so it keeps the directory locked too.
     _lock: Arc<File>,
 }
 
+/// What readers may see: published after the sync, never before.
+#[derive(Clone, Debug)]
+struct View {
+    store: Arc<Store>,
+    extent: Extent,
+}
+
+impl View {
+    /// See [`LogReader::read`].
+    fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
+        let Self { store, extent } = self;
+        let base = store.base().head;
+        let from = Seq(from.0.max(1));
+        if from <= base.seq {
+            return Err(LogError::Gone {
+                seq: from,
+                first: Seq(base.seq.0 + 1),
+            });
+        }
+        let mut out = Vec::new();
+        if limit == 0 || from > extent.head.seq {
+            return Ok(out);
+        }
+        let (first, _) = store.find(from, extent.blocks)?;
+        let mut before = match first {
+            1 => base,
+            _ => parse(&store.block(first - 1, from)?, from)?.head(),
+        };
+        for (item, expected) in store.blocks_from(first).zip(first..=extent.blocks) {
+            let (number, bytes) = item?;
+            let next = Seq(before.seq.0 + 1);
+            if number != expected {
+                return Err(damaged(next, format!("block {expected} is missing")));
+            }
+            let block = parse(&bytes, next)?;
+            if block.head_before() != before {
+                return Err(damaged(next, "the chain is broken before it"));
+            }
+            block
+                .read_into(from, &mut out)
+                .map_err(|error| damaged(next, error))?;
+            before = block.head();
+            if out.len() >= limit {
+                break;
+            }
+        }
+        if out.len() < limit && before != extent.head {
+            return Err(damaged(Seq(before.seq.0 + 1), "its block is missing"));
+        }
+        out.truncate(limit);
+        Ok(out)
+    }
+}
+
 impl Shared {
-    fn head(&self) -> Head {
-        *self
-            .head
+    fn view(&self) -> View {
+        self.view
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
-    fn store(&self) -> Arc<Store> {
-        let store = self
-            .store
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        Arc::clone(&store)
+    fn publish(&self, change: impl FnOnce(&mut View)) {
+        change(
+            &mut self
+                .view
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        );
+    }
+
+    fn head(&self) -> Head {
+        self.view().extent.head
     }
 }
 
@@ -91,16 +148,18 @@ impl SledLog {
                 store
             }
         };
-        let (head, packs_end) = store.tail(TAIL_BLOCKS_CHECKED)?;
+        let extent = store.extent(TAIL_BLOCKS_CHECKED)?;
         if let Some(seen) = seen {
-            check_witness(&store, head, seen)?;
+            check_witness(&store, extent, seen)?;
         }
         let packs = Directory::new(directory.subdirectory("packs")?);
-        let (packs, writer) = Packs::open(packs, packs_end)?;
+        let (packs, writer) = Packs::open(packs, extent.packs)?;
         let shared = Shared {
-            store: RwLock::new(Arc::new(store)),
+            view: RwLock::new(View {
+                store: Arc::new(store),
+                extent,
+            }),
             packs,
-            head: RwLock::new(head),
             _lock: directory.lock(),
         };
         Ok(Self {
@@ -138,21 +197,20 @@ impl SledLog {
         if at.seq > self.head().seq {
             return Err(missing());
         }
-        let store = self.shared.store();
-        let bytes = store.block_at(at.seq)?.ok_or_else(missing)?;
-        let block = parse(&bytes, at.seq)?;
-        let entry = block
+        let View { store, extent } = self.shared.view();
+        let (number, bytes) = store.find(at.seq, extent.blocks)?;
+        let entry = parse(&bytes, at.seq)?
             .payload(at.seq, at.payload)
             .map_err(|error| damaged(at.seq, error))?
             .ok_or_else(missing)?;
-        let (erased, place) = block::erase(&bytes, at.seq, at.payload)
+        let erased = block::erase(&bytes, at.seq, at.payload)
             .map_err(|error| damaged(at.seq, error))?
             .ok_or_else(missing)?;
         // The record first: a crash in between leaves bytes that nothing refers to, never a
         // reference to bytes that are gone. Done again, it overwrites them again.
         let write = || {
-            store.replace(block.first, erased)?;
-            place.map_or(Ok(()), |place| {
+            store.replace(number, erased.block)?;
+            erased.pack.map_or(Ok(()), |place| {
                 self.shared.packs.erase(place, at.payload.len)
             })
         };
@@ -163,19 +221,15 @@ impl SledLog {
 
     /// The commit itself, without the memory of failures.
     fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        let before = self.head();
-        let commit = commit::plan(before, batch, &self.shared.packs, &mut self.writer)?;
+        let View { store, extent } = self.shared.view();
+        let commit = commit::plan(extent.head, batch, &self.shared.packs, &mut self.writer)?;
         if commit.blocks.is_empty() {
-            return Ok(before);
+            return Ok(extent.head);
         }
-        self.shared.store().commit(commit.blocks)?;
-        self.witness.note(commit.head)?;
-        *self
-            .shared
-            .head
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = commit.head;
-        Ok(commit.head)
+        let after = store.commit(extent, commit, self.writer.end())?;
+        self.witness.note(after.head)?;
+        self.shared.publish(|view| view.extent = after);
+        Ok(after.head)
     }
 }
 
@@ -212,48 +266,8 @@ impl LogReader for SledReader {
     }
 
     fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
-        let head = self.shared.head();
-        let store = self.shared.store();
-        let base = store.base().head;
-        let from = Seq(from.0.max(1));
-        if from <= base.seq {
-            return Err(LogError::Gone {
-                seq: from,
-                first: Seq(base.seq.0 + 1),
-            });
-        }
-        let mut out = Vec::new();
-        if limit == 0 || from > head.seq {
-            return Ok(out);
-        }
-        let Some(first) = store.block_at(from)? else {
-            return Err(damaged(from, "its block is missing"));
-        };
-        let first = parse(&first, from)?.first;
-        let mut before = match store.block_at(Seq(first.0 - 1))? {
-            Some(bytes) => parse(&bytes, Seq(first.0 - 1))?.head(),
-            None => base,
-        };
-        for bytes in store.blocks_from(first) {
-            let bytes = bytes?;
-            let next = Seq(before.seq.0 + 1);
-            if out.len() >= limit || next > head.seq {
-                break;
-            }
-            let block = parse(&bytes, next)?;
-            if block.head_before() != before {
-                return Err(damaged(next, "the chain is broken before it"));
-            }
-            block
-                .read_into(from, &mut out)
-                .map_err(|error| damaged(next, error))?;
-            before = block.head();
-        }
-        if out.len() < limit && before.seq < head.seq {
-            return Err(damaged(Seq(before.seq.0 + 1), "its block is missing"));
-        }
-        out.truncate(limit);
-        Ok(out)
+        let view = self.shared.view();
+        caught(view.store.path(), || view.read(from, limit))
     }
 
     fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
@@ -265,7 +279,11 @@ impl LogReader for SledReader {
         if at.seq > self.shared.head().seq {
             return Err(missing());
         }
-        let bytes = self.shared.store().block_at(at.seq)?.ok_or_else(missing)?;
+        let View { store, extent } = self.shared.view();
+        if at.seq <= store.base().head.seq {
+            return Err(missing());
+        }
+        let (_, bytes) = caught(store.path(), || store.find(at.seq, extent.blocks))?;
         let block = parse(&bytes, at.seq)?;
         let entry = block
             .payload(at.seq, at.payload)
@@ -283,28 +301,22 @@ impl LogReader for SledReader {
 }
 
 /// Holds the log against what the witness saw acknowledged.
-fn check_witness(store: &Store, head: Head, seen: Head) -> Result<(), LogError> {
+fn check_witness(store: &Store, extent: Extent, seen: Head) -> Result<(), LogError> {
     let lost = |reason: String| LogError::Lost {
         directory: store.path().display().to_string(),
-        found: head.seq,
+        found: extent.head.seq,
         acknowledged: seen.seq,
         reason,
     };
-    if seen.seq > head.seq {
+    if seen.seq > extent.head.seq {
         return Err(lost("its end is missing".into()));
     }
     if seen.seq <= store.base().head.seq {
         return Ok(());
     }
-    let Some(bytes) = store.block_at(seen.seq)? else {
-        return Err(unreadable(
-            store.path(),
-            format!("the block of event {} is missing", seen.seq),
-        ));
-    };
-    let block = parse(&bytes, seen.seq)?;
+    let (_, bytes) = store.find(seen.seq, extent.blocks)?;
     let mut hash = None;
-    block
+    parse(&bytes, seen.seq)?
         .events(|seq, at, _| {
             if seq == seen.seq {
                 hash = Some(at);

@@ -48,7 +48,7 @@ pub trait VolumeFile: Send + Sync + 'static {
     ///
     /// # Errors
     /// Of the system.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Fills `bytes` from `at` on.
     ///
@@ -128,7 +128,7 @@ impl Volume for Directory {
 }
 
 impl VolumeFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.metadata().map(|metadata| metadata.len())
     }
 
