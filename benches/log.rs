@@ -3,6 +3,7 @@
 //! `cargo bench --bench log` prints a table, `-- --json` one object a line:
 //! `{"measure","value","unit","baseline"}`. The contenders take turns, round by round, on the
 //! same disk; a figure is the median of the rounds' ratios, because the machine is not quiet.
+//! With `--features rivals` SQLite (WAL, FULL) and redb do the same work in the same rounds.
 //! `INFERNET_BENCH_DIR` chooses the disk (default: the build's target directory).
 
 use std::{
@@ -125,12 +126,14 @@ impl Contender for SledLog {
 }
 
 /// The same work in SQLite: chained events, a row each, one transaction for the batch.
+#[cfg(feature = "rivals")]
 struct Sqlite {
     connection: rusqlite::Connection,
     seq: Seq,
     hash: Hash,
 }
 
+#[cfg(feature = "rivals")]
 impl Sqlite {
     fn open(path: &Path) -> Self {
         let connection = rusqlite::Connection::open(path).expect("open SQLite");
@@ -148,6 +151,7 @@ impl Sqlite {
     }
 }
 
+#[cfg(feature = "rivals")]
 impl Contender for Sqlite {
     fn commit(&mut self, batch: &[Record]) {
         let transaction = self.connection.transaction().expect("begin");
@@ -168,6 +172,7 @@ impl Contender for Sqlite {
 }
 
 /// The same work in redb: chained events, a row each, one durable transaction for the batch.
+#[cfg(feature = "rivals")]
 struct Redb {
     database: redb::Database,
     seq: Seq,
@@ -175,8 +180,10 @@ struct Redb {
 }
 
 /// Position to frame and chain hash.
+#[cfg(feature = "rivals")]
 const TABLE: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("log");
 
+#[cfg(feature = "rivals")]
 impl Redb {
     fn open(path: &Path) -> Self {
         Self {
@@ -187,6 +194,7 @@ impl Redb {
     }
 }
 
+#[cfg(feature = "rivals")]
 impl Contender for Redb {
     fn commit(&mut self, batch: &[Record]) {
         let transaction = self.database.begin_write().expect("begin");
@@ -221,9 +229,12 @@ fn commits(report: &mut Report, dir: &Path, group: usize) {
     let mut contenders: Vec<(&str, Box<dyn Contender>)> = vec![
         ("raw", Box::new(Raw(raw))),
         ("log", Box::new(open(&dir.join("log")))),
+    ];
+    #[cfg(feature = "rivals")]
+    contenders.extend::<[(&str, Box<dyn Contender>); 2]>([
         ("sqlite", Box::new(Sqlite::open(&dir.join("sqlite")))),
         ("redb", Box::new(Redb::open(&dir.join("redb")))),
-    ];
+    ]);
     let per_round = if group == 1 {
         600
     } else {
