@@ -3,8 +3,10 @@
 //! The traits are narrow on purpose. [`EventLog`] has one owner, the driver; a [`LogReader`] is
 //! cheap to clone and serves the executor, the interface and the auditors' tools.
 
+mod blockfile;
 mod commit;
 mod directory;
+mod file;
 mod memory;
 mod pack;
 mod sled;
@@ -13,10 +15,12 @@ mod store;
 pub mod block;
 pub mod frame;
 pub mod limits;
+pub mod sim;
 pub mod volume;
 
 pub use self::{
     directory::Options,
+    file::{FileLog, FileReader},
     memory::{MemoryLog, MemoryReader},
     sled::{SledLog, SledReader},
 };

@@ -9,12 +9,11 @@ use std::{
 use infernet_state::types::{PayloadAt, Seq};
 
 use super::{
-    Durability, EventLog, Head, LogError, LogReader, Record, Stored,
-    block::{self, Place},
-    commit,
+    Durability, EventLog, Head, LogError, LogReader, Record, Stored, block, commit,
     directory::{DataDir, Options, Witness, log_name},
+    file::{no_payload, payload_of},
     limits::TAIL_BLOCKS_CHECKED,
-    pack::{PackWriter, Packs, sha256},
+    pack::{PackWriter, Packs},
     store::{Base, Extent, Store, caught, damaged, parse},
     volume::Directory,
 };
@@ -187,10 +186,7 @@ impl SledLog {
     /// # Errors
     /// [`LogError::Payload`] when event `at.seq` brought no such payload, [`LogError::Storage`].
     pub fn erase(&mut self, at: PayloadAt) -> Result<bool, LogError> {
-        let missing = || LogError::Payload {
-            hash: at.payload.hash,
-            reason: format!("event {} brought no such payload", at.seq),
-        };
+        let missing = || no_payload(at);
         if self.failed {
             return Err(LogError::Failed);
         }
@@ -271,32 +267,12 @@ impl LogReader for SledReader {
     }
 
     fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
-        let wrong = |reason: String| LogError::Payload {
-            hash: at.payload.hash,
-            reason,
-        };
-        let missing = || wrong(format!("event {} brought no such payload", at.seq));
-        if at.seq > self.shared.head().seq {
-            return Err(missing());
-        }
         let View { store, extent } = self.shared.view();
-        if at.seq <= store.base().head.seq {
-            return Err(missing());
+        if at.seq > extent.head.seq || at.seq <= store.base().head.seq {
+            return Err(no_payload(at));
         }
         let (_, bytes) = caught(store.path(), || store.find(at.seq, extent.blocks))?;
-        let block = parse(&bytes, at.seq)?;
-        let entry = block
-            .payload(at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
-        if entry.erased {
-            return Ok(None);
-        }
-        match entry.place {
-            Place::Inline(bytes) if sha256(bytes) == at.payload.hash => Ok(Some(bytes.to_vec())),
-            Place::Inline(_) => Err(wrong("the bytes are not what was written".into())),
-            Place::Pack(place) => self.shared.packs.get(place, at.payload).map(Some),
-        }
+        payload_of(&bytes, at, &self.shared.packs)
     }
 }
 

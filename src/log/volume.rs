@@ -10,7 +10,7 @@ use std::{
 use super::LogError;
 
 /// A flat directory of files.
-pub trait Volume: Send + Sync + 'static {
+pub trait Volume: std::fmt::Debug + Send + Sync + 'static {
     /// An open file.
     type File: VolumeFile;
 
@@ -43,7 +43,7 @@ pub trait Volume: Send + Sync + 'static {
 }
 
 /// A file of a [`Volume`]; positions and lengths in bytes.
-pub trait VolumeFile: Send + Sync + 'static {
+pub trait VolumeFile: std::fmt::Debug + Send + Sync + 'static {
     /// Its length.
     ///
     /// # Errors
