@@ -458,11 +458,21 @@ pub(crate) fn caught<T>(
 /// An error of the system is storage that failed; everything else is damage.
 fn sled_error(path: &Path, error: sled::Error) -> LogError {
     match error {
-        sled::Error::Io(error) if error.raw_os_error().is_some() => {
-            storage("use", path.display())(error)
-        }
+        sled::Error::Io(error) if is_of_the_system(&error) => storage("use", path.display())(error),
         error => unreadable(path, error),
     }
+}
+
+/// Whether the system refused, as opposed to sled finding nonsense. sled passes an error on as
+/// its kind and its text, and an error without a kind of its own as its text alone.
+fn is_of_the_system(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    error.raw_os_error().is_some()
+        || !matches!(
+            error.kind(),
+            InvalidData | InvalidInput | Other | UnexpectedEof
+        )
+        || error.to_string().starts_with("Os {")
 }
 
 /// Removes sled's unfinished snapshots.
