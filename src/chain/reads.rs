@@ -26,10 +26,6 @@ use crate::{
     executor::{BoxError, Ended, Payloads},
 };
 
-/// Added to an estimate, in percent: between estimate and inclusion other responses may move
-/// storage from zero, which costs more.
-const GAS_MARGIN_PERCENT: u64 = 20;
-
 /// Blocks over which the priority fee is looked at where the RPC proposes none.
 const FEE_HISTORY_BLOCKS: u64 = 10;
 
@@ -236,7 +232,7 @@ impl<P: Payloads> ChainReads<P> {
             None => rpc.gas_price().await?,
         };
         Ok(Success::Simulated {
-            gas: gas.saturating_add(gas / 100 * GAS_MARGIN_PERCENT),
+            gas,
             base_fee,
             priority_fee: self.priority_fee().await?,
         })

@@ -17,6 +17,7 @@ use crate::{
     delivery::Loss,
     event::{ChainFact, Receipt, SyncedSubscription, WalletChange, WalletFact},
     ledger::{Account, Balance, Code, Entry, EntryState, Role},
+    limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
@@ -60,8 +61,34 @@ pub struct ChainView {
     pub head: Option<BlockRef>,
     /// The newest final block heard of.
     pub finalized: Option<BlockRef>,
+    /// The newest recorded blocks that are not final, by height.
+    pub(crate) recent: BTreeMap<u64, BlockRef>,
     /// Undos of unfinalized blocks, by height; within a height in the order they were made.
     pub(crate) undo: BTreeMap<u64, Vec<Undo>>,
+    /// Facts of a block that is not committed yet, where they come in parts.
+    pub(crate) staged: Option<Staged>,
+}
+
+/// Parts of a block's facts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Staged {
+    block: Hash,
+    next_part: u16,
+    facts: Vec<ChainFact>,
+}
+
+impl ChainView {
+    /// The newest recorded blocks that are not final, ascending; at most
+    /// [`RECENT_BLOCKS_MAX`](crate::limits::RECENT_BLOCKS_MAX).
+    pub fn recent(&self) -> impl DoubleEndedIterator<Item = &BlockRef> {
+        self.recent.values()
+    }
+
+    /// The lowest height of which something can still be undone; `None` when all is final.
+    #[must_use]
+    pub fn unfinalized_from(&self) -> Option<u64> {
+        self.undo.keys().next().copied()
+    }
 }
 
 impl Machine {
@@ -83,8 +110,20 @@ impl Machine {
             return Ok(());
         }
         self.chain.head = Some(*block);
+        self.chain.recent.insert(block.number, *block);
+        while self.chain.recent.len() > RECENT_BLOCKS_MAX {
+            self.chain.recent.pop_first();
+        }
+        let staged = self
+            .chain
+            .staged
+            .take()
+            .filter(|staged| staged.block == block.hash)
+            .map(|staged| staged.facts)
+            .unwrap_or_default();
+        let facts = || staged.iter().chain(facts);
         // Receipts first: what a wallet or the Coordinator says is read with them at hand.
-        for fact in facts {
+        for fact in facts() {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
                     self.receipt(turn, block, receipt)?;
@@ -100,7 +139,7 @@ impl Machine {
             }
         }
         let mut payments = Payments::default();
-        for fact in facts {
+        for fact in facts() {
             match fact {
                 ChainFact::SubscriptionCreated {
                     id,
@@ -120,6 +159,23 @@ impl Machine {
             }
         }
         self.serve_head(turn)
+    }
+
+    /// `ChainFactsStaged`: a part that does not fit what came before is dropped with it.
+    pub(crate) fn facts_staged(&mut self, block: &BlockRef, part: u16, facts: &[ChainFact]) {
+        let staged = match self.chain.staged.take() {
+            Some(mut staged) if staged.block == block.hash && staged.next_part == part => {
+                staged.facts.extend_from_slice(facts);
+                staged.next_part = part.saturating_add(1);
+                Some(staged)
+            }
+            Some(_) | None => (part == 0).then(|| Staged {
+                block: block.hash,
+                next_part: 1,
+                facts: facts.to_vec(),
+            }),
+        };
+        self.chain.staged = staged;
     }
 
     /// `ChainReorged`.
@@ -147,6 +203,7 @@ impl Machine {
         }
         let above = ancestor.number.saturating_add(1);
         let gone = self.chain.undo.split_off(&above);
+        self.chain.recent.split_off(&above);
         self.chain.head = Some(*ancestor);
         for undo in gone
             .into_values()
@@ -249,7 +306,9 @@ impl Machine {
         if behind {
             self.chain.head = Some(*block);
         }
-        let later = self.chain.undo.split_off(&block.number.saturating_add(1));
+        let above = block.number.saturating_add(1);
+        self.chain.recent = self.chain.recent.split_off(&above);
+        let later = self.chain.undo.split_off(&above);
         let settled = core::mem::replace(&mut self.chain.undo, later);
         for undo in settled.into_values().flatten() {
             match undo {

@@ -23,6 +23,7 @@ pub mod chain;
 pub mod codec;
 pub mod config;
 pub mod delivery;
+mod describe;
 mod digest;
 pub mod effect;
 pub mod event;

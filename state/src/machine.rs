@@ -218,6 +218,10 @@ impl Machine {
             }
             Event::QuarantineLifted => self.quarantine_lifted(turn),
             Event::ChainCommitted { block, facts } => self.chain_committed(turn, block, facts),
+            Event::ChainFactsStaged { block, part, facts } => {
+                self.facts_staged(block, *part, facts);
+                Ok(())
+            }
             Event::ChainReorged { ancestor } => self.chain_reorged(turn, ancestor),
             Event::ChainFinalized { block } => self.chain_finalized(turn, block),
             Event::SubscriptionsSynced {
@@ -351,6 +355,7 @@ impl Machine {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
+            | Event::ChainFactsStaged { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }

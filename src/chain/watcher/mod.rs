@@ -21,6 +21,7 @@
 
 mod account;
 mod collect;
+mod driver;
 mod error;
 mod records;
 mod sink;
@@ -309,8 +310,7 @@ impl<S: Sink> Watcher<S> {
     /// The newest block, of those followed or recorded, that is in the chain of `head`.
     async fn common_ancestor(&self, head: BlockRef) -> Result<BlockRef, WatchError> {
         let mut known: Vec<BlockRef> = self.window.newest_first().collect();
-        known.extend(self.sink.recorded_head());
-        known.extend(self.sink.finalized());
+        known.extend(self.sink.known_blocks());
         known.sort_by_key(|block| std::cmp::Reverse(block.number));
         known.dedup();
         let mut oldest = head;
@@ -468,11 +468,7 @@ impl<S: Sink> Watcher<S> {
     }
 
     async fn commit(&mut self, block: BlockRef, facts: Vec<ChainFact>) -> Result<(), WatchError> {
-        let parts = in_parts(facts)
-            .into_iter()
-            .map(|facts| Event::ChainCommitted { block, facts })
-            .collect();
-        self.sink.record(parts).await?;
+        self.sink.record(in_parts(block, facts)).await?;
         self.recorded = Some(block);
         Ok(())
     }
@@ -589,13 +585,21 @@ struct Read {
     headers: Vec<BlockRef>,
 }
 
-/// Splits a block's facts so that each part fits an event; one empty part for no facts.
-fn in_parts(facts: Vec<ChainFact>) -> Vec<Vec<ChainFact>> {
+/// The events of a block: one, or where its facts do not fit one, staged parts before it.
+fn in_parts(block: BlockRef, facts: Vec<ChainFact>) -> Vec<Event> {
     const FACTS_MAX: usize = FACTS_BYTES_MAX / FACT_BYTES_MAX;
-    if facts.len() <= FACTS_MAX {
-        return vec![facts];
+    let mut rest = facts;
+    let mut events = Vec::new();
+    for part in 0..u16::MAX {
+        if rest.len() <= FACTS_MAX {
+            break;
+        }
+        let later = rest.split_off(FACTS_MAX);
+        let facts = std::mem::replace(&mut rest, later);
+        events.push(Event::ChainFactsStaged { block, part, facts });
     }
-    facts.chunks(FACTS_MAX).map(<[ChainFact]>::to_vec).collect()
+    events.push(Event::ChainCommitted { block, facts: rest });
+    events
 }
 
 #[cfg(test)]
@@ -645,13 +649,25 @@ mod tests {
         };
         for fact in [creation, transfer] {
             let facts = vec![fact; 1_000];
-            let parts = in_parts(facts.clone());
-            assert!(parts.len() > 1);
-            assert_eq!(parts.concat(), facts);
-            for facts in parts {
-                codec::encode(&Event::ChainCommitted { block, facts }).expect("it fits");
+            let events = in_parts(block, facts.clone());
+            let mut together = Vec::new();
+            for (place, event) in events.iter().enumerate() {
+                codec::encode(event).expect("it fits");
+                match event {
+                    Event::ChainFactsStaged { part, facts, .. } => {
+                        assert_eq!(usize::from(*part), place);
+                        together.extend(facts.clone());
+                    }
+                    Event::ChainCommitted { facts, .. } => {
+                        assert_eq!(place + 1, events.len());
+                        together.extend(facts.clone());
+                    }
+                    other => panic!("{other:?}"),
+                }
             }
+            assert!(events.len() > 1);
+            assert_eq!(together, facts);
         }
-        assert_eq!(in_parts(Vec::new()), [Vec::new()]);
+        assert_eq!(in_parts(block, Vec::new()).len(), 1);
     }
 }
