@@ -13,7 +13,7 @@ use std::{
 
 use infernet_node::log::{EventLog, LogError, LogReader, MemoryLog, Record, SledLog, Stored};
 use infernet_state::types::{PayloadAt, Seq};
-use log_common::{Lcg, options, payload, record};
+use log_common::{Lcg, copy, options, payload, record};
 
 /// How often a process is killed.
 const KILLS: usize = 12;
@@ -219,20 +219,6 @@ fn a_full_disk_stops_the_log_and_nothing_is_lost() {
         "{last}"
     );
     examine(dir.path(), acknowledged.max(again), "space was freed");
-}
-
-/// A copy of a data directory.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in from.read_dir().unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// sled's database file.

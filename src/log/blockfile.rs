@@ -196,11 +196,6 @@ impl<F: VolumeFile> BlockFile<F> {
         self.packs
     }
 
-    /// Its length, in bytes.
-    pub(crate) fn len(&self) -> u64 {
-        self.end
-    }
-
     /// Adds the blocks of one commit; durable after [`BlockFile::sync`].
     ///
     /// # Errors
@@ -208,9 +203,10 @@ impl<F: VolumeFile> BlockFile<F> {
     ///
     /// # Panics
     /// When a block does not follow the last one.
-    pub(crate) fn append(&mut self, blocks: &[Vec<u8>]) -> Result<(), LogError> {
-        let mut bytes = Vec::with_capacity(blocks.iter().map(Vec::len).sum());
+    pub(crate) fn append<B: AsRef<[u8]>>(&mut self, blocks: &[B]) -> Result<(), LogError> {
+        let mut bytes = Vec::with_capacity(blocks.iter().map(|block| block.as_ref().len()).sum());
         for block in blocks {
+            let block = block.as_ref();
             let (parsed, size) = Block::parse(block).expect("a block of our own");
             assert_eq!(parsed.head_before(), self.head, "the chain goes on");
             self.entries.push(Entry {

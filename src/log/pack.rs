@@ -209,6 +209,31 @@ impl<V: Volume> Packs<V> {
         file.sync().map_err(storage("sync a pack", &name))
     }
 
+    /// Removes the packs before `pack`: no event that is kept refers to them.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn drop_before(&self, pack: u32) -> Result<(), LogError> {
+        let old: Vec<u32> = self
+            .files_mut()
+            .range(..pack)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &old {
+            let name = name_of(*number);
+            self.volume
+                .remove(&name)
+                .map_err(storage("remove a pack", &name))?;
+            self.files_mut().remove(number);
+        }
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.volume
+            .sync_names()
+            .map_err(storage("sync the packs' directory", self.volume.name()))
+    }
+
     /// The file of a pack.
     fn file(&self, pack: u32) -> Result<Arc<V::File>, LogError> {
         let files = self

@@ -9,12 +9,17 @@ use std::{
 use infernet_state::types::{PayloadAt, Seq};
 
 use super::{
-    Durability, EventLog, Head, LogError, LogReader, Record, Stored, block, commit,
+    Durability, EventLog, Head, LogError, LogReader, Record, Stored,
+    archive::{self, Archive},
+    block::{self, BlockError, Erased},
+    commit,
     directory::{DataDir, Options, Witness, log_name},
-    file::{no_payload, payload_of},
+    file::no_payload,
     limits::TAIL_BLOCKS_CHECKED,
     pack::{PackWriter, Packs},
-    store::{Base, Extent, Store, caught, damaged, parse},
+    retention::clear_leftovers,
+    store::{Base, Extent, Store, damaged, parse},
+    view::{Home, View},
     volume::Directory,
 };
 
@@ -25,6 +30,7 @@ pub struct SledLog {
     directory: DataDir,
     writer: PackWriter,
     witness: Witness,
+    cache_bytes: u64,
     /// A commit failed: nothing more is taken.
     failed: bool,
 }
@@ -44,60 +50,6 @@ struct Shared {
     _lock: Arc<File>,
 }
 
-/// What readers may see: published after the sync, never before.
-#[derive(Clone, Debug)]
-struct View {
-    store: Arc<Store>,
-    extent: Extent,
-}
-
-impl View {
-    /// See [`LogReader::read`].
-    fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
-        let Self { store, extent } = self;
-        let base = store.base().head;
-        let from = Seq(from.0.max(1));
-        if from <= base.seq {
-            return Err(LogError::Gone {
-                seq: from,
-                first: Seq(base.seq.0 + 1),
-            });
-        }
-        let mut out = Vec::new();
-        if limit == 0 || from > extent.head.seq {
-            return Ok(out);
-        }
-        let (first, _) = store.find(from, extent.blocks)?;
-        let mut before = match first {
-            1 => base,
-            _ => parse(&store.block(first - 1, from)?, from)?.head(),
-        };
-        for (item, expected) in store.blocks_from(first).zip(first..=extent.blocks) {
-            let (number, bytes) = item?;
-            let next = Seq(before.seq.0 + 1);
-            if number != expected {
-                return Err(damaged(next, format!("block {expected} is missing")));
-            }
-            let block = parse(&bytes, next)?;
-            if block.head_before() != before {
-                return Err(damaged(next, "the chain is broken before it"));
-            }
-            block
-                .read_into(from, &mut out)
-                .map_err(|error| damaged(next, error))?;
-            before = block.head();
-            if out.len() >= limit {
-                break;
-            }
-        }
-        if out.len() < limit && before != extent.head {
-            return Err(damaged(Seq(before.seq.0 + 1), "its block is missing"));
-        }
-        out.truncate(limit);
-        Ok(out)
-    }
-}
-
 impl Shared {
     fn view(&self) -> View {
         self.view
@@ -106,13 +58,11 @@ impl Shared {
             .clone()
     }
 
-    fn publish(&self, change: impl FnOnce(&mut View)) {
-        change(
-            &mut self
-                .view
-                .write()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-        );
+    fn publish(&self, view: View) {
+        *self
+            .view
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = view;
     }
 
     fn head(&self) -> Head {
@@ -151,12 +101,17 @@ impl SledLog {
         if let Some(seen) = seen {
             check_witness(&store, extent, seen)?;
         }
+        let archives = archives(&directory, &store)?;
+        if let Some(current) = store.path().file_name() {
+            clear_leftovers(&logs, &current.to_string_lossy(), &archives)?;
+        }
         let packs = Directory::new(directory.subdirectory("packs")?);
         let (packs, writer) = Packs::open(packs, extent.packs)?;
         let shared = Shared {
             view: RwLock::new(View {
                 store: Arc::new(store),
                 extent,
+                archives: Arc::new(archives),
             }),
             packs,
             _lock: directory.lock(),
@@ -166,6 +121,7 @@ impl SledLog {
             directory,
             writer,
             witness,
+            cache_bytes: options.cache_bytes,
             failed: false,
         })
     }
@@ -186,46 +142,111 @@ impl SledLog {
     /// # Errors
     /// [`LogError::Payload`] when event `at.seq` brought no such payload, [`LogError::Storage`].
     pub fn erase(&mut self, at: PayloadAt) -> Result<bool, LogError> {
-        let missing = || no_payload(at);
         if self.failed {
             return Err(LogError::Failed);
         }
-        if at.seq > self.head().seq {
-            return Err(missing());
-        }
-        let View { store, extent } = self.shared.view();
-        let (number, bytes) = store.find(at.seq, extent.blocks)?;
+        let view = self.shared.view();
+        let bytes = match view.block(at.seq) {
+            Err(LogError::Missing { .. }) => return Err(no_payload(at)),
+            found => found?,
+        };
+        let damage = |error: BlockError| damaged(at.seq, error);
         let entry = parse(&bytes, at.seq)?
             .payload(at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
+            .map_err(damage)?
+            .ok_or_else(|| no_payload(at))?;
         let erased = block::erase(&bytes, at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
-        // The record first: a crash in between leaves bytes that nothing refers to, never a
-        // reference to bytes that are gone. Done again, it overwrites them again.
-        let write = || {
-            store.replace(number, erased.block)?;
-            erased.pack.map_or(Ok(()), |place| {
-                self.shared.packs.erase(place, at.payload.len)
-            })
-        };
-        let result = write();
-        self.failed = result.is_err();
+            .map_err(damage)?
+            .ok_or_else(|| no_payload(at))?;
+        let result = self.erase_in(&view, at, erased);
+        self.fail_on(&result);
         result.map(|()| !entry.erased)
+    }
+
+    /// Writes a block without its payload, then overwrites the payload in its pack. In this
+    /// order a crash in between leaves bytes that nothing refers to, never a reference to bytes
+    /// that are gone; done again, it overwrites them again.
+    fn erase_in(&mut self, view: &View, at: PayloadAt, erased: Erased) -> Result<(), LogError> {
+        match view.home(at.seq)? {
+            Home::Store(number, _) => view.store.replace(number, erased.block)?,
+            Home::Archive(archive) => {
+                let rewritten = archive.rewrite(&erased.block)?;
+                let archives = view.archives.iter().map(|other| {
+                    if other.first == rewritten.first {
+                        Arc::clone(&rewritten)
+                    } else {
+                        Arc::clone(other)
+                    }
+                });
+                self.shared.publish(View {
+                    archives: Arc::new(archives.collect()),
+                    ..view.clone()
+                });
+            }
+        }
+        erased.pack.map_or(Ok(()), |place| {
+            self.shared.packs.erase(place, at.payload.len)
+        })
+    }
+
+    /// What is published now.
+    pub(super) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// Shows readers another moment.
+    pub(super) fn publish(&self, view: View) {
+        self.shared.publish(view);
+    }
+
+    /// The data directory.
+    pub(super) fn directory(&self) -> &DataDir {
+        &self.directory
+    }
+
+    /// The data directory, to be changed.
+    pub(super) fn directory_mut(&mut self) -> &mut DataDir {
+        &mut self.directory
+    }
+
+    /// The packs.
+    pub(super) fn packs(&self) -> &Packs<Directory> {
+        &self.shared.packs
+    }
+
+    /// sled's page cache, in bytes.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache_bytes
+    }
+
+    /// After a write that failed nothing more is taken.
+    pub(super) fn fail_on<T>(&mut self, result: &Result<T, LogError>) {
+        self.failed |= result.is_err();
     }
 
     /// The commit itself, without the memory of failures.
     fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        let View { store, extent } = self.shared.view();
+        let view = self.shared.view();
+        let extent = view.extent;
         let commit = commit::plan(extent.head, batch, &self.shared.packs, &mut self.writer)?;
         if commit.blocks.is_empty() {
             return Ok(extent.head);
         }
-        let after = store.commit(extent, commit, self.writer.end())?;
+        let after = view.store.commit(extent, commit, self.writer.end())?;
         self.witness.note(after.head)?;
-        self.shared.publish(|view| view.extent = after);
+        self.shared.publish(View {
+            extent: after,
+            ..view
+        });
         Ok(after.head)
+    }
+}
+
+impl SledReader {
+    /// The first event that is kept, in an archive or in the log.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        self.shared.view().first()
     }
 }
 
@@ -245,7 +266,7 @@ impl EventLog for SledLog {
             return Err(LogError::Failed);
         }
         let result = self.commit(batch);
-        self.failed = result.is_err();
+        self.fail_on(&result);
         result
     }
 
@@ -262,17 +283,31 @@ impl LogReader for SledReader {
     }
 
     fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
-        let view = self.shared.view();
-        caught(view.store.path(), || view.read(from, limit))
+        self.shared.view().read(from, limit)
     }
 
     fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
-        let View { store, extent } = self.shared.view();
-        if at.seq > extent.head.seq || at.seq <= store.base().head.seq {
-            return Err(no_payload(at));
-        }
-        let (_, bytes) = caught(store.path(), || store.find(at.seq, extent.blocks))?;
-        payload_of(&bytes, at, &self.shared.packs)
+        self.shared.view().payload(at, &self.shared.packs)
+    }
+}
+
+/// The archives that lead up to the current log. One that begins where the log begins was
+/// written for a roll that did not come to pass: the log still holds all of it.
+fn archives(directory: &DataDir, store: &Store) -> Result<Vec<Arc<Archive>>, LogError> {
+    let mut archives = archive::list(&directory.subdirectory("archives")?)?;
+    let base = store.base().head.seq;
+    while let Some(begun) = archives.pop_if(|archive| archive.first > base) {
+        begun.remove()?;
+    }
+    match archives.last() {
+        Some(newest) if newest.last != base => Err(damaged(
+            Seq(newest.last.0 + 1),
+            format!(
+                "the archives end at event {}, the log begins after {base}",
+                newest.last
+            ),
+        )),
+        _ => Ok(archives),
     }
 }
 
