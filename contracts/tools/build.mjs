@@ -1,0 +1,162 @@
+// Compiles the contracts and writes, or compares, the artifacts that the rest of the project reads.
+//
+//   node tools/build.mjs build    compile and write artifacts/
+//   node tools/build.mjs check    compile and fail if artifacts/ differs in a byte
+import fs from "node:fs";
+import path from "node:path";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const require = createRequire(import.meta.url);
+
+/** Sources whose contracts become artifacts: everything below these folders. */
+const SOURCE_DIRS = ["src", "test/mocks"];
+
+/** Contracts and libraries that nothing outside needs. */
+const SKIPPED = new Set([
+  "Allowlist",
+  "BaseConsumer",
+  "CallbackConsumer",
+  "ConsumerCall",
+  "Coordinated",
+  "Delegator",
+  "DeliveryGuard",
+  "InboxStore",
+  "Keys",
+  "Ownable",
+  "SubscriptionConsumer",
+  "SubscriptionWords",
+  "TokenTransfer",
+  "WalletCode",
+  "console",
+]);
+
+/** In the Cancun build the sources here stand in for the ones of the same file name. */
+const CANCUN_SUBSTITUTES = "cancun";
+
+/** The compiler's reminder to clear transient storage, which the guard does. */
+const TRANSIENT_STORAGE_WARNING = "2394";
+
+/** Contracts with a Cancun build of their own. */
+const CANCUN_CONTRACTS = ["Coordinator", "EIP712Coordinator"];
+
+const OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
+
+const SETTINGS = {
+  viaIR: true,
+  optimizer: { enabled: true, runs: 200 },
+  metadata: { bytecodeHash: "none", appendCBOR: false },
+};
+
+function listSources(dir) {
+  const found = [];
+  for (const entry of fs.readdirSync(path.join(root, dir), { withFileTypes: true })) {
+    const name = `${dir}/${entry.name}`;
+    if (entry.isDirectory()) {
+      found.push(...listSources(name));
+    } else if (name.endsWith(".sol")) {
+      found.push(name);
+    }
+  }
+  return found.sort();
+}
+
+function compile(solc, evmVersion) {
+  const sources = {};
+  for (const name of SOURCE_DIRS.flatMap(listSources)) {
+    const substitute = path.join(root, CANCUN_SUBSTITUTES, path.basename(name));
+    const substituted = evmVersion === "cancun" && fs.existsSync(substitute);
+    sources[name] = { content: fs.readFileSync(substituted ? substitute : path.join(root, name), "utf8") };
+  }
+  const outputSelection =
+    evmVersion === "cancun"
+      ? Object.fromEntries(CANCUN_CONTRACTS.map((name) => [`src/${name}.sol`, { [name]: OUTPUTS }]))
+      : { "*": { "*": OUTPUTS } };
+  const input = { language: "Solidity", sources, settings: { ...SETTINGS, evmVersion, outputSelection } };
+  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+  const problems = (output.errors ?? []).filter((e) => e.severity !== "info" && e.errorCode !== TRANSIENT_STORAGE_WARNING);
+  for (const problem of problems) process.stderr.write(`${problem.formattedMessage}\n`);
+  if (problems.length > 0) throw new Error(`${problems.length} warning(s) or error(s) for ${evmVersion}`);
+
+  const artifacts = new Map();
+  for (const [sourceName, contracts] of Object.entries(output.contracts)) {
+    for (const [contractName, contract] of Object.entries(contracts)) {
+      if (SKIPPED.has(contractName) || contract.evm === undefined) continue;
+      const artifact = {
+        contractName,
+        sourceName,
+        abi: contract.abi,
+        bytecode: `0x${contract.evm.bytecode.object}`,
+        deployedBytecode: `0x${contract.evm.deployedBytecode.object}`,
+        compiler: { version: solc.version(), evmVersion, optimizerRuns: SETTINGS.optimizer.runs, viaIR: SETTINGS.viaIR },
+      };
+      if (artifacts.has(contractName)) throw new Error(`two contracts are called ${contractName}`);
+      artifacts.set(contractName, artifact);
+    }
+  }
+  return artifacts;
+}
+
+/** All artifact files, by path below artifacts/. A Cancun file exists only where its code differs from Paris. */
+export function compileAll() {
+  const solc = require("solc");
+  const files = new Map();
+  const put = (name, artifact) => files.set(name, `${JSON.stringify(artifact, null, 1)}\n`);
+  const paris = compile(solc, "paris");
+  for (const [name, artifact] of paris) put(`${name}.json`, artifact);
+  for (const [name, artifact] of compile(solc, "cancun")) put(`cancun/${name}.json`, artifact);
+  return files;
+}
+
+function artifactFiles(dir = "") {
+  const base = path.join(root, "artifacts", dir);
+  if (!fs.existsSync(base)) return [];
+  return fs.readdirSync(base, { withFileTypes: true }).flatMap((entry) => {
+    const name = dir === "" ? entry.name : `${dir}/${entry.name}`;
+    return entry.isDirectory() ? artifactFiles(name) : [name];
+  });
+}
+
+function build() {
+  const files = compileAll();
+  for (const stale of artifactFiles().filter((name) => !files.has(name))) {
+    fs.rmSync(path.join(root, "artifacts", stale));
+  }
+  for (const [name, text] of files) {
+    const target = path.join(root, "artifacts", name);
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    if (!fs.existsSync(target) || fs.readFileSync(target, "utf8") !== text) fs.writeFileSync(target, text);
+  }
+  console.log(`${files.size} artifacts are up to date`);
+}
+
+function check() {
+  const files = compileAll();
+  const committed = new Set(artifactFiles());
+  const different = [...files].filter(([name, text]) => {
+    return !committed.has(name) || fs.readFileSync(path.join(root, "artifacts", name), "utf8") !== text;
+  });
+  const stale = [...committed].filter((name) => !files.has(name));
+  for (const [name] of different) console.error(`artifacts/${name} does not agree with the sources`);
+  for (const name of stale) console.error(`artifacts/${name} has no source`);
+  if (different.length + stale.length > 0) {
+    throw new Error("the artifacts are out of date: run `node tools/build.mjs build` and commit the result");
+  }
+  console.log(`${files.size} artifacts agree with the sources`);
+}
+
+const commands = { build, check };
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const command = commands[process.argv[2]];
+  if (command === undefined || process.argv.length !== 3) {
+    console.error("usage: node tools/build.mjs build|check");
+    process.exit(2);
+  }
+  try {
+    command();
+  } catch (error) {
+    console.error(error.message);
+    process.exit(1);
+  }
+}
