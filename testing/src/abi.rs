@@ -198,7 +198,11 @@ impl From<&ModelSubscription> for Subscription {
 
 impl From<&InboxItem> for Item {
     fn from(item: &InboxItem) -> Self {
-        let Answer { input, output, proof } = item.answer.clone();
+        let Answer {
+            input,
+            output,
+            proof,
+        } = item.answer.clone();
         Self {
             timestamp: item.timestamp,
             subscriptionId: item.subscription_id,
@@ -223,7 +227,11 @@ pub struct Message {
 
 impl Message {
     fn new(to: Address, call: &impl SolCall) -> Self {
-        Self { to, value: U256::ZERO, data: call.abi_encode().into() }
+        Self {
+            to,
+            value: U256::ZERO,
+            data: call.abi_encode().into(),
+        }
     }
 }
 
@@ -259,10 +267,21 @@ impl Call {
             ),
             Self::CancelSubscription { id } => Message::new(
                 coordinator,
-                &Coordinator::cancelSubscriptionCall { subscriptionId: *id },
+                &Coordinator::cancelSubscriptionCall {
+                    subscriptionId: *id,
+                },
             ),
-            Self::DeliverCompute { id, interval, answer, node_wallet } => {
-                let Answer { input, output, proof } = answer.clone();
+            Self::DeliverCompute {
+                id,
+                interval,
+                answer,
+                node_wallet,
+            } => {
+                let Answer {
+                    input,
+                    output,
+                    proof,
+                } = answer.clone();
                 Message::new(
                     coordinator,
                     &Coordinator::deliverComputeCall {
@@ -275,7 +294,12 @@ impl Call {
                     },
                 )
             }
-            Self::FinalizeProof { id, interval, node, valid } => Message::new(
+            Self::FinalizeProof {
+                id,
+                interval,
+                node,
+                valid,
+            } => Message::new(
                 coordinator,
                 &Coordinator::finalizeProofVerificationCall {
                     subscriptionId: *id,
@@ -285,7 +309,14 @@ impl Call {
                 },
             ),
             Self::CreateDelegated(delegated) => {
-                let Delegated { nonce, expiry, ref subscription, v, r, s } = *delegated;
+                let Delegated {
+                    nonce,
+                    expiry,
+                    ref subscription,
+                    v,
+                    r,
+                    s,
+                } = *delegated;
                 Message::new(
                     coordinator,
                     &Coordinator::createSubscriptionDelegateeCall {
@@ -298,9 +329,25 @@ impl Call {
                     },
                 )
             }
-            Self::DeliverDelegated { delegated, interval, answer, node_wallet } => {
-                let Delegated { nonce, expiry, ref subscription, v, r, s } = *delegated;
-                let Answer { input, output, proof } = answer.clone();
+            Self::DeliverDelegated {
+                delegated,
+                interval,
+                answer,
+                node_wallet,
+            } => {
+                let Delegated {
+                    nonce,
+                    expiry,
+                    ref subscription,
+                    v,
+                    r,
+                    s,
+                } = *delegated;
+                let Answer {
+                    input,
+                    output,
+                    proof,
+                } = answer.clone();
                 Message::new(
                     coordinator,
                     &Coordinator::deliverComputeDelegateeCall {
@@ -334,12 +381,18 @@ impl Call {
             Self::WriteInbox { .. }
             | Self::WriteInboxViaCoordinator { .. }
             | Self::ReadInbox { .. } => self.inbox_message(at),
-            Self::TransferToken { token, to, amount } => {
-                Message::new(*token, &Token::transferCall { to: *to, amount: *amount })
-            }
-            Self::SendCoin { to, amount } => {
-                Message { to: *to, value: *amount, data: Bytes::new() }
-            }
+            Self::TransferToken { token, to, amount } => Message::new(
+                *token,
+                &Token::transferCall {
+                    to: *to,
+                    amount: *amount,
+                },
+            ),
+            Self::SendCoin { to, amount } => Message {
+                to: *to,
+                value: *amount,
+                data: Bytes::new(),
+            },
         }
     }
 
@@ -347,32 +400,50 @@ impl Call {
         match self {
             Self::CreateWallet { owner } => Message::new(
                 at.wallet_factory,
-                &WalletFactory::createWalletCall { initialOwner: *owner },
+                &WalletFactory::createWalletCall {
+                    initialOwner: *owner,
+                },
             ),
-            Self::Approve { wallet, spender, token, amount } => Message::new(
+            Self::Approve {
+                wallet,
+                spender,
+                token,
+                amount,
+            } => Message::new(
                 *wallet,
-                &Wallet::approveCall { spender: *spender, token: *token, amount: *amount },
+                &Wallet::approveCall {
+                    spender: *spender,
+                    token: *token,
+                    amount: *amount,
+                },
             ),
-            Self::Withdraw { wallet, token, amount } => {
-                Message::new(*wallet, &Wallet::withdrawCall { token: *token, amount: *amount })
-            }
+            Self::Withdraw {
+                wallet,
+                token,
+                amount,
+            } => Message::new(
+                *wallet,
+                &Wallet::withdrawCall {
+                    token: *token,
+                    amount: *amount,
+                },
+            ),
             Self::Restricted { function, wallet } => restricted_message(*function, *wallet),
             Self::Ownership { of, change } => match *change {
                 OwnershipChange::Transfer { to } => {
                     Message::new(*of, &Ownable::transferOwnershipCall { newOwner: to })
                 }
-                OwnershipChange::Renounce => {
-                    Message::new(*of, &Ownable::renounceOwnershipCall {})
-                }
+                OwnershipChange::Renounce => Message::new(*of, &Ownable::renounceOwnershipCall {}),
                 OwnershipChange::Request => {
                     Message::new(*of, &Ownable::requestOwnershipHandoverCall {})
                 }
                 OwnershipChange::Cancel => {
                     Message::new(*of, &Ownable::cancelOwnershipHandoverCall {})
                 }
-                OwnershipChange::Complete { to } => {
-                    Message::new(*of, &Ownable::completeOwnershipHandoverCall { pendingOwner: to })
-                }
+                OwnershipChange::Complete { to } => Message::new(
+                    *of,
+                    &Ownable::completeOwnershipHandoverCall { pendingOwner: to },
+                ),
             },
             Self::UpdateFee { fee } => Message::new(at.fee, &Fee::updateFeeCall { newFee: *fee }),
             _ => unreachable!("the caller chose the calls of the payment contracts"),
@@ -381,9 +452,21 @@ impl Call {
 
     fn inbox_message(&self, at: &Deployment) -> Message {
         match self {
-            Self::WriteInbox { container_id, answer } => {
-                let Answer { input, output, proof } = answer.clone();
-                let call = Inbox::writeCall { containerId: *container_id, input, output, proof };
+            Self::WriteInbox {
+                container_id,
+                answer,
+            } => {
+                let Answer {
+                    input,
+                    output,
+                    proof,
+                } = answer.clone();
+                let call = Inbox::writeCall {
+                    containerId: *container_id,
+                    input,
+                    output,
+                    proof,
+                };
                 Message::new(at.inbox, &call)
             }
             Self::WriteInboxViaCoordinator { container_id, node } => Message::new(
@@ -398,7 +481,11 @@ impl Call {
                     proof: Bytes::new(),
                 },
             ),
-            Self::ReadInbox { container_id, node, index } => Message::new(
+            Self::ReadInbox {
+                container_id,
+                node,
+                index,
+            } => Message::new(
                 at.inbox,
                 &Inbox::readCall {
                     containerId: *container_id,
@@ -414,11 +501,31 @@ impl Call {
 fn restricted_message(function: Restricted, wallet: Address) -> Message {
     let (spender, token, to, amount) = (wallet, Address::ZERO, wallet, U256::ZERO);
     match function {
-        Restricted::Transfer => {
-            Message::new(wallet, &Wallet::cTransferCall { spender, token, to, amount })
-        }
-        Restricted::Lock => Message::new(wallet, &Wallet::cLockCall { spender, token, amount }),
-        Restricted::Unlock => Message::new(wallet, &Wallet::cUnlockCall { spender, token, amount }),
+        Restricted::Transfer => Message::new(
+            wallet,
+            &Wallet::cTransferCall {
+                spender,
+                token,
+                to,
+                amount,
+            },
+        ),
+        Restricted::Lock => Message::new(
+            wallet,
+            &Wallet::cLockCall {
+                spender,
+                token,
+                amount,
+            },
+        ),
+        Restricted::Unlock => Message::new(
+            wallet,
+            &Wallet::cUnlockCall {
+                spender,
+                token,
+                amount,
+            },
+        ),
     }
 }
 
@@ -442,23 +549,39 @@ impl Control {
                 };
                 Message::new(
                     *consumer,
-                    &ScriptedConsumer::setScriptCall { script: number, target, data },
+                    &ScriptedConsumer::setScriptCall {
+                        script: number,
+                        target,
+                        data,
+                    },
                 )
             }
-            Self::Signer { consumer, signer } => {
-                Message::new(*consumer, &ScriptedConsumer::setSignerCall { signer: *signer })
-            }
-            Self::Verify { verifier, script, wallet } => {
+            Self::Signer { consumer, signer } => Message::new(
+                *consumer,
+                &ScriptedConsumer::setSignerCall { signer: *signer },
+            ),
+            Self::Verify {
+                verifier,
+                script,
+                wallet,
+            } => {
                 let script = match script {
                     VerifierScript::Wait => 0,
                     VerifierScript::Valid => 1,
                     VerifierScript::Invalid => 2,
                     VerifierScript::Revert => 3,
                 };
-                let call = ScriptedVerifier::setScriptCall { script, wallet: *wallet };
+                let call = ScriptedVerifier::setScriptCall {
+                    script,
+                    wallet: *wallet,
+                };
                 Message::new(*verifier, &call)
             }
-            Self::VerifierFee { verifier, token, fee } => Message::new(
+            Self::VerifierFee {
+                verifier,
+                token,
+                fee,
+            } => Message::new(
                 *verifier,
                 &ScriptedVerifier::setTokenCall {
                     token: *token,
@@ -466,13 +589,20 @@ impl Control {
                     amount: fee.unwrap_or_default(),
                 },
             ),
-            Self::Balance { token, account, amount } => {
+            Self::Balance {
+                token,
+                account,
+                amount,
+            } => {
                 if token.is_zero() {
                     return None;
                 }
                 Message::new(
                     *token,
-                    &Token::setBalanceCall { account: *account, amount: *amount },
+                    &Token::setBalanceCall {
+                        account: *account,
+                        amount: *amount,
+                    },
                 )
             }
         })
@@ -522,11 +652,27 @@ impl Emitted {
             Self::SubscriptionFulfilled { id, node } => {
                 Coordinator::SubscriptionFulfilled { id, node }.encode_log_data()
             }
-            Self::ProofVerified { id, interval, node, active, verifier, valid } => {
-                Coordinator::ProofVerified { id, interval, node, active, verifier, valid }
-                    .encode_log_data()
+            Self::ProofVerified {
+                id,
+                interval,
+                node,
+                active,
+                verifier,
+                valid,
+            } => Coordinator::ProofVerified {
+                id,
+                interval,
+                node,
+                active,
+                verifier,
+                valid,
             }
-            Self::NewInboxItem { container_id, node, index } => Inbox::NewInboxItem {
+            .encode_log_data(),
+            Self::NewInboxItem {
+                container_id,
+                node,
+                index,
+            } => Inbox::NewInboxItem {
                 containerId: container_id,
                 node,
                 index: U256::from(index),
@@ -535,54 +681,111 @@ impl Emitted {
             Self::Withdrawl { token, amount } => {
                 Wallet::Withdrawl { token, amount }.encode_log_data()
             }
-            Self::Approval { spender, token, amount } => {
-                Wallet::Approval { spender, token, amount }.encode_log_data()
+            Self::Approval {
+                spender,
+                token,
+                amount,
+            } => Wallet::Approval {
+                spender,
+                token,
+                amount,
             }
-            Self::Transfer { spender, token, to, amount } => {
-                Wallet::Transfer { spender, token, to, amount }.encode_log_data()
+            .encode_log_data(),
+            Self::Transfer {
+                spender,
+                token,
+                to,
+                amount,
+            } => Wallet::Transfer {
+                spender,
+                token,
+                to,
+                amount,
             }
-            Self::Escrow { spender, token, amount, locked } => {
-                Wallet::Escrow { spender, token, amount, locked }.encode_log_data()
+            .encode_log_data(),
+            Self::Escrow {
+                spender,
+                token,
+                amount,
+                locked,
+            } => Wallet::Escrow {
+                spender,
+                token,
+                amount,
+                locked,
             }
-            Self::WalletCreated { caller, owner, wallet } => {
-                WalletFactory::WalletCreated { caller, owner, wallet }.encode_log_data()
+            .encode_log_data(),
+            Self::WalletCreated {
+                caller,
+                owner,
+                wallet,
+            } => WalletFactory::WalletCreated {
+                caller,
+                owner,
+                wallet,
             }
-            Self::OwnershipTransferred { old, new } => {
-                Ownable::OwnershipTransferred { oldOwner: old, newOwner: new }.encode_log_data()
+            .encode_log_data(),
+            Self::OwnershipTransferred { old, new } => Ownable::OwnershipTransferred {
+                oldOwner: old,
+                newOwner: new,
             }
-            Self::OwnershipHandoverRequested { pending } => {
-                Ownable::OwnershipHandoverRequested { pendingOwner: pending }.encode_log_data()
+            .encode_log_data(),
+            Self::OwnershipHandoverRequested { pending } => Ownable::OwnershipHandoverRequested {
+                pendingOwner: pending,
             }
-            Self::OwnershipHandoverCanceled { pending } => {
-                Ownable::OwnershipHandoverCanceled { pendingOwner: pending }.encode_log_data()
+            .encode_log_data(),
+            Self::OwnershipHandoverCanceled { pending } => Ownable::OwnershipHandoverCanceled {
+                pendingOwner: pending,
             }
-            Self::FeeUpdated { old, new } => {
-                Fee::FeeUpdated { oldFee: old, newFee: new }.encode_log_data()
+            .encode_log_data(),
+            Self::FeeUpdated { old, new } => Fee::FeeUpdated {
+                oldFee: old,
+                newFee: new,
             }
+            .encode_log_data(),
             Self::TokenTransfer { from, to, amount } => {
                 Token::Transfer { from, to, amount }.encode_log_data()
             }
-            Self::ProofAsked { id, interval, node, proof } => {
-                ScriptedVerifier::ProofAsked { subscriptionId: id, interval, node, proof }
-                    .encode_log_data()
+            Self::ProofAsked {
+                id,
+                interval,
+                node,
+                proof,
+            } => ScriptedVerifier::ProofAsked {
+                subscriptionId: id,
+                interval,
+                node,
+                proof,
             }
-            Self::Received { id, interval, redundancy, node, answer, container_id, index } => {
-                ScriptedConsumer::Received {
-                    subscriptionId: id,
-                    interval,
-                    redundancy,
-                    node,
-                    input: answer.input,
-                    output: answer.output,
-                    proof: answer.proof,
-                    containerId: container_id,
-                    index: U256::from(index),
-                }
-                .encode_log_data()
+            .encode_log_data(),
+            Self::Received {
+                id,
+                interval,
+                redundancy,
+                node,
+                answer,
+                container_id,
+                index,
+            } => ScriptedConsumer::Received {
+                subscriptionId: id,
+                interval,
+                redundancy,
+                node,
+                input: answer.input,
+                output: answer.output,
+                proof: answer.proof,
+                containerId: container_id,
+                index: U256::from(index),
             }
-            Self::Tried { succeeded, returned } => {
-                ScriptedConsumer::Tried { succeeded, returned }.encode_log_data()
+            .encode_log_data(),
+            Self::Tried {
+                succeeded,
+                returned,
+            } => ScriptedConsumer::Tried {
+                succeeded,
+                returned,
             }
+            .encode_log_data(),
         }
     }
 }

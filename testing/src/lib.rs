@@ -4,3 +4,6 @@
 pub mod abi;
 pub mod evm;
 pub mod model;
+pub mod play;
+pub mod strategies;
+pub mod twin;

@@ -60,7 +60,10 @@ pub fn built_in(name: &str) -> Bytes {
             .filter_map(|(name, text)| creation_code(text).map(|code| (*name, code)))
             .collect()
     });
-    codes.get(name).cloned().unwrap_or_else(|| panic!("no artifact is called {name}"))
+    codes
+        .get(name)
+        .cloned()
+        .unwrap_or_else(|| panic!("no artifact is called {name}"))
 }
 
 /// The creation code of the Coordinator for an EVM.

@@ -5,7 +5,7 @@
 
 mod artifact;
 
-use std::{fmt, sync::OnceLock};
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use alloy_sol_types::{SolCall, SolValue};
 use revm::{
@@ -114,7 +114,9 @@ impl Snapshot {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("time", &self.time()).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("time", &self.time())
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,8 +133,15 @@ impl World {
         cfg.disable_eip3607 = true;
         cfg.disable_block_gas_limit = true;
         cfg.tx_gas_limit_cap = Some(GAS_LIMIT);
-        let block = BlockEnv { timestamp: U256::from(time), ..BlockEnv::default() };
-        let evm = Context::mainnet().with_db(db).with_cfg(cfg).with_block(block).build_mainnet();
+        let block = BlockEnv {
+            timestamp: U256::from(time),
+            ..BlockEnv::default()
+        };
+        let evm = Context::mainnet()
+            .with_db(db)
+            .with_cfg(cfg)
+            .with_block(block)
+            .build_mainnet();
         Self { evm }
     }
 
@@ -141,8 +150,7 @@ impl World {
     /// The contracts are deployed once in the life of the process; every call clones.
     #[must_use]
     pub fn deployed(build: Build) -> (Self, Deployment) {
-        static WORLDS: [OnceLock<(Snapshot, Deployment)>; 2] =
-            [OnceLock::new(), OnceLock::new()];
+        static WORLDS: [OnceLock<(Snapshot, Deployment)>; 2] = [OnceLock::new(), OnceLock::new()];
         let slot = match build {
             Build::Paris => &WORLDS[0],
             Build::Cancun => &WORLDS[1],
@@ -158,7 +166,10 @@ impl World {
     /// The state as it is.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { db: self.evm.ctx.journaled_state.database.clone(), time: self.time() }
+        Snapshot {
+            db: self.evm.ctx.journaled_state.database.clone(),
+            time: self.time(),
+        }
     }
 
     /// Deploys the contracts in the order of section 1.
@@ -174,14 +185,36 @@ impl World {
     ) -> Deployment {
         let at = Deployment::predict(CHAIN_ID, deployer, 0);
         let registry = at.registry;
-        let addresses = (at.coordinator, at.inbox, at.reader, at.fee, at.wallet_factory);
+        let addresses = (
+            at.coordinator,
+            at.inbox,
+            at.reader,
+            at.fee,
+            at.wallet_factory,
+        );
         let contracts = [
-            (built_in("Registry"), addresses.abi_encode_params(), at.registry),
-            (artifact::coordinator(build), registry.abi_encode(), at.coordinator),
+            (
+                built_in("Registry"),
+                addresses.abi_encode_params(),
+                at.registry,
+            ),
+            (
+                artifact::coordinator(build),
+                registry.abi_encode(),
+                at.coordinator,
+            ),
             (built_in("Inbox"), registry.abi_encode(), at.inbox),
             (built_in("Reader"), registry.abi_encode(), at.reader),
-            (built_in("Fee"), (fee_recipient, fee).abi_encode_params(), at.fee),
-            (built_in("WalletFactory"), registry.abi_encode(), at.wallet_factory),
+            (
+                built_in("Fee"),
+                (fee_recipient, fee).abi_encode_params(),
+                at.fee,
+            ),
+            (
+                built_in("WalletFactory"),
+                registry.abi_encode(),
+                at.wallet_factory,
+            ),
         ];
         for (code, arguments, expected) in contracts {
             let created = self.create(deployer, &code, &arguments);
@@ -207,7 +240,23 @@ impl World {
     #[must_use]
     pub fn coins(&self, account: Address) -> U256 {
         let cache = &self.evm.ctx.journaled_state.database.cache;
-        cache.accounts.get(&account).map(|account| account.info.balance).unwrap_or_default()
+        cache
+            .accounts
+            .get(&account)
+            .map(|account| account.info.balance)
+            .unwrap_or_default()
+    }
+
+    /// Everybody who holds coins, in the order of their addresses.
+    #[must_use]
+    pub fn all_coins(&self) -> BTreeMap<Address, U256> {
+        let cache = &self.evm.ctx.journaled_state.database.cache;
+        cache
+            .accounts
+            .iter()
+            .filter(|(_, account)| !account.info.balance.is_zero())
+            .map(|(address, account)| (*address, account.info.balance))
+            .collect()
     }
 
     /// Sets what an account holds in wei.
@@ -236,19 +285,31 @@ impl World {
         let data = [code.as_ref(), arguments].concat().into();
         let tx = transaction(from, TxKind::Create, U256::ZERO, data);
         match self.evm.transact_commit(tx) {
-            Ok(ExecutionResult::Success { output: Output::Create(_, Some(created)), .. }) => created,
+            Ok(ExecutionResult::Success {
+                output: Output::Create(_, Some(created)),
+                ..
+            }) => created,
             other => panic!("the contract was not created: {other:?}"),
         }
     }
 
     /// Makes a call; what it changes stays.
     pub fn execute(&mut self, from: Address, message: &Message) -> Execution {
-        let tx =
-            transaction(from, TxKind::Call(message.to), message.value, message.data.clone());
+        let tx = transaction(
+            from,
+            TxKind::Call(message.to),
+            message.value,
+            message.data.clone(),
+        );
         match self.evm.transact_commit(tx) {
-            Ok(ExecutionResult::Success { output, logs, gas, .. }) => Execution::Done {
+            Ok(ExecutionResult::Success {
+                output, logs, gas, ..
+            }) => Execution::Done {
                 returned: output.into_data(),
-                logs: logs.into_iter().map(|log| (log.address, log.data)).collect(),
+                logs: logs
+                    .into_iter()
+                    .map(|log| (log.address, log.data))
+                    .collect(),
                 gas: gas.tx_gas_used(),
             },
             Ok(ExecutionResult::Revert { output, .. }) => Execution::Reverted(output),
@@ -260,7 +321,14 @@ impl World {
     /// A call of a function; what it changes stays.
     pub fn call(&mut self, from: Address, to: Address, call: &impl SolCall) -> Execution {
         let data = call.abi_encode().into();
-        self.execute(from, &Message { to, value: U256::ZERO, data })
+        self.execute(
+            from,
+            &Message {
+                to,
+                value: U256::ZERO,
+                data,
+            },
+        )
     }
 
     /// What a function returns; nothing is changed. `None` when it reverts or returns something else.

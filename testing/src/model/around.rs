@@ -163,19 +163,31 @@ impl Model {
             Control::Signer { consumer, signer } => {
                 self.consumers.entry(*consumer).or_default().signer = *signer;
             }
-            Control::Verify { verifier, script, wallet } => {
+            Control::Verify {
+                verifier,
+                script,
+                wallet,
+            } => {
                 let entry = self.verifiers.entry(*verifier).or_default();
                 entry.script = *script;
                 entry.wallet = *wallet;
             }
-            Control::VerifierFee { verifier, token, fee } => {
+            Control::VerifierFee {
+                verifier,
+                token,
+                fee,
+            } => {
                 let fees = &mut self.verifiers.entry(*verifier).or_default().fees;
                 match fee {
                     Some(fee) => fees.insert(*token, *fee),
                     None => fees.remove(token),
                 };
             }
-            Control::Balance { token, account, amount } => {
+            Control::Balance {
+                token,
+                account,
+                amount,
+            } => {
                 if *token == COIN {
                     self.coins.insert(*account, *amount);
                 } else if let Some(token) = self.tokens.get_mut(token) {
@@ -206,8 +218,15 @@ impl Model {
             || self.consumers.contains_key(&address)
             || self.verifiers.contains_key(&address)
             || self.wallets.contains_key(&address)
-            || [at.registry, at.coordinator, at.inbox, at.reader, at.fee, at.wallet_factory]
-                .contains(&address)
+            || [
+                at.registry,
+                at.coordinator,
+                at.inbox,
+                at.reader,
+                at.fee,
+                at.wallet_factory,
+            ]
+            .contains(&address)
     }
 
     /// Moves coins; `None` if there are too few.
@@ -251,7 +270,11 @@ impl Model {
     ) -> Result<Returned, Revert> {
         let Some(habit) = self.tokens.get(&token).map(|token| token.habit) else {
             let known = self.has_code(token);
-            return if known { Err(empty(Branch::DepositRefused)) } else { Ok(Returned::Nothing) };
+            return if known {
+                Err(empty(Branch::DepositRefused))
+            } else {
+                Ok(Returned::Nothing)
+            };
         };
         let refused = match habit {
             Habit::Revert | Habit::RevertAll => own_error("Refused()"),
@@ -260,7 +283,10 @@ impl Model {
             }
         };
         let Some(moved) = self.token_moves(token, from, to, amount) else {
-            return Err(Revert { reason: refused, at: Branch::DepositRefused });
+            return Err(Revert {
+                reason: refused,
+                at: Branch::DepositRefused,
+            });
         };
         self.mark(Branch::Deposited);
         Ok(match (moved, habit) {
@@ -296,7 +322,10 @@ impl Model {
         container_id: B256,
         index: u64,
     ) -> Result<(), Revert> {
-        let Some(script) = self.consumers.get(&owner).map(|consumer| consumer.script.clone())
+        let Some(script) = self
+            .consumers
+            .get(&owner)
+            .map(|consumer| consumer.script.clone())
         else {
             return Err(empty(Branch::ConsumerAbsent));
         };
@@ -314,9 +343,10 @@ impl Model {
         );
         match script {
             ConsumerScript::Accept => Ok(()),
-            ConsumerScript::Revert(data) => {
-                Err(Revert { reason: Reason::Data(data), at: Branch::ConsumerReverted })
-            }
+            ConsumerScript::Revert(data) => Err(Revert {
+                reason: Reason::Data(data),
+                at: Branch::ConsumerReverted,
+            }),
             ConsumerScript::Call(call) => match self.dispatch(owner, &call) {
                 Ok(returned) => {
                     self.tell(owner, true, returned.data());
@@ -324,7 +354,10 @@ impl Model {
                 }
                 Err(revert) => {
                     self.mark(revert.at);
-                    Err(Revert { reason: revert.reason, at: Branch::ConsumerCallReverted })
+                    Err(Revert {
+                        reason: revert.reason,
+                        at: Branch::ConsumerCallReverted,
+                    })
                 }
             },
             ConsumerScript::Try(call) => {
@@ -344,6 +377,12 @@ impl Model {
 
     fn tell(&mut self, consumer: Address, succeeded: bool, returned: Bytes) {
         self.mark(Branch::ConsumerCalled);
-        self.emit(consumer, Emitted::Tried { succeeded, returned });
+        self.emit(
+            consumer,
+            Emitted::Tried {
+                succeeded,
+                returned,
+            },
+        );
     }
 }

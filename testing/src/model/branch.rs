@@ -285,7 +285,11 @@ impl Coverage {
     /// The branches that were never taken.
     #[must_use]
     pub fn missed(&self) -> Vec<Branch> {
-        Branch::ALL.iter().copied().filter(|branch| self.of(*branch) == 0).collect()
+        Branch::ALL
+            .iter()
+            .copied()
+            .filter(|branch| self.of(*branch) == 0)
+            .collect()
     }
 }
 

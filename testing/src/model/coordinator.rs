@@ -77,13 +77,23 @@ impl Model {
         from: Address,
         id: u32,
     ) -> Result<Returned, Revert> {
-        let Some(subscription) = self.subscriptions.get_mut(&id).filter(|sub| sub.owner == from)
+        let Some(subscription) = self
+            .subscriptions
+            .get_mut(&id)
+            .filter(|sub| sub.owner == from)
         else {
-            return Err(refuse(ContractError::NotSubscriptionOwner, Branch::CancelNotOwner));
+            return Err(refuse(
+                ContractError::NotSubscriptionOwner,
+                Branch::CancelNotOwner,
+            ));
         };
         let again = subscription.active_at == CANCELLED;
         subscription.active_at = CANCELLED;
-        self.mark(if again { Branch::CancelledAgain } else { Branch::Cancelled });
+        self.mark(if again {
+            Branch::CancelledAgain
+        } else {
+            Branch::Cancelled
+        });
         self.emit(self.at.coordinator, Emitted::SubscriptionCancelled { id });
         Ok(Returned::Nothing)
     }
@@ -112,18 +122,31 @@ impl Model {
         }
         self.delivering = true;
         let Some(sub) = self.subscriptions.get(&id).cloned() else {
-            return Err(refuse(ContractError::SubscriptionNotFound, Branch::DeliverNotFound));
+            return Err(refuse(
+                ContractError::SubscriptionNotFound,
+                Branch::DeliverNotFound,
+            ));
         };
         self.check_due(&sub, interval)?;
         let count = self.book(&sub, id, interval, node)?;
-        let delivery = Delivery { id, interval, node, node_wallet, count, answer };
+        let delivery = Delivery {
+            id,
+            interval,
+            node,
+            node_wallet,
+            count,
+            answer,
+        };
         if sub.payment_amount.is_zero() {
             self.mark(Branch::DeliverFree);
         } else {
             self.pay(&sub, &delivery)?;
         }
         self.hand_over(&sub, &delivery)?;
-        self.emit(self.at.coordinator, Emitted::SubscriptionFulfilled { id, node });
+        self.emit(
+            self.at.coordinator,
+            Emitted::SubscriptionFulfilled { id, node },
+        );
         self.delivering = false;
         Ok(Returned::Nothing)
     }
@@ -139,10 +162,16 @@ impl Model {
             return Err(refuse(ContractError::SubscriptionNotActive, at));
         }
         if self.rules.interval(now, sub.active_at, sub.period) != interval {
-            return Err(refuse(ContractError::IntervalMismatch, Branch::DeliverIntervalMismatch));
+            return Err(refuse(
+                ContractError::IntervalMismatch,
+                Branch::DeliverIntervalMismatch,
+            ));
         }
         if self.rules.is_over(interval, sub.frequency) {
-            return Err(refuse(ContractError::SubscriptionCompleted, Branch::DeliverCompleted));
+            return Err(refuse(
+                ContractError::SubscriptionCompleted,
+                Branch::DeliverCompleted,
+            ));
         }
         Ok(())
     }
@@ -157,12 +186,18 @@ impl Model {
     ) -> Result<u16, Revert> {
         let count = self.counts.get(&(id, interval)).copied().unwrap_or(0);
         if self.rules.is_full(count, sub.redundancy) {
-            return Err(refuse(ContractError::IntervalCompleted, Branch::DeliverIntervalCompleted));
+            return Err(refuse(
+                ContractError::IntervalCompleted,
+                Branch::DeliverIntervalCompleted,
+            ));
         }
         let count = count.wrapping_add(1);
         self.counts.insert((id, interval), count);
         if !self.responded.insert((id, interval, node)) {
-            return Err(refuse(ContractError::NodeRespondedAlready, Branch::DeliverRespondedAlready));
+            return Err(refuse(
+                ContractError::NodeRespondedAlready,
+                Branch::DeliverRespondedAlready,
+            ));
         }
         self.mark_moment(sub, interval);
         Ok(count)
@@ -191,20 +226,29 @@ impl Model {
     fn pay(&mut self, sub: &Subscription, delivery: &Delivery<'_>) -> Result<(), Revert> {
         let (owner, token, amount) = (sub.owner, sub.payment_token, sub.payment_amount);
         if !self.is_valid_wallet(delivery.node_wallet) {
-            return Err(refuse(ContractError::InvalidWallet, Branch::PayNodeWalletInvalid));
+            return Err(refuse(
+                ContractError::InvalidWallet,
+                Branch::PayNodeWalletInvalid,
+            ));
         }
         if !self.is_valid_wallet(sub.wallet) {
-            return Err(refuse(ContractError::InvalidWallet, Branch::PayWalletInvalid));
+            return Err(refuse(
+                ContractError::InvalidWallet,
+                Branch::PayWalletInvalid,
+            ));
         }
         let set = self.fee.fee;
         let fee = self.decide(Branch::DeviatesFeeClamped, |rules| rules.fee_applied(set));
-        let doubled = fee.checked_mul(2).ok_or_else(|| overflow(Branch::PayFeeDoubledOverflows))?;
+        let doubled = fee
+            .checked_mul(2)
+            .ok_or_else(|| overflow(Branch::PayFeeDoubledOverflows))?;
         let protocol = self
             .rules
             .fee_of(amount, doubled)
             .ok_or_else(|| overflow(Branch::PayFeeOverflows))?;
-        let rest =
-            amount.checked_sub(protocol).ok_or_else(|| overflow(Branch::PayFeeTooHigh))?;
+        let rest = amount
+            .checked_sub(protocol)
+            .ok_or_else(|| overflow(Branch::PayFeeTooHigh))?;
         if delivery.node_wallet == sub.wallet {
             self.mark(Branch::PaidToSelf);
         }
@@ -224,12 +268,7 @@ impl Model {
     }
 
     /// 3/4b: pays the verifier, and the protocol's part of its fee; returns what is left of `rest`.
-    fn pay_verifier(
-        &mut self,
-        sub: &Subscription,
-        rest: U256,
-        fee: u16,
-    ) -> Result<U256, Revert> {
+    fn pay_verifier(&mut self, sub: &Subscription, rest: U256, fee: u16) -> Result<U256, Revert> {
         let token = sub.payment_token;
         let Some(verifier) = self.verifiers.get(&sub.verifier).cloned() else {
             return Err(empty(Branch::VerifierAbsent));
@@ -241,13 +280,21 @@ impl Model {
             ));
         };
         let Some(escrowed) = rest.checked_sub(price) else {
-            let reason =
-                self.decide(Branch::DeviatesVerifierFee, |rules| rules.verifier_fee_refusal());
-            return Err(Revert { reason, at: Branch::VerifierFeeTooHigh });
+            let reason = self.decide(Branch::DeviatesVerifierFee, |rules| {
+                rules.verifier_fee_refusal()
+            });
+            return Err(Revert {
+                reason,
+                at: Branch::VerifierFeeTooHigh,
+            });
         };
-        let protocol =
-            self.rules.fee_of(price, fee).ok_or_else(|| overflow(Branch::PayFeeOverflows))?;
-        let own = price.checked_sub(protocol).ok_or_else(|| overflow(Branch::PayFeeTooHigh))?;
+        let protocol = self
+            .rules
+            .fee_of(price, fee)
+            .ok_or_else(|| overflow(Branch::PayFeeOverflows))?;
+        let own = price
+            .checked_sub(protocol)
+            .ok_or_else(|| overflow(Branch::PayFeeTooHigh))?;
         let payments = [(self.fee.ownable.owner, protocol), (verifier.wallet, own)];
         self.transfer_twice(sub.wallet, sub.owner, token, payments)?;
         Ok(escrowed)
@@ -260,19 +307,40 @@ impl Model {
         delivery: &Delivery<'_>,
         escrowed: U256,
     ) -> Result<(), Revert> {
-        let Delivery { id, interval, node, node_wallet, .. } = *delivery;
+        let Delivery {
+            id,
+            interval,
+            node,
+            node_wallet,
+            ..
+        } = *delivery;
         let expiry = self
             .rules
             .proof_expiry(self.now())
             .ok_or_else(|| overflow(Branch::ProofExpiryOverflows))?;
         self.proof_requests.insert(
             (id, interval, node),
-            ProofRequest { expiry, node_wallet, consumer_escrowed: escrowed },
+            ProofRequest {
+                expiry,
+                node_wallet,
+                consumer_escrowed: escrowed,
+            },
         );
         let proof = delivery.answer.proof.clone();
-        self.emit(sub.verifier, Emitted::ProofAsked { id, interval, node, proof });
+        self.emit(
+            sub.verifier,
+            Emitted::ProofAsked {
+                id,
+                interval,
+                node,
+                proof,
+            },
+        );
         self.mark(Branch::ProofRequested);
-        let script = self.verifiers.get(&sub.verifier).map(|verifier| verifier.script);
+        let script = self
+            .verifiers
+            .get(&sub.verifier)
+            .map(|verifier| verifier.script);
         match script.unwrap_or_default() {
             VerifierScript::Wait => Ok(()),
             VerifierScript::Revert => Err(Revert {
@@ -291,7 +359,13 @@ impl Model {
         valid: bool,
     ) -> Result<(), Revert> {
         self.mark(Branch::FinalizeAtomic);
-        self.finalize_proof(verifier, delivery.id, delivery.interval, delivery.node, valid)?;
+        self.finalize_proof(
+            verifier,
+            delivery.id,
+            delivery.interval,
+            delivery.node,
+            valid,
+        )?;
         Ok(())
     }
 
@@ -318,7 +392,10 @@ impl Model {
         valid: bool,
     ) -> Result<Returned, Revert> {
         let Some(request) = self.proof_requests.remove(&(id, interval, node)) else {
-            return Err(refuse(ContractError::ProofRequestNotFound, Branch::FinalizeNotFound));
+            return Err(refuse(
+                ContractError::ProofRequestNotFound,
+                Branch::FinalizeNotFound,
+            ));
         };
         let sub = self.subscriptions.get(&id).cloned().unwrap_or_default();
         let (owner, token, price) = (sub.owner, sub.payment_token, sub.payment_amount);
@@ -351,14 +428,25 @@ impl Model {
         let verifier = from;
         self.emit(
             self.at.coordinator,
-            Emitted::ProofVerified { id, interval, node, active, verifier, valid },
+            Emitted::ProofVerified {
+                id,
+                interval,
+                node,
+                active,
+                verifier,
+                valid,
+            },
         );
         Ok(Returned::Nothing)
     }
 
     fn mark_verdict(&mut self, sub: &Subscription, now: u32, expiry: u32, valid: bool) {
         if now < expiry {
-            self.mark(if valid { Branch::FinalizeValid } else { Branch::FinalizeInvalid });
+            self.mark(if valid {
+                Branch::FinalizeValid
+            } else {
+                Branch::FinalizeInvalid
+            });
         } else {
             self.mark(Branch::FinalizeExpired);
             if now == expiry {

@@ -18,8 +18,12 @@ pub fn signing_hash(at: &Deployment, nonce: u32, expiry: u32, subscription: &Sub
         chain_id: at.chain_id,
         verifying_contract: at.coordinator,
     };
-    abi::DelegateSubscription { nonce, expiry, sub: subscription.into() }
-        .eip712_signing_hash(&domain)
+    abi::DelegateSubscription {
+        nonce,
+        expiry,
+        sub: subscription.into(),
+    }
+    .eip712_signing_hash(&domain)
 }
 
 /// Who signed `hash`, as the `ecrecover` precompile finds it: both forms of a signature are good.
@@ -40,7 +44,14 @@ pub fn recover(hash: B256, v: u8, r: U256, s: U256) -> Option<Address> {
 impl Model {
     /// `createSubscriptionDelegatee`: the id of the subscription, new or known.
     pub(super) fn create_delegated(&mut self, delegated: &Delegated) -> Result<u32, Revert> {
-        let Delegated { nonce, expiry, ref subscription, v, r, s } = *delegated;
+        let Delegated {
+            nonce,
+            expiry,
+            ref subscription,
+            v,
+            r,
+            s,
+        } = *delegated;
         let owner = subscription.owner;
         let known = self.delegated_ids.get(&(owner, nonce)).copied();
         if let Some(id) = known.filter(|id| *id != 0) {
@@ -63,13 +74,15 @@ impl Model {
             return Err(invalid(Branch::SignatureHighRefused));
         }
         let hash = signing_hash(&self.at, nonce, expiry, subscription);
-        let signer =
-            recover(hash, v, r, s).ok_or_else(|| invalid(Branch::SignatureInvalid))?;
+        let signer = recover(hash, v, r, s).ok_or_else(|| invalid(Branch::SignatureInvalid))?;
         let Some(expected) = self.consumers.get(&owner).map(|consumer| consumer.signer) else {
             return Err(empty(Branch::DelegatorAbsent));
         };
         if signer != expected {
-            return Err(refuse(ContractError::SignerMismatch, Branch::SignerMismatch));
+            return Err(refuse(
+                ContractError::SignerMismatch,
+                Branch::SignerMismatch,
+            ));
         }
         let id = self.store_subscription(subscription.clone());
         self.delegated_ids.insert((owner, nonce), id);

@@ -40,8 +40,20 @@ impl Model {
         let timestamp = self.now();
         let items = self.inbox.entry((container_id, node)).or_default();
         let index = items.len() as u64;
-        items.push(InboxItem { timestamp, subscription_id, interval, answer: answer.clone() });
-        self.emit(self.at.inbox, Emitted::NewInboxItem { container_id, node, index });
+        items.push(InboxItem {
+            timestamp,
+            subscription_id,
+            interval,
+            answer: answer.clone(),
+        });
+        self.emit(
+            self.at.inbox,
+            Emitted::NewInboxItem {
+                container_id,
+                node,
+                index,
+            },
+        );
         index
     }
 
@@ -62,7 +74,10 @@ impl Model {
                 self.mark(Branch::InboxRead);
                 Ok(Returned::Item(item))
             }
-            None => Err(Revert { reason: Reason::Panic(0x32), at: Branch::InboxOutOfRange }),
+            None => Err(Revert {
+                reason: Reason::Panic(0x32),
+                at: Branch::InboxOutOfRange,
+            }),
         }
     }
 }

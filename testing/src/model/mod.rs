@@ -173,10 +173,30 @@ impl Model {
         }
     }
 
+    /// Whether everything that can be read is the same.
+    #[must_use]
+    pub fn same_state(&self, other: &Self) -> bool {
+        self.next_id == other.next_id
+            && self.subscriptions == other.subscriptions
+            && self.counts == other.counts
+            && self.responded == other.responded
+            && self.proof_requests == other.proof_requests
+            && self.delegated_ids == other.delegated_ids
+            && self.max_nonces == other.max_nonces
+            && self.fee == other.fee
+            && self.wallets == other.wallets
+            && self.inbox == other.inbox
+            && self.coins == other.coins
+            && self.tokens == other.tokens
+    }
+
     /// The same state under other rules.
     #[must_use]
     pub fn under(&self, rules: &'static dyn Rules) -> Self {
-        Self { rules, ..self.clone() }
+        Self {
+            rules,
+            ..self.clone()
+        }
     }
 
     /// Sets the block time, in seconds.
@@ -193,7 +213,10 @@ impl Model {
         self.trace.clear();
         let before = self.clone();
         match self.dispatch(from, call) {
-            Ok(returned) => Ok(Outcome { returned, logs: std::mem::take(&mut self.logs) }),
+            Ok(returned) => Ok(Outcome {
+                returned,
+                logs: std::mem::take(&mut self.logs),
+            }),
             Err(revert) => {
                 self.roll_back(before);
                 Err(revert)
@@ -212,43 +235,62 @@ impl Model {
         match call {
             Call::CreateSubscription { .. } => self.create_subscription(from, call),
             Call::CancelSubscription { id } => self.cancel_subscription(from, *id),
-            Call::DeliverCompute { id, interval, answer, node_wallet } => {
-                self.deliver(from, *id, *interval, answer, *node_wallet)
-            }
-            Call::FinalizeProof { id, interval, node, valid } => {
-                self.finalize_proof(from, *id, *interval, *node, *valid)
-            }
-            Call::CreateDelegated(delegated) => {
-                self.create_delegated(delegated).map(|id| Returned::Number(id.into()))
-            }
-            Call::DeliverDelegated { delegated, interval, answer, node_wallet } => {
+            Call::DeliverCompute {
+                id,
+                interval,
+                answer,
+                node_wallet,
+            } => self.deliver(from, *id, *interval, answer, *node_wallet),
+            Call::FinalizeProof {
+                id,
+                interval,
+                node,
+                valid,
+            } => self.finalize_proof(from, *id, *interval, *node, *valid),
+            Call::CreateDelegated(delegated) => self
+                .create_delegated(delegated)
+                .map(|id| Returned::Number(id.into())),
+            Call::DeliverDelegated {
+                delegated,
+                interval,
+                answer,
+                node_wallet,
+            } => {
                 let id = self.create_delegated(delegated)?;
                 self.deliver(from, id, *interval, answer, *node_wallet)
             }
             Call::CreateWallet { owner } => Ok(self.create_wallet(from, *owner)),
-            Call::Approve { wallet, spender, token, amount } => {
-                self.approve(from, *wallet, *spender, *token, *amount)
-            }
-            Call::Withdraw { wallet, token, amount } => {
-                self.withdraw(from, *wallet, *token, *amount)
-            }
-            Call::Restricted { .. } => {
-                Err(refuse(ContractError::NotCoordinator, Branch::WalletNotCoordinator))
-            }
+            Call::Approve {
+                wallet,
+                spender,
+                token,
+                amount,
+            } => self.approve(from, *wallet, *spender, *token, *amount),
+            Call::Withdraw {
+                wallet,
+                token,
+                amount,
+            } => self.withdraw(from, *wallet, *token, *amount),
+            Call::Restricted { .. } => Err(refuse(
+                ContractError::NotCoordinator,
+                Branch::WalletNotCoordinator,
+            )),
             Call::Ownership { of, change } => self.change_ownership(from, *of, *change),
             Call::UpdateFee { fee } => self.update_fee(from, *fee),
-            Call::WriteInbox { container_id, answer } => {
-                Ok(self.write_directly(from, *container_id, answer))
-            }
-            Call::WriteInboxViaCoordinator { .. } => {
-                Err(refuse(ContractError::NotCoordinator, Branch::InboxNotCoordinator))
-            }
-            Call::ReadInbox { container_id, node, index } => {
-                self.read_inbox(*container_id, *node, *index)
-            }
-            Call::ReadInterval { active_at, period } => {
-                Ok(self.read_interval(*active_at, *period))
-            }
+            Call::WriteInbox {
+                container_id,
+                answer,
+            } => Ok(self.write_directly(from, *container_id, answer)),
+            Call::WriteInboxViaCoordinator { .. } => Err(refuse(
+                ContractError::NotCoordinator,
+                Branch::InboxNotCoordinator,
+            )),
+            Call::ReadInbox {
+                container_id,
+                node,
+                index,
+            } => self.read_inbox(*container_id, *node, *index),
+            Call::ReadInterval { active_at, period } => Ok(self.read_interval(*active_at, *period)),
             Call::TransferToken { token, to, amount } => {
                 self.transfer_token(from, *token, *to, *amount)
             }
@@ -333,8 +375,9 @@ impl Model {
     /// The interval of a subscription that runs now, 0 if there is no such subscription.
     #[must_use]
     pub fn current_interval(&self, id: u32) -> u32 {
-        self.subscription(id)
-            .map_or(0, |sub| self.rules.interval(self.now(), sub.active_at, sub.period))
+        self.subscription(id).map_or(0, |sub| {
+            self.rules.interval(self.now(), sub.active_at, sub.period)
+        })
     }
 
     /// `redundancyCount` by (id, interval), where it is not zero.
@@ -417,15 +460,24 @@ impl Model {
 
 /// An error of the contracts.
 fn refuse(error: ContractError, at: Branch) -> Revert {
-    Revert { reason: Reason::Error(error), at }
+    Revert {
+        reason: Reason::Error(error),
+        at,
+    }
 }
 
 /// Solidity's arithmetic panic.
 fn overflow(at: Branch) -> Revert {
-    Revert { reason: Reason::Panic(0x11), at }
+    Revert {
+        reason: Reason::Panic(0x11),
+        at,
+    }
 }
 
 /// A revert without data.
 fn empty(at: Branch) -> Revert {
-    Revert { reason: Reason::Empty, at }
+    Revert {
+        reason: Reason::Empty,
+        at,
+    }
 }

@@ -40,7 +40,9 @@ pub trait Rules: Debug + Sync {
 
     /// The interval that runs (2.3): from 1, wrapping.
     fn interval(&self, now: u32, active_at: u32, period: u32) -> u32 {
-        now.wrapping_sub(active_at).checked_div(period).map_or(1, |passed| passed.wrapping_add(1))
+        now.wrapping_sub(active_at)
+            .checked_div(period)
+            .map_or(1, |passed| passed.wrapping_add(1))
     }
 
     /// Whether an interval lies beyond the last (2.4/4).
@@ -60,7 +62,9 @@ pub trait Rules: Debug + Sync {
 
     /// The share of an amount that a fee takes (3): rounded down.
     fn fee_of(&self, amount: U256, fee: u16) -> Option<U256> {
-        amount.checked_mul(U256::from(fee)).map(|product| product / FEE_SCALE)
+        amount
+            .checked_mul(U256::from(fee))
+            .map(|product| product / FEE_SCALE)
     }
 
     /// Why a verifier fee beyond the remainder is refused (3/4b).

@@ -335,7 +335,10 @@ pub struct Log {
 }
 
 /// The events of the contracts and of the scripted ones around them.
-#[expect(missing_docs, reason = "the fields are the arguments of the events, in order")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the arguments of the events, in order"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Emitted {
     /// Coordinator.
@@ -354,17 +357,39 @@ pub enum Emitted {
         valid: bool,
     },
     /// Inbox.
-    NewInboxItem { container_id: B256, node: Address, index: u64 },
+    NewInboxItem {
+        container_id: B256,
+        node: Address,
+        index: u64,
+    },
     /// Wallet; the contract spells it so.
     Withdrawl { token: Address, amount: U256 },
     /// Wallet.
-    Approval { spender: Address, token: Address, amount: U256 },
+    Approval {
+        spender: Address,
+        token: Address,
+        amount: U256,
+    },
     /// Wallet.
-    Transfer { spender: Address, token: Address, to: Address, amount: U256 },
+    Transfer {
+        spender: Address,
+        token: Address,
+        to: Address,
+        amount: U256,
+    },
     /// Wallet.
-    Escrow { spender: Address, token: Address, amount: U256, locked: bool },
+    Escrow {
+        spender: Address,
+        token: Address,
+        amount: U256,
+        locked: bool,
+    },
     /// WalletFactory.
-    WalletCreated { caller: Address, owner: Address, wallet: Address },
+    WalletCreated {
+        caller: Address,
+        owner: Address,
+        wallet: Address,
+    },
     /// Fee and Wallet.
     OwnershipTransferred { old: Address, new: Address },
     /// Fee and Wallet.
@@ -374,9 +399,18 @@ pub enum Emitted {
     /// Fee, beyond the reference.
     FeeUpdated { old: u16, new: u16 },
     /// Scripted token.
-    TokenTransfer { from: Address, to: Address, amount: U256 },
+    TokenTransfer {
+        from: Address,
+        to: Address,
+        amount: U256,
+    },
     /// Scripted verifier.
-    ProofAsked { id: u32, interval: u32, node: Address, proof: Bytes },
+    ProofAsked {
+        id: u32,
+        interval: u32,
+        node: Address,
+        proof: Bytes,
+    },
     /// Scripted consumer.
     Received {
         id: u32,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use revm::primitives::{Address, U256};
 
 use super::{
-    Branch, COIN, ContractError, Emitted, HANDOVER_SECONDS, Model, OwnershipChange, Returned, Revert,
-    overflow, refuse,
+    Branch, COIN, ContractError, Emitted, HANDOVER_SECONDS, Model, OwnershipChange, Returned,
+    Revert, overflow, refuse,
 };
 
 /// Who owns a contract (8.1).
@@ -29,7 +29,13 @@ pub struct Fee {
 
 impl Fee {
     pub(super) fn new(owner: Address, fee: u16) -> Self {
-        Self { ownable: Ownable { owner, handovers: BTreeMap::new() }, fee }
+        Self {
+            ownable: Ownable {
+                owner,
+                handovers: BTreeMap::new(),
+            },
+            fee,
+        }
     }
 }
 
@@ -50,7 +56,10 @@ impl Wallet {
     /// `allowance(spender, token)`.
     #[must_use]
     pub fn allowance(&self, spender: Address, token: Address) -> U256 {
-        self.allowances.get(&(spender, token)).copied().unwrap_or_default()
+        self.allowances
+            .get(&(spender, token))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// What is locked of a token.
@@ -66,10 +75,33 @@ impl Model {
         self.wallets_made = self.wallets_made.saturating_add(1);
         let factory = self.at.wallet_factory;
         let wallet = factory.create(self.wallets_made);
-        let ownable = Ownable { owner, handovers: BTreeMap::new() };
-        self.wallets.insert(wallet, Wallet { ownable, valid: true, ..Wallet::default() });
-        self.emit(wallet, Emitted::OwnershipTransferred { old: Address::ZERO, new: owner });
-        self.emit(factory, Emitted::WalletCreated { caller: from, owner, wallet });
+        let ownable = Ownable {
+            owner,
+            handovers: BTreeMap::new(),
+        };
+        self.wallets.insert(
+            wallet,
+            Wallet {
+                ownable,
+                valid: true,
+                ..Wallet::default()
+            },
+        );
+        self.emit(
+            wallet,
+            Emitted::OwnershipTransferred {
+                old: Address::ZERO,
+                new: owner,
+            },
+        );
+        self.emit(
+            factory,
+            Emitted::WalletCreated {
+                caller: from,
+                owner,
+                wallet,
+            },
+        );
         self.mark(Branch::WalletCreated);
         Returned::Address(wallet)
     }
@@ -91,7 +123,14 @@ impl Model {
     ) -> Result<Returned, Revert> {
         let account = self.owned(wallet, from)?;
         account.allowances.insert((spender, token), amount);
-        self.emit(wallet, Emitted::Approval { spender, token, amount });
+        self.emit(
+            wallet,
+            Emitted::Approval {
+                spender,
+                token,
+                amount,
+            },
+        );
         self.mark(Branch::Approved);
         Ok(Returned::Nothing)
     }
@@ -106,7 +145,10 @@ impl Model {
     ) -> Result<Returned, Revert> {
         self.owned(wallet, from)?;
         if amount > self.unlocked(wallet, token)? {
-            return Err(refuse(ContractError::InsufficientFunds, Branch::WithdrawFundsShort));
+            return Err(refuse(
+                ContractError::InsufficientFunds,
+                Branch::WithdrawFundsShort,
+            ));
         }
         self.send(token, wallet, from, amount)?;
         self.emit(wallet, Emitted::Withdrawl { token, amount });
@@ -123,7 +165,13 @@ impl Model {
         to: Address,
         amount: U256,
     ) -> Result<(), Revert> {
-        self.spend(wallet, spender, token, amount, Branch::TransferAllowanceShort)?;
+        self.spend(
+            wallet,
+            spender,
+            token,
+            amount,
+            Branch::TransferAllowanceShort,
+        )?;
         self.pay_out(wallet, spender, token, to, amount)
     }
 
@@ -158,13 +206,24 @@ impl Model {
         amount: U256,
     ) -> Result<(), Revert> {
         if amount > self.unlocked(wallet, token)? {
-            return Err(refuse(ContractError::InsufficientFunds, Branch::LockFundsShort));
+            return Err(refuse(
+                ContractError::InsufficientFunds,
+                Branch::LockFundsShort,
+            ));
         }
         self.spend(wallet, spender, token, amount, Branch::LockAllowanceShort)?;
         let account = self.wallets.entry(wallet).or_default();
         let locked = account.locked(token).saturating_add(amount);
         account.locked.insert(token, locked);
-        self.emit(wallet, Emitted::Escrow { spender, token, amount, locked: true });
+        self.emit(
+            wallet,
+            Emitted::Escrow {
+                spender,
+                token,
+                amount,
+                locked: true,
+            },
+        );
         self.mark(Branch::WalletLocked);
         Ok(())
     }
@@ -180,7 +239,10 @@ impl Model {
         let account = self.wallet(wallet);
         let allowed = account.allowance(spender, token);
         let Some(locked) = account.locked(token).checked_sub(amount) else {
-            return Err(refuse(ContractError::InsufficientFunds, Branch::UnlockFundsShort));
+            return Err(refuse(
+                ContractError::InsufficientFunds,
+                Branch::UnlockFundsShort,
+            ));
         };
         let restored = self
             .decide(Branch::DeviatesUnlockSaturates, |rules| {
@@ -193,7 +255,15 @@ impl Model {
         let account = self.wallets.entry(wallet).or_default();
         account.locked.insert(token, locked);
         account.allowances.insert((spender, token), restored);
-        self.emit(wallet, Emitted::Escrow { spender, token, amount, locked: false });
+        self.emit(
+            wallet,
+            Emitted::Escrow {
+                spender,
+                token,
+                amount,
+                locked: false,
+            },
+        );
         self.mark(Branch::WalletUnlocked);
         Ok(())
     }
@@ -232,10 +302,21 @@ impl Model {
         if self.decide(Branch::DeviatesTransferLocked, |rules| {
             rules.touches_locked(amount, held, locked)
         }) {
-            return Err(refuse(ContractError::InsufficientFunds, Branch::TransferLocked));
+            return Err(refuse(
+                ContractError::InsufficientFunds,
+                Branch::TransferLocked,
+            ));
         }
         self.send(token, wallet, to, amount)?;
-        self.emit(wallet, Emitted::Transfer { spender, token, to, amount });
+        self.emit(
+            wallet,
+            Emitted::Transfer {
+                spender,
+                token,
+                to,
+                amount,
+            },
+        );
         self.mark(Branch::WalletTransferred);
         if amount.is_zero() {
             self.mark(Branch::WalletTransferredZero);
@@ -247,8 +328,10 @@ impl Model {
     fn unlocked(&mut self, wallet: Address, token: Address) -> Result<U256, Revert> {
         let held = self.balance(token, wallet);
         let locked = self.wallet(wallet).locked(token);
-        self.decide(Branch::DeviatesUnlocked, |rules| rules.unlocked(held, locked))
-            .ok_or_else(|| overflow(Branch::UnlockedUnderflows))
+        self.decide(Branch::DeviatesUnlocked, |rules| {
+            rules.unlocked(held, locked)
+        })
+        .ok_or_else(|| overflow(Branch::UnlockedUnderflows))
     }
 
     /// Sends coin or a token out of a wallet.
@@ -273,11 +356,16 @@ impl Model {
                 }
             };
         }
-        if self.decide(Branch::DeviatesTokenAbsent, |rules| rules.token_without_code_pays()) {
+        if self.decide(Branch::DeviatesTokenAbsent, |rules| {
+            rules.token_without_code_pays()
+        }) {
             self.mark(Branch::TokenAbsentPaid);
             return Ok(());
         }
-        Err(refuse(ContractError::TransferFailed, Branch::TokenAbsentRefused))
+        Err(refuse(
+            ContractError::TransferFailed,
+            Branch::TokenAbsentRefused,
+        ))
     }
 
     /// A wallet as it is; an unknown one is as empty as a new one.
@@ -321,15 +409,22 @@ impl Model {
         match change {
             OwnershipChange::Request | OwnershipChange::Cancel => {
                 let asks = change == OwnershipChange::Request;
-                let until = if asks { time.saturating_add(HANDOVER_SECONDS) } else { 0 };
+                let until = if asks {
+                    time.saturating_add(HANDOVER_SECONDS)
+                } else {
+                    0
+                };
                 if let Some(ownable) = self.ownable(of) {
                     ownable.handovers.insert(from, until);
                 }
                 self.mark(Branch::HandoverAsked);
-                self.emit(of, match asks {
-                    true => Emitted::OwnershipHandoverRequested { pending: from },
-                    false => Emitted::OwnershipHandoverCanceled { pending: from },
-                });
+                self.emit(
+                    of,
+                    match asks {
+                        true => Emitted::OwnershipHandoverRequested { pending: from },
+                        false => Emitted::OwnershipHandoverCanceled { pending: from },
+                    },
+                );
             }
             OwnershipChange::Transfer { .. }
             | OwnershipChange::Renounce
@@ -340,20 +435,30 @@ impl Model {
             }
             OwnershipChange::Transfer { to } => {
                 if to.is_zero() {
-                    return Err(refuse(ContractError::NewOwnerIsZeroAddress, Branch::NewOwnerZero));
+                    return Err(refuse(
+                        ContractError::NewOwnerIsZeroAddress,
+                        Branch::NewOwnerZero,
+                    ));
                 }
                 self.set_owner(of, to, Branch::OwnershipTransferred);
             }
             OwnershipChange::Renounce => {
-                if self.decide(Branch::DeviatesRenounce, |rules| rules.keeps_owner(any_locked)) {
+                if self.decide(Branch::DeviatesRenounce, |rules| {
+                    rules.keeps_owner(any_locked)
+                }) {
                     return Err(refuse(ContractError::FundsLocked, Branch::RenounceLocked));
                 }
                 self.set_owner(of, Address::ZERO, Branch::OwnershipRenounced);
             }
             OwnershipChange::Complete { to } => {
-                let until = self.ownable(of).and_then(|ownable| ownable.handovers.remove(&to));
+                let until = self
+                    .ownable(of)
+                    .and_then(|ownable| ownable.handovers.remove(&to));
                 if time > until.unwrap_or(0) {
-                    return Err(refuse(ContractError::NoHandoverRequest, Branch::HandoverAbsent));
+                    return Err(refuse(
+                        ContractError::NoHandoverRequest,
+                        Branch::HandoverAbsent,
+                    ));
                 }
                 self.set_owner(of, to, Branch::HandoverCompleted);
             }
@@ -385,7 +490,16 @@ impl Model {
 
     /// Puts a wallet there that the factory did not make.
     pub fn add_stray_wallet(&mut self, wallet: Address, owner: Address) {
-        let ownable = Ownable { owner, handovers: BTreeMap::new() };
-        self.wallets.insert(wallet, Wallet { ownable, ..Wallet::default() });
+        let ownable = Ownable {
+            owner,
+            handovers: BTreeMap::new(),
+        };
+        self.wallets.insert(
+            wallet,
+            Wallet {
+                ownable,
+                ..Wallet::default()
+            },
+        );
     }
 }
