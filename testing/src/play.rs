@@ -29,6 +29,24 @@ pub struct Report {
     pub coverage: Coverage,
 }
 
+impl Report {
+    fn add(&mut self, twin: &Twin) {
+        let (accepted, refused) = twin.counts();
+        self.sequences += 1;
+        self.accepted += accepted;
+        self.refused += refused;
+        self.coverage.merge(twin.coverage());
+    }
+
+    /// Adds what another run came to.
+    pub fn merge(&mut self, other: &Self) {
+        self.sequences += other.sequences;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.coverage.merge(&other.coverage);
+    }
+}
+
 /// A sequence on which model and contracts disagree, as small as it could be made.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -89,7 +107,7 @@ pub fn play(sequence: &Sequence, rules: &'static dyn Rules) -> Result<Twin, Box<
     }
 }
 
-/// Plays `cases` random sequences of `length` actions; the same seed gives the same sequences.
+/// Plays `cases` random sequences of `calls` calls; the same seed gives the same sequences.
 ///
 /// # Errors
 /// The first [`Failure`], shrunk.
@@ -97,27 +115,39 @@ pub fn play_many(
     rules: &'static dyn Rules,
     seed: u64,
     cases: u32,
-    length: usize,
+    calls: usize,
 ) -> Result<Report, Box<Failure>> {
-    let mut report = Report::default();
     let mut runner = runner(seed);
-    let strategy = sequence(length);
+    let strategy = sequence(calls);
+    let mut report = Report::default();
     for _ in 0..cases {
         let tree = strategy
             .new_tree(&mut runner)
             .expect("sequences can always be made");
         match play(&tree.current(), rules) {
-            Ok(twin) => {
-                let (accepted, refused) = twin.counts();
-                report.sequences += 1;
-                report.accepted += accepted;
-                report.refused += refused;
-                report.coverage.merge(twin.coverage());
-            }
+            Ok(twin) => report.add(&twin),
             Err(found) => return Err(shrink(tree, rules, found)),
         }
     }
     Ok(report)
+}
+
+/// The first failure among `cases` random sequences, as it was found, and how many sequences it took.
+#[must_use]
+pub fn first_failure(
+    rules: &'static dyn Rules,
+    seed: u64,
+    cases: u32,
+    calls: usize,
+) -> Option<(u32, Box<Failure>)> {
+    let mut runner = runner(seed);
+    let strategy = sequence(calls);
+    (1..=cases).find_map(|case| {
+        let tree = strategy.new_tree(&mut runner).ok()?;
+        play(&tree.current(), rules)
+            .err()
+            .map(|failure| (case, failure))
+    })
 }
 
 fn runner(seed: u64) -> TestRunner {

@@ -235,6 +235,8 @@ pub fn unreachable_here() -> &'static [Branch] {
         // An allowance given back saturates, unlocked funds do not go below zero.
         Branch::UnlockAllowanceOverflows,
         Branch::UnlockedUnderflows,
+        // Locks and unlocks come in pairs (N6), as long as fewer than 2^32 subscriptions are made.
+        Branch::UnlockFundsShort,
         // The verifier is checked first.
         Branch::FinalizeUnauthorized,
         // A token without code is refused, as is a high s.

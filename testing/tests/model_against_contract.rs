@@ -34,10 +34,7 @@ fn play_all(cases: u64, seed: u64) -> Report {
     let mut sum = Report::default();
     for report in reports {
         let report = report.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
-        sum.sequences += report.sequences;
-        sum.accepted += report.accepted;
-        sum.refused += report.refused;
-        sum.coverage.merge(&report.coverage);
+        sum.merge(&report);
     }
     sum
 }

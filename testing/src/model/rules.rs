@@ -23,124 +23,118 @@ const FEE_SCALE: U256 = U256::from_limbs([10_000, 0, 0, 0]);
 const HALF_ORDER: U256 =
     uint!(0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0_U256);
 
-/// What the contracts decide. The defaults are the reference's.
+/// What the contracts decide.
 ///
-/// Times are uint32 of block time, amounts are in the token's smallest unit, `None` is Solidity's
-/// arithmetic panic (0x11).
+/// A set of rules is another one, its [base](Rules::base), with some decisions changed: a decision that is not
+/// written down is the base's. Times are uint32 of block time, amounts are in the token's smallest unit,
+/// `None` is Solidity's arithmetic panic (0x11).
 pub trait Rules: Debug + Sync {
+    /// The rules that decide what these do not. The [`Reference`] decides everything itself.
+    fn base(&self) -> &'static dyn Rules;
+
     /// The first second of a new subscription's first interval (2.1).
     fn first_active_at(&self, now: u32, period: u32) -> Option<u32> {
-        now.checked_add(period)
+        self.base().first_active_at(now, period)
     }
 
     /// Whether a subscription is active (2.4/2).
     fn is_active(&self, now: u32, active_at: u32) -> bool {
-        now >= active_at
+        self.base().is_active(now, active_at)
     }
 
     /// The interval that runs (2.3): from 1, wrapping.
     fn interval(&self, now: u32, active_at: u32, period: u32) -> u32 {
-        now.wrapping_sub(active_at)
-            .checked_div(period)
-            .map_or(1, |passed| passed.wrapping_add(1))
+        self.base().interval(now, active_at, period)
     }
 
     /// Whether an interval lies beyond the last (2.4/4).
     fn is_over(&self, interval: u32, frequency: u32) -> bool {
-        interval > frequency
+        self.base().is_over(interval, frequency)
     }
 
     /// Whether an interval has all its answers (2.4/5): a test for equality.
     fn is_full(&self, count: u16, redundancy: u16) -> bool {
-        count == redundancy
+        self.base().is_full(count, redundancy)
     }
 
     /// The fee that is applied, in ten-thousandths (3/2).
     fn fee_applied(&self, fee: u16) -> u16 {
-        fee
+        self.base().fee_applied(fee)
     }
 
     /// The share of an amount that a fee takes (3): rounded down.
     fn fee_of(&self, amount: U256, fee: u16) -> Option<U256> {
-        amount
-            .checked_mul(U256::from(fee))
-            .map(|product| product / FEE_SCALE)
+        self.base().fee_of(amount, fee)
     }
 
     /// Why a verifier fee beyond the remainder is refused (3/4b).
     fn verifier_fee_refusal(&self) -> Reason {
-        Reason::Panic(0x11)
+        self.base().verifier_fee_refusal()
     }
 
     /// From when on a proof request is expired (3/4b).
     fn proof_expiry(&self, now: u32) -> Option<u32> {
-        now.checked_add(PROOF_SECONDS)
+        self.base().proof_expiry(now)
     }
 
     /// Whether a verdict comes in time (2.5/4).
     fn verdict_in_time(&self, now: u32, expiry: u32) -> bool {
-        now < expiry
+        self.base().verdict_in_time(now, expiry)
     }
 
     /// Whether a verdict in time by the wrong account is refused before anything is unlocked.
     fn refuses_before_unlocks(&self, authorized: bool) -> bool {
-        let _ = authorized;
-        false
+        self.base().refuses_before_unlocks(authorized)
     }
 
     /// What a slashed node loses: the price and the consumer's escrow are given (2.5/4).
     fn slashed(&self, price: U256, escrowed: U256) -> U256 {
-        let _ = escrowed;
-        price
+        self.base().slashed(price, escrowed)
     }
 
     /// Whether a signature's time is over (4/2).
     fn signature_expired(&self, now: u32, expiry: u32) -> bool {
-        now >= expiry
+        self.base().signature_expired(now, expiry)
     }
 
     /// Whether the form of a signature is accepted (4/3).
     fn accepts_s(&self, s: U256) -> bool {
-        let _ = s;
-        true
+        self.base().accepts_s(s)
     }
 
     /// Whether an allowance is too short for the next payment, to be followed at once by another.
     fn short_for_both(&self, allowed: U256, first: U256, second: U256) -> bool {
-        let _ = second;
-        allowed < first
+        self.base().short_for_both(allowed, first, second)
     }
 
     /// Whether a payment is refused because it would touch locked funds (8, `cTransfer`).
     fn touches_locked(&self, amount: U256, held: U256, locked: U256) -> bool {
-        let _ = (amount, held, locked);
-        false
+        self.base().touches_locked(amount, held, locked)
     }
 
     /// What of a balance is not locked (8).
     fn unlocked(&self, held: U256, locked: U256) -> Option<U256> {
-        held.checked_sub(locked)
+        self.base().unlocked(held, locked)
     }
 
     /// The allowance after an unlock gave `amount` back (8, `cUnlock`).
     fn allowance_restored(&self, allowed: U256, amount: U256) -> Option<U256> {
-        allowed.checked_add(amount)
+        self.base().allowance_restored(allowed, amount)
     }
 
     /// Whether an address without code counts as a token that paid (8).
     fn token_without_code_pays(&self) -> bool {
-        true
+        self.base().token_without_code_pays()
     }
 
     /// Whether a new fee is announced by an event (7).
     fn announces_fee(&self) -> bool {
-        false
+        self.base().announces_fee()
     }
 
     /// Whether a wallet that has something locked keeps its owner (8.1).
     fn keeps_owner(&self, locked: bool) -> bool {
-        let _ = locked;
-        false
+        self.base().keeps_owner(locked)
     }
 }
 
@@ -148,13 +142,109 @@ pub trait Rules: Debug + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reference;
 
-impl Rules for Reference {}
+impl Rules for Reference {
+    fn base(&self) -> &'static dyn Rules {
+        &Self
+    }
+
+    fn first_active_at(&self, now: u32, period: u32) -> Option<u32> {
+        now.checked_add(period)
+    }
+
+    fn is_active(&self, now: u32, active_at: u32) -> bool {
+        now >= active_at
+    }
+
+    fn interval(&self, now: u32, active_at: u32, period: u32) -> u32 {
+        now.wrapping_sub(active_at)
+            .checked_div(period)
+            .map_or(1, |passed| passed.wrapping_add(1))
+    }
+
+    fn is_over(&self, interval: u32, frequency: u32) -> bool {
+        interval > frequency
+    }
+
+    fn is_full(&self, count: u16, redundancy: u16) -> bool {
+        count == redundancy
+    }
+
+    fn fee_applied(&self, fee: u16) -> u16 {
+        fee
+    }
+
+    fn fee_of(&self, amount: U256, fee: u16) -> Option<U256> {
+        amount
+            .checked_mul(U256::from(fee))
+            .map(|product| product / FEE_SCALE)
+    }
+
+    fn verifier_fee_refusal(&self) -> Reason {
+        Reason::Panic(0x11)
+    }
+
+    fn proof_expiry(&self, now: u32) -> Option<u32> {
+        now.checked_add(PROOF_SECONDS)
+    }
+
+    fn verdict_in_time(&self, now: u32, expiry: u32) -> bool {
+        now < expiry
+    }
+
+    fn refuses_before_unlocks(&self, _authorized: bool) -> bool {
+        false
+    }
+
+    fn slashed(&self, price: U256, _escrowed: U256) -> U256 {
+        price
+    }
+
+    fn signature_expired(&self, now: u32, expiry: u32) -> bool {
+        now >= expiry
+    }
+
+    fn accepts_s(&self, _s: U256) -> bool {
+        true
+    }
+
+    fn short_for_both(&self, allowed: U256, first: U256, _second: U256) -> bool {
+        allowed < first
+    }
+
+    fn touches_locked(&self, _amount: U256, _held: U256, _locked: U256) -> bool {
+        false
+    }
+
+    fn unlocked(&self, held: U256, locked: U256) -> Option<U256> {
+        held.checked_sub(locked)
+    }
+
+    fn allowance_restored(&self, allowed: U256, amount: U256) -> Option<U256> {
+        allowed.checked_add(amount)
+    }
+
+    fn token_without_code_pays(&self) -> bool {
+        true
+    }
+
+    fn announces_fee(&self) -> bool {
+        false
+    }
+
+    fn keeps_owner(&self, _locked: bool) -> bool {
+        false
+    }
+}
 
 /// The contracts of this project: the reference with the deviations of `docs/contracts.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Infernet;
 
 impl Rules for Infernet {
+    fn base(&self) -> &'static dyn Rules {
+        &Reference
+    }
+
     fn fee_applied(&self, fee: u16) -> u16 {
         fee.min(5_000)
     }

@@ -155,6 +155,15 @@ pub enum Behaviour {
     Try(Inner),
 }
 
+/// What a wallet holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holding {
+    /// What it locks, and so many more, which may be fewer.
+    Locked(i64),
+    /// This.
+    Exactly(U256),
+}
+
 /// A change of an ownership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transition {
@@ -270,8 +279,8 @@ pub enum Action {
     Verify(Pick, VerifierScript, Pick),
     /// A verifier changes its fee in a token.
     VerifierFee(Pick, usize, Option<U256>),
-    /// What a wallet holds changes: to all but so many of what it locks, or to this.
-    Balance(Pick, usize, Result<u64, U256>),
+    /// What a wallet holds changes.
+    Balance(Pick, usize, Holding),
 }
 
 /// A sequence: where it begins, and what is done.
@@ -289,7 +298,8 @@ pub struct Sequence {
 pub fn sequence(calls: usize) -> impl Strategy<Value = Sequence> {
     // More than a third of the actions let time pass or change what stands around.
     let actions = calls.saturating_mul(2);
-    (start(), vec(action(), actions)).prop_map(move |(start, actions)| Sequence {
+    let actions = prop_oneof![3 => vec(action(), actions), 2 => vec(escrow_action(), actions)];
+    (start(), actions).prop_map(move |(start, actions)| Sequence {
         start,
         calls,
         actions,
@@ -470,10 +480,6 @@ fn money_action() -> BoxedStrategy<Action> {
         Just(Restricted::Lock),
         Just(Restricted::Unlock)
     ];
-    let balance = prop_oneof![
-        2 => (0_u64..3).prop_map(Ok::<u64, U256>),
-        2 => amount().prop_map(Err),
-    ];
     prop_oneof![
         1 => pick().prop_map(Action::CreateWallet),
         5 => (pick(), who(), spender, token(), amount()).prop_map(
@@ -497,20 +503,109 @@ fn money_action() -> BoxedStrategy<Action> {
             .prop_map(|(from, token, to, amount)| Action::TransferToken(from, token, to, amount)),
         1 => (pick(), pick(), any::<u32>())
             .prop_map(|(from, to, amount)| Action::SendCoin(from, to, amount.into())),
-        3 => (pick(), token(), balance)
+        3 => (pick(), token(), holding())
             .prop_map(|(wallet, token, amount)| Action::Balance(wallet, token, amount)),
+    ]
+    .boxed()
+}
+
+fn verifier_script() -> impl Strategy<Value = VerifierScript> + Clone {
+    prop_oneof![
+        4 => Just(VerifierScript::Wait),
+        2 => Just(VerifierScript::Valid),
+        2 => Just(VerifierScript::Invalid),
+        1 => Just(VerifierScript::Revert),
+    ]
+}
+
+fn holding() -> impl Strategy<Value = Holding> + Clone {
+    prop_oneof![
+        2 => (-3_i64..3).prop_map(Holding::Locked),
+        3 => (0_i64..20_000).prop_map(Holding::Locked),
+        2 => amount().prop_map(Holding::Exactly),
+    ]
+}
+
+/// A request that needs a verdict, and that can be paid.
+fn escrow_wish() -> impl Strategy<Value = Wish> + Clone {
+    let tokens = prop_oneof![3 => Just(0_usize), 3 => Just(1), 1 => Just(2)];
+    let verifier = prop_oneof![3 => Just(None), 6 => (0_u16..2).prop_map(|pick| Some(Pick(pick)))];
+    (
+        pick(),
+        redundancy(),
+        any::<bool>(),
+        tokens,
+        amount(),
+        verifier,
+    )
+        .prop_map(
+            |(consumer, redundancy, lazy, token, amount, verifier)| Wish {
+                consumer,
+                containers: "hello-world".into(),
+                frequency: 1,
+                period: 0,
+                redundancy,
+                lazy,
+                token,
+                amount,
+                wallet: Purse::Own,
+                verifier,
+            },
+        )
+}
+
+/// What happens while funds are locked: verdicts in time and late, and everything that could get between.
+fn escrow_action() -> BoxedStrategy<Action> {
+    let deliver = (pick(), pick(), answer()).prop_map(|(target, node, answer)| Action::Deliver {
+        target: Target::Due(target),
+        when: When::Current(0),
+        node,
+        wallet: Purse::Own,
+        answer,
+    });
+    let allowance = prop_oneof![2 => Just(U256::MAX), 1 => amount()];
+    let approve =
+        (pick(), 0_usize..3, allowance).prop_map(|(wallet, token, amount)| Action::Approve {
+            wallet,
+            by: Who::Entitled,
+            spender: None,
+            token,
+            amount,
+        });
+    let withdraw =
+        (pick(), 0_usize..3, amount()).prop_map(|(wallet, token, amount)| Action::Withdraw {
+            wallet,
+            by: Who::Entitled,
+            token,
+            amount,
+        });
+    let owner = (pick(), transition())
+        .prop_map(|(wallet, change)| Action::Ownership(Some(wallet), Who::Entitled, change));
+    let late = prop_oneof![
+        1 => (pick(), -1_i64..2).prop_map(|(pick, offset)| Jump::ProofExpiry(pick, offset)),
+        3 => (0_u64..20).prop_map(Jump::Seconds),
+    ];
+    prop_oneof![
+        8 => escrow_wish().prop_map(Action::Create),
+        12 => deliver,
+        5 => (pick(), who(), any::<bool>())
+            .prop_map(|(pick, by, valid)| Action::Finalize { request: Some(pick), by, valid }),
+        3 => approve,
+        2 => withdraw,
+        2 => owner,
+        4 => (pick(), 0_usize..3, holding())
+            .prop_map(|(wallet, token, holding)| Action::Balance(wallet, token, holding)),
+        2 => late.prop_map(Action::Wait),
+        1 => (pick(), verifier_script(), pick())
+            .prop_map(|(verifier, script, wallet)| Action::Verify(verifier, script, wallet)),
+        1 => (target(), who()).prop_map(|(target, who)| Action::Cancel(target, who)),
+        2 => action(),
     ]
     .boxed()
 }
 
 /// What stands around.
 fn other_action() -> BoxedStrategy<Action> {
-    let verifier_script = prop_oneof![
-        4 => Just(VerifierScript::Wait),
-        2 => Just(VerifierScript::Valid),
-        2 => Just(VerifierScript::Invalid),
-        1 => Just(VerifierScript::Revert),
-    ];
     let price = prop_oneof![
         1 => Just(None),
         4 => (0_u64..2_000).prop_map(|fee| Some(U256::from(fee))),
@@ -527,7 +622,7 @@ fn other_action() -> BoxedStrategy<Action> {
         4 => (pick(), behaviour())
             .prop_map(|(consumer, behaviour)| Action::Behave(consumer, behaviour)),
         1 => (pick(), pick()).prop_map(|(consumer, key)| Action::Resign(consumer, key)),
-        2 => (pick(), verifier_script, pick())
+        2 => (pick(), verifier_script(), pick())
             .prop_map(|(verifier, script, wallet)| Action::Verify(verifier, script, wallet)),
         2 => (pick(), token(), price)
             .prop_map(|(verifier, token, price)| Action::VerifierFee(verifier, token, price)),

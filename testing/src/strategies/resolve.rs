@@ -4,7 +4,8 @@ use revm::primitives::{Address, U256};
 
 use super::{
     actions::{
-        Action, Behaviour, Flaw, Inner, Jump, Purse, Signed, Target, Transition, When, Who, Wish,
+        Action, Behaviour, Flaw, Holding, Inner, Jump, Purse, Signed, Target, Transition, When,
+        Who, Wish,
     },
     values::Pick,
 };
@@ -411,13 +412,11 @@ impl Scene<'_> {
     fn request(&self, pick: Option<Pick>) -> Option<(u32, u32, Address)> {
         let open: Vec<_> = self.model.proof_requests().keys().copied().collect();
         let answered: Vec<_> = self.model.responded().iter().copied().collect();
-        let open_one = pick.and_then(|pick| pick.of(&open));
-        open_one
-            .or_else(|| pick.unwrap_or_default().of(&answered))
-            .or_else(|| {
-                let [node, ..] = self.cast.nodes;
-                Some((1, 1, node))
-            })
+        let Some(pick) = pick else {
+            let [node, ..] = self.cast.nodes;
+            return Pick::default().of(&answered).or(Some((1, 1, node)));
+        };
+        pick.of(&open)
     }
 
     fn money(&self, action: &Action) -> Option<Step> {
@@ -626,15 +625,21 @@ impl Scene<'_> {
                 token: self.token(*token),
                 fee: *fee,
             },
-            Action::Balance(wallet, token, amount) => {
-                let account = wallet.of(&self.cast.wallets)?;
-                let token = self.token(*token);
+            Action::Balance(wallet, token, holding) => {
+                let (account, token) = match holding {
+                    Holding::Locked(_) => self.locked_balance(*wallet),
+                    Holding::Exactly(_) => None,
+                }
+                .or_else(|| Some((wallet.of(&self.cast.wallets)?, self.token(*token))))?;
                 let locked = self.model.wallets().get(&account)?.locked(token);
-                let amount = match amount {
-                    Ok(fewer) => locked.saturating_sub(U256::from(*fewer)),
+                let amount = match *holding {
+                    Holding::Locked(more) if more < 0 => {
+                        locked.saturating_sub(U256::from(more.unsigned_abs()))
+                    }
+                    Holding::Locked(more) => locked.saturating_add(U256::from(more.unsigned_abs())),
                     // Coins beyond this could not exist.
-                    Err(amount) if token == COIN => (*amount).min(U256::ONE << 120),
-                    Err(amount) => *amount,
+                    Holding::Exactly(amount) if token == COIN => amount.min(U256::ONE << 120),
+                    Holding::Exactly(amount) => amount,
                 };
                 Control::Balance {
                     token,
@@ -644,6 +649,17 @@ impl Scene<'_> {
             }
             _ => return None,
         })
+    }
+
+    /// A wallet of the cast, and a token of which it locks something.
+    fn locked_balance(&self, pick: Pick) -> Option<(Address, Address)> {
+        let mut locks = Vec::new();
+        for wallet in self.cast.wallets {
+            let locked = &self.model.wallets().get(&wallet)?.locked;
+            let tokens = locked.iter().filter(|(_, amount)| !amount.is_zero());
+            locks.extend(tokens.map(|(token, _)| (wallet, *token)));
+        }
+        pick.of(&locks)
     }
 
     fn inner(&self, consumer: Address, inner: &Inner) -> Option<Call> {
