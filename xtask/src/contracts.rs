@@ -89,13 +89,21 @@ fn run(dir: &Path, program: &str, args: &[&str], env: &[(&str, &str)]) -> Result
         .current_dir(dir)
         .envs(env.iter().copied())
         .status()
-        .map_err(|e| format!("`{line}` cannot be started ({e}): is {program} installed and in the PATH?"))?;
-    if status.success() { Ok(()) } else { Err(format!("`{line}` in {} failed: {status}", dir.display())) }
+        .map_err(|e| {
+            format!("`{line}` cannot be started ({e}): is {program} installed and in the PATH?")
+        })?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`{line}` in {} failed: {status}", dir.display()))
+    }
 }
 
 /// The folder of the contracts, beside this crate.
 fn contracts_dir() -> Result<PathBuf, String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = manifest.parent().ok_or("the xtask crate has no parent folder")?;
+    let root = manifest
+        .parent()
+        .ok_or("the xtask crate has no parent folder")?;
     Ok(root.join("contracts"))
 }
