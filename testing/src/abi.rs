@@ -5,8 +5,9 @@ use alloy_sol_types::{SolCall, SolEvent, SolValue, sol};
 use revm::primitives::{Address, Bytes, LogData, U256};
 
 use crate::model::{
-    Answer, Call, ConsumerScript, Control, Delegated, Deployment, Emitted, Habit, InboxItem,
-    OwnershipChange, Restricted, Returned, Subscription as ModelSubscription, VerifierScript,
+    Answer, BatchItem, Call, ConsumerScript, Control, Delegated, Deployment, Emitted, Habit,
+    InboxItem, OwnershipChange, Restricted, Returned, Subscription as ModelSubscription,
+    VerifierScript,
 };
 
 sol! {
@@ -41,6 +42,15 @@ sol! {
         bytes proof;
     }
 
+    struct BatchDelivery {
+        uint32 subscriptionId;
+        uint32 interval;
+        bytes input;
+        bytes output;
+        bytes proof;
+        address nodeWallet;
+    }
+
     interface Registry {
         function COORDINATOR() external view returns (address);
         function INBOX() external view returns (address);
@@ -55,6 +65,15 @@ sol! {
         event SubscriptionFulfilled(uint32 indexed id, address indexed node);
         event ProofVerified(uint32 indexed id, uint32 indexed interval, address indexed node, bool active, address verifier, bool valid);
 
+        event Delivered(uint32 indexed id, uint32 indexed interval, address indexed node, uint16 redundancy);
+        event DeliveryFailed(uint32 indexed id, uint32 indexed interval, address indexed node, bytes4 reason);
+        event SubscriptionFunded(uint32 indexed id, address indexed wallet, uint256 payments, uint256 amount);
+        event ReserveReleased(uint32 indexed id, address indexed wallet, uint256 payments, uint256 amount);
+
+        function fundSubscription(uint32 subscriptionId) external;
+        function releaseReserve(uint32 subscriptionId) external;
+        function reservedPayments(uint32 subscriptionId) external view returns (uint256);
+        function deliverComputeBatch(BatchDelivery[] deliveries) external returns (uint256);
         function id() external view returns (uint32);
         function nodeResponded(bytes32 key) external view returns (bool);
         function redundancyCount(bytes32 key) external view returns (uint16);
@@ -196,6 +215,24 @@ impl From<&ModelSubscription> for Subscription {
     }
 }
 
+impl From<&BatchItem> for BatchDelivery {
+    fn from(item: &BatchItem) -> Self {
+        let Answer {
+            input,
+            output,
+            proof,
+        } = item.answer.clone();
+        Self {
+            subscriptionId: item.id,
+            interval: item.interval,
+            input,
+            output,
+            proof,
+            nodeWallet: item.node_wallet,
+        }
+    }
+}
+
 impl From<&InboxItem> for Item {
     fn from(item: &InboxItem) -> Self {
         let Answer {
@@ -306,6 +343,25 @@ impl Call {
                     interval: *interval,
                     node: *node,
                     valid: *valid,
+                },
+            ),
+            Self::DeliverBatch(items) => {
+                let deliveries = items.iter().map(BatchDelivery::from).collect();
+                Message::new(
+                    coordinator,
+                    &Coordinator::deliverComputeBatchCall { deliveries },
+                )
+            }
+            Self::FundSubscription { id } => Message::new(
+                coordinator,
+                &Coordinator::fundSubscriptionCall {
+                    subscriptionId: *id,
+                },
+            ),
+            Self::ReleaseReserve { id } => Message::new(
+                coordinator,
+                &Coordinator::releaseReserveCall {
+                    subscriptionId: *id,
                 },
             ),
             Self::CreateDelegated(delegated) => {
@@ -629,7 +685,7 @@ impl Returned {
     pub fn data(&self) -> Bytes {
         match self {
             Self::Nothing => Bytes::new(),
-            Self::Number(number) => U256::from(*number).abi_encode().into(),
+            Self::Number(number) => number.abi_encode().into(),
             Self::Address(address) => address.abi_encode().into(),
             Self::True => true.abi_encode().into(),
             Self::False => false.abi_encode().into(),
@@ -666,6 +722,54 @@ impl Emitted {
                 active,
                 verifier,
                 valid,
+            }
+            .encode_log_data(),
+            Self::Delivered {
+                id,
+                interval,
+                node,
+                redundancy,
+            } => Coordinator::Delivered {
+                id,
+                interval,
+                node,
+                redundancy,
+            }
+            .encode_log_data(),
+            Self::DeliveryFailed {
+                id,
+                interval,
+                node,
+                reason,
+            } => Coordinator::DeliveryFailed {
+                id,
+                interval,
+                node,
+                reason: reason.into(),
+            }
+            .encode_log_data(),
+            Self::SubscriptionFunded {
+                id,
+                wallet,
+                payments,
+                amount,
+            } => Coordinator::SubscriptionFunded {
+                id,
+                wallet,
+                payments,
+                amount,
+            }
+            .encode_log_data(),
+            Self::ReserveReleased {
+                id,
+                wallet,
+                payments,
+                amount,
+            } => Coordinator::ReserveReleased {
+                id,
+                wallet,
+                payments,
+                amount,
             }
             .encode_log_data(),
             Self::NewInboxItem {

@@ -221,6 +221,30 @@ branches! {
     Deposited = "8",
     /// A token or coin was not taken.
     DepositRefused = "8",
+    /// A subscription was funded: its payments were locked ahead.
+    Funded = "13",
+    /// Free, over or funded already.
+    FundNothing = "13",
+    /// Not the owner.
+    FundNotOwner = "13",
+    /// The wallet is not the factory's.
+    FundWalletInvalid = "13",
+    /// The sum of the payments passes 2^256.
+    FundOverflows = "13",
+    /// A delivery was paid from what was locked ahead.
+    PaidFromReserve = "13",
+    /// What no interval can use any more was unlocked.
+    ReserveReleased = "13",
+    /// There was nothing to unlock.
+    ReserveKept = "13",
+    /// A delivery of a batch went through.
+    BatchDelivered = "13",
+    /// A delivery of a batch failed by itself.
+    BatchItemFailed = "13",
+    /// A batch of more than 256.
+    BatchTooLong = "13",
+    /// Addition: a function that the reference does not have (B1, C2).
+    DeviatesAddition = "13-B1",
     /// Deviation: the fee counts as at most 5,000 (B5).
     DeviatesFeeClamped = "13-B5",
     /// Deviation: a verifier fee beyond the remainder has another reason (B5).

@@ -3,8 +3,8 @@
 use revm::primitives::{Address, B256, U256};
 
 use super::{
-    Answer, Branch, CANCELLED, Call, ContractError, Emitted, Model, ProofRequest, Reason, Returned,
-    Revert, Subscription, VerifierScript, container_id, empty, overflow, refuse,
+    Answer, Branch, CANCELLED, Call, ContractError, Emitted, Model, ProofRequest, Returned, Revert,
+    Subscription, VerifierScript, container_id, empty, overflow, refuse,
 };
 
 /// One delivery on its way.
@@ -56,7 +56,7 @@ impl Model {
             wallet: *wallet,
         });
         self.mark(Branch::Created);
-        Ok(Returned::Number(id.into()))
+        Ok(Returned::number(id))
     }
 
     /// Stores a subscription under the next id and says so.
@@ -67,6 +67,7 @@ impl Model {
             self.mark(Branch::IdWrapped);
         }
         self.subscriptions.insert(id, subscription);
+        self.funded.remove(&id);
         self.emit(self.at.coordinator, Emitted::SubscriptionCreated { id });
         id
     }
@@ -95,6 +96,9 @@ impl Model {
             Branch::Cancelled
         });
         self.emit(self.at.coordinator, Emitted::SubscriptionCancelled { id });
+        if self.funded.contains(&id) {
+            self.release_reserve(id)?;
+        }
         Ok(Returned::Nothing)
     }
 
@@ -105,7 +109,7 @@ impl Model {
             _ if active_at > self.now() => Branch::IntervalOfFuture,
             _ => Branch::IntervalRead,
         });
-        Returned::Number(self.rules.interval(self.now(), active_at, period).into())
+        Returned::number(self.rules.interval(self.now(), active_at, period))
     }
 
     /// 2.4 `deliverCompute`.
@@ -117,10 +121,30 @@ impl Model {
         answer: &Answer,
         node_wallet: Address,
     ) -> Result<Returned, Revert> {
+        self.enter_delivery()?;
+        self.deliver_one(node, id, interval, answer, node_wallet)?;
+        self.delivering = false;
+        Ok(Returned::Nothing)
+    }
+
+    /// 2.4, check 0.
+    pub(super) fn enter_delivery(&mut self) -> Result<(), Revert> {
         if self.delivering {
             return Err(refuse(ContractError::Reentrancy, Branch::DeliverReentered));
         }
         self.delivering = true;
+        Ok(())
+    }
+
+    /// 2.4, from check 1 on. Returns how many answers the interval has now.
+    pub(super) fn deliver_one(
+        &mut self,
+        node: Address,
+        id: u32,
+        interval: u32,
+        answer: &Answer,
+        node_wallet: Address,
+    ) -> Result<u16, Revert> {
         let Some(sub) = self.subscriptions.get(&id).cloned() else {
             return Err(refuse(
                 ContractError::SubscriptionNotFound,
@@ -147,8 +171,7 @@ impl Model {
             self.at.coordinator,
             Emitted::SubscriptionFulfilled { id, node },
         );
-        self.delivering = false;
-        Ok(Returned::Nothing)
+        Ok(count)
     }
 
     /// 2.4, checks 2 to 4.
@@ -236,6 +259,9 @@ impl Model {
                 ContractError::InvalidWallet,
                 Branch::PayWalletInvalid,
             ));
+        }
+        if self.funded.contains(&delivery.id) {
+            self.draw_reserve(sub, delivery.id)?;
         }
         let set = self.fee.fee;
         let fee = self.decide(Branch::DeviatesFeeClamped, |rules| rules.fee_applied(set));
@@ -459,12 +485,5 @@ impl Model {
         if sub.active_at == CANCELLED {
             self.mark(Branch::FinalizeCancelled);
         }
-    }
-}
-
-/// Keeps the reasons in one place: what a scripted consumer hands on is data, not an error of ours.
-impl From<Revert> for Reason {
-    fn from(revert: Revert) -> Self {
-        revert.reason
     }
 }

@@ -21,7 +21,7 @@ impl Model {
         answer: &Answer,
     ) -> Returned {
         self.mark(Branch::InboxWritten);
-        Returned::Number(self.append(container_id, from, direct_write_origin(), answer))
+        Returned::number(self.append(container_id, from, direct_write_origin(), answer))
     }
 
     /// `writeViaCoordinator`, called by the Coordinator.

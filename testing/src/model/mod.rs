@@ -10,6 +10,7 @@
 //!
 //! ```
 //! use infernet_testing::model::{Call, Deployment, Infernet, Model, Returned, address};
+//! use revm::primitives::U256;
 //!
 //! let mut model = Model::new(&Infernet, Deployment::example(), 1_700_000_000);
 //! let request = Call::CreateSubscription {
@@ -24,7 +25,7 @@
 //!     verifier: address(0),
 //! };
 //! let outcome = model.call(address(0xc0), &request).expect("anybody may ask");
-//! assert_eq!(outcome.returned, Returned::Number(1));
+//! assert_eq!(outcome.returned, Returned::Number(U256::from(1)));
 //! assert!(model.subscription(1).is_some());
 //! ```
 
@@ -32,6 +33,7 @@ mod around;
 mod branch;
 mod coordinator;
 mod delegation;
+mod extras;
 mod inbox;
 mod rules;
 mod types;
@@ -47,8 +49,8 @@ pub use delegation::{recover, signing_hash};
 pub use inbox::direct_write_origin;
 pub use rules::{HANDOVER_SECONDS, Infernet, PROOF_SECONDS, Reference, Rules};
 pub use types::{
-    Answer, CANCELLED, COIN, Call, ContractError, Delegated, Emitted, InboxItem, Log, Outcome,
-    OwnershipChange, Reason, Restricted, Returned, Revert, Subscription, container_id,
+    Answer, BatchItem, CANCELLED, COIN, Call, ContractError, Delegated, Emitted, InboxItem, Log,
+    Outcome, OwnershipChange, Reason, Restricted, Returned, Revert, Subscription, container_id,
 };
 pub use wallet::{Fee, Ownable, Wallet};
 
@@ -131,6 +133,8 @@ pub struct Model {
     proof_requests: BTreeMap<(u32, u32, Address), ProofRequest>,
     delegated_ids: BTreeMap<(Address, u32), u32>,
     max_nonces: BTreeMap<Address, u32>,
+    funded: BTreeSet<u32>,
+    reserved: BTreeMap<u32, U256>,
     delivering: bool,
     fee: Fee,
     wallets: BTreeMap<Address, Wallet>,
@@ -159,6 +163,8 @@ impl Model {
             proof_requests: BTreeMap::new(),
             delegated_ids: BTreeMap::new(),
             max_nonces: BTreeMap::new(),
+            funded: BTreeSet::new(),
+            reserved: BTreeMap::new(),
             delivering: false,
             fee: Fee::new(Address::ZERO, 500),
             wallets: BTreeMap::new(),
@@ -183,6 +189,7 @@ impl Model {
             && self.proof_requests == other.proof_requests
             && self.delegated_ids == other.delegated_ids
             && self.max_nonces == other.max_nonces
+            && self.reserved == other.reserved
             && self.fee == other.fee
             && self.wallets == other.wallets
             && self.inbox == other.inbox
@@ -247,9 +254,12 @@ impl Model {
                 node,
                 valid,
             } => self.finalize_proof(from, *id, *interval, *node, *valid),
+            Call::DeliverBatch(items) => self.deliver_batch(from, items),
+            Call::FundSubscription { id } => self.fund_subscription(from, *id),
+            Call::ReleaseReserve { id } => self.release_reserve(*id),
             Call::CreateDelegated(delegated) => self
                 .create_delegated(delegated)
-                .map(|id| Returned::Number(id.into())),
+                .map(|id| Returned::number(id)),
             Call::DeliverDelegated {
                 delegated,
                 interval,
@@ -408,6 +418,12 @@ impl Model {
     #[must_use]
     pub fn max_nonces(&self) -> &BTreeMap<Address, u32> {
         &self.max_nonces
+    }
+
+    /// `reservedPayments`: how many payments are locked ahead, by subscription.
+    #[must_use]
+    pub fn reserved(&self) -> &BTreeMap<u32, U256> {
+        &self.reserved
     }
 
     /// The fee contract.

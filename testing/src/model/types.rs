@@ -149,6 +149,18 @@ pub enum Call {
         /// The verdict.
         valid: bool,
     },
+    /// `Coordinator.deliverComputeBatch` (13-C2), beyond the reference.
+    DeliverBatch(Vec<BatchItem>),
+    /// `Coordinator.fundSubscription` (13-B1), beyond the reference.
+    FundSubscription {
+        /// Which.
+        id: u32,
+    },
+    /// `Coordinator.releaseReserve` (13-B1), beyond the reference.
+    ReleaseReserve {
+        /// Which.
+        id: u32,
+    },
     /// `EIP712Coordinator.createSubscriptionDelegatee` (4).
     CreateDelegated(Delegated),
     /// `EIP712Coordinator.deliverComputeDelegatee` (4).
@@ -254,6 +266,19 @@ pub enum Call {
     },
 }
 
+/// One delivery of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BatchItem {
+    /// Which subscription.
+    pub id: u32,
+    /// Which interval.
+    pub interval: u32,
+    /// The answer.
+    pub answer: Answer,
+    /// Who is paid.
+    pub node_wallet: Address,
+}
+
 /// The functions of a wallet that only the Coordinator may call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Restricted {
@@ -300,8 +325,8 @@ pub struct Outcome {
 pub enum Returned {
     /// Nothing.
     Nothing,
-    /// A number: an id, an interval, an index.
-    Number(u64),
+    /// A number: an id, an interval, an index, the bits of a batch.
+    Number(U256),
     /// The address of a new wallet.
     Address(Address),
     /// `true`, of a token's transfer.
@@ -310,6 +335,13 @@ pub enum Returned {
     False,
     /// An item of the Inbox.
     Item(InboxItem),
+}
+
+impl Returned {
+    /// A number.
+    pub(super) fn number(number: impl Into<u64>) -> Self {
+        Self::Number(U256::from(number.into()))
+    }
 }
 
 /// One item of the Inbox (5).
@@ -355,6 +387,34 @@ pub enum Emitted {
         active: bool,
         verifier: Address,
         valid: bool,
+    },
+    /// Coordinator, beyond the reference.
+    Delivered {
+        id: u32,
+        interval: u32,
+        node: Address,
+        redundancy: u16,
+    },
+    /// Coordinator, beyond the reference.
+    DeliveryFailed {
+        id: u32,
+        interval: u32,
+        node: Address,
+        reason: [u8; 4],
+    },
+    /// Coordinator, beyond the reference.
+    SubscriptionFunded {
+        id: u32,
+        wallet: Address,
+        payments: U256,
+        amount: U256,
+    },
+    /// Coordinator, beyond the reference.
+    ReserveReleased {
+        id: u32,
+        wallet: Address,
+        payments: U256,
+        amount: U256,
     },
     /// Inbox.
     NewInboxItem {
@@ -454,6 +514,10 @@ pub enum ContractError {
     NoHandoverRequest,
     /// Beyond the reference: a wallet with locked funds keeps its owner.
     FundsLocked,
+    /// Beyond the reference: the subscription is free, over or funded already.
+    NothingToFund,
+    /// Beyond the reference: more than 256 deliveries.
+    BatchTooLong,
 }
 
 impl ContractError {
@@ -485,6 +549,8 @@ impl ContractError {
             Self::NewOwnerIsZeroAddress => [0x74, 0x48, 0xfb, 0xae],
             Self::NoHandoverRequest => [0x6f, 0x5e, 0x88, 0x18],
             Self::FundsLocked => fixed_selector("FundsLocked()"),
+            Self::NothingToFund => fixed_selector("NothingToFund()"),
+            Self::BatchTooLong => fixed_selector("BatchTooLong()"),
         }
     }
 }

@@ -140,6 +140,12 @@ pub enum Inner {
     DeliverDelegated(Signed),
     /// Write to the Inbox.
     WriteInbox(Answer),
+    /// Lock payments ahead.
+    Fund(Target),
+    /// Unlock payments that were locked ahead.
+    Release(Target),
+    /// Several deliveries.
+    DeliverBatch(Target),
 }
 
 /// What a consumer does from now on.
@@ -153,6 +159,17 @@ pub enum Behaviour {
     Call(Inner),
     /// Makes a call; takes its revert.
     Try(Inner),
+}
+
+/// What the owner of a wallet might do while it locks something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Temptation {
+    /// Take so much out.
+    Withdraw(U256),
+    /// Make the spender's allowance too large to give anything back to.
+    ApproveAll,
+    /// Go away.
+    Renounce,
 }
 
 /// What a wallet holds.
@@ -203,6 +220,21 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
+    /// A node answers several at once.
+    DeliverBatch {
+        /// What, each with which interval.
+        targets: Vec<(Target, When)>,
+        /// Which node.
+        node: Pick,
+        /// Who is paid.
+        wallet: Purse,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Somebody locks the payments of a subscription ahead.
+    Fund(Target, Who),
+    /// Somebody unlocks what no interval of a subscription can use.
+    Release(Target),
     /// A verdict on a proof.
     Finalize {
         /// On an open request; on anything, if `None`.
@@ -242,6 +274,8 @@ pub enum Action {
         /// How much.
         amount: U256,
     },
+    /// The owner of a wallet that locks something is tempted.
+    AtLock(Pick, Temptation),
     /// Funds are taken out.
     Withdraw {
         /// Of which wallet of the cast.
@@ -415,6 +449,9 @@ fn inner() -> BoxedStrategy<Inner> {
             .prop_map(|(purse, token, amount)| Inner::Withdraw(purse, token, amount)),
         1 => signed().prop_map(Inner::DeliverDelegated),
         1 => answer().prop_map(Inner::WriteInbox),
+        1 => target().prop_map(Inner::Fund),
+        1 => target().prop_map(Inner::Release),
+        1 => target().prop_map(Inner::DeliverBatch),
     ]
     .boxed()
 }
@@ -437,6 +474,30 @@ fn transition() -> BoxedStrategy<Transition> {
         1 => Just(Transition::Cancel),
         1 => pick().prop_map(Transition::Complete),
         3 => pick().prop_map(Transition::CompleteAsked),
+    ]
+    .boxed()
+}
+
+/// What goes beyond the reference.
+fn extra_action() -> BoxedStrategy<Action> {
+    prop_oneof![
+        3 => (vec((target(), when()), 0..4), pick(), purse(), answer()).prop_map(
+            |(targets, node, wallet, answer)| Action::DeliverBatch {
+                targets,
+                node,
+                wallet,
+                answer,
+            }
+        ),
+        3 => (target(), who()).prop_map(|(target, who)| Action::Fund(target, who)),
+        2 => target().prop_map(Action::Release),
+        // One more than the result has bits.
+        1 => (1_u16..20, pick()).prop_map(|(dice, node)| Action::DeliverBatch {
+            targets: vec![(Target::Id(0), When::Exactly(1)); if dice == 1 { 257 } else { 1 }],
+            node,
+            wallet: Purse::Own,
+            answer: Answer::default(),
+        }),
     ]
     .boxed()
 }
@@ -530,8 +591,13 @@ fn holding() -> impl Strategy<Value = Holding> + Clone {
 fn escrow_wish() -> impl Strategy<Value = Wish> + Clone {
     let tokens = prop_oneof![3 => Just(0_usize), 3 => Just(1), 1 => Just(2)];
     let verifier = prop_oneof![3 => Just(None), 6 => (0_u16..2).prop_map(|pick| Some(Pick(pick)))];
+    let timing = prop_oneof![
+        3 => Just((0_u32, 1_u32)),
+        1 => (1_u32..10, 1_u32..4),
+    ];
     (
         pick(),
+        timing,
         redundancy(),
         any::<bool>(),
         tokens,
@@ -539,11 +605,11 @@ fn escrow_wish() -> impl Strategy<Value = Wish> + Clone {
         verifier,
     )
         .prop_map(
-            |(consumer, redundancy, lazy, token, amount, verifier)| Wish {
+            |(consumer, (period, frequency), redundancy, lazy, token, amount, verifier)| Wish {
                 consumer,
                 containers: "hello-world".into(),
-                frequency: 1,
-                period: 0,
+                frequency,
+                period,
                 redundancy,
                 lazy,
                 token,
@@ -585,7 +651,13 @@ fn escrow_action() -> BoxedStrategy<Action> {
         1 => (pick(), -1_i64..2).prop_map(|(pick, offset)| Jump::ProofExpiry(pick, offset)),
         3 => (0_u64..20).prop_map(Jump::Seconds),
     ];
+    let temptation = prop_oneof![
+        3 => amount().prop_map(Temptation::Withdraw),
+        1 => Just(Temptation::ApproveAll),
+        1 => Just(Temptation::Renounce),
+    ];
     prop_oneof![
+        2 => (pick(), temptation).prop_map(|(pick, temptation)| Action::AtLock(pick, temptation)),
         8 => escrow_wish().prop_map(Action::Create),
         12 => deliver,
         5 => (pick(), who(), any::<bool>())
@@ -599,6 +671,7 @@ fn escrow_action() -> BoxedStrategy<Action> {
         1 => (pick(), verifier_script(), pick())
             .prop_map(|(verifier, script, wallet)| Action::Verify(verifier, script, wallet)),
         1 => (target(), who()).prop_map(|(target, who)| Action::Cancel(target, who)),
+        3 => extra_action(),
         2 => action(),
     ]
     .boxed()
@@ -632,5 +705,10 @@ fn other_action() -> BoxedStrategy<Action> {
 
 /// Any action: mostly the life of subscriptions, then money, then the rest.
 pub fn action() -> impl Strategy<Value = Action> {
-    prop_oneof![8 => main_action(), 2 => money_action(), 1 => other_action()]
+    prop_oneof![
+        16 => main_action(),
+        4 => money_action(),
+        3 => extra_action(),
+        2 => other_action(),
+    ]
 }

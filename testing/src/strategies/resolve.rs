@@ -4,15 +4,15 @@ use revm::primitives::{Address, U256};
 
 use super::{
     actions::{
-        Action, Behaviour, Flaw, Holding, Inner, Jump, Purse, Signed, Target, Transition, When,
-        Who, Wish,
+        Action, Behaviour, Flaw, Holding, Inner, Jump, Purse, Signed, Target, Temptation,
+        Transition, When, Who, Wish,
     },
     values::Pick,
 };
 use crate::{
     model::{
-        COIN, Call, ConsumerScript, Control, Delegated, Model, OwnershipChange, Subscription,
-        address, container_id,
+        BatchItem, COIN, Call, ConsumerScript, Control, Delegated, Model, OwnershipChange,
+        Subscription, address, container_id,
     },
     twin::{Cast, Step, sign},
 };
@@ -38,11 +38,15 @@ impl Action {
             Self::Create(_)
             | Self::Cancel(..)
             | Self::Deliver { .. }
+            | Self::DeliverBatch { .. }
+            | Self::Fund(..)
+            | Self::Release(_)
             | Self::Finalize { .. }
             | Self::CreateDelegated(_)
             | Self::DeliverDelegated { .. } => scene.main(self),
             Self::CreateWallet(_)
             | Self::Approve { .. }
+            | Self::AtLock(..)
             | Self::Withdraw { .. }
             | Self::Restricted(..)
             | Self::Ownership(..)
@@ -355,6 +359,42 @@ impl Scene<'_> {
                 };
                 step(node, call)
             }
+            Action::DeliverBatch {
+                targets,
+                node,
+                wallet,
+                answer,
+            } => {
+                let node = node.of(&self.cast.nodes)?;
+                let item = |(target, when): &(Target, When)| {
+                    let id = self.target(*target)?;
+                    Some(BatchItem {
+                        id,
+                        interval: self.when(*when, self.model.current_interval(id)),
+                        answer: answer.clone(),
+                        node_wallet: self.purse(*wallet, node),
+                    })
+                };
+                step(
+                    node,
+                    Call::DeliverBatch(targets.iter().filter_map(item).collect()),
+                )
+            }
+            Action::Fund(target, who) => {
+                let id = self.target(*target)?;
+                let owner = self
+                    .model
+                    .subscription(id)
+                    .map(|sub| sub.owner)
+                    .unwrap_or_default();
+                step(self.who(*who, owner), Call::FundSubscription { id })
+            }
+            Action::Release(target) => step(
+                self.cast.stranger,
+                Call::ReleaseReserve {
+                    id: self.target(*target)?,
+                },
+            ),
             Action::Finalize { request, by, valid } => {
                 let (id, interval, node) = self.request(*request)?;
                 let sub = self.model.subscription(id);
@@ -443,6 +483,30 @@ impl Scene<'_> {
                     amount: *amount,
                 };
                 step(self.who(*by, self.wallet_owner(wallet)), call)
+            }
+            Action::AtLock(pick, temptation) => {
+                let (wallet, token) = self.locked_balance(*pick)?;
+                let owner = self.wallet_owner(wallet);
+                let place = self.cast.wallets.iter().position(|own| *own == wallet)?;
+                let spender = *self.cast.spenders().get(place)?;
+                let call = match *temptation {
+                    Temptation::Withdraw(amount) => Call::Withdraw {
+                        wallet,
+                        token,
+                        amount,
+                    },
+                    Temptation::ApproveAll => Call::Approve {
+                        wallet,
+                        spender,
+                        token,
+                        amount: U256::MAX,
+                    },
+                    Temptation::Renounce => Call::Ownership {
+                        of: wallet,
+                        change: OwnershipChange::Renounce,
+                    },
+                };
+                step(self.who(Who::Entitled, owner), call)
             }
             Action::Withdraw {
                 wallet,
@@ -672,6 +736,21 @@ impl Scene<'_> {
                     answer: Default::default(),
                     node_wallet: self.own_wallet(consumer),
                 }
+            }
+            Inner::Fund(target) => Call::FundSubscription {
+                id: self.target(*target)?,
+            },
+            Inner::Release(target) => Call::ReleaseReserve {
+                id: self.target(*target)?,
+            },
+            Inner::DeliverBatch(target) => {
+                let id = self.target(*target)?;
+                Call::DeliverBatch(vec![BatchItem {
+                    id,
+                    interval: self.model.current_interval(id),
+                    answer: Default::default(),
+                    node_wallet: self.own_wallet(consumer),
+                }])
             }
             Inner::Finalize(pick, valid) => {
                 let (id, interval, node) = self.request(Some(*pick))?;
