@@ -85,9 +85,6 @@ wrong! {
     HighSAccepted: fn accepts_s(&self, s: U256) -> bool {
         Reference.accepts_s(s)
     }
-    OnePaymentAtATime: fn short_for_both(&self, allowed: U256, first: U256, second: U256) -> bool {
-        Reference.short_for_both(allowed, first, second)
-    }
     LocksIgnored: fn touches_locked(&self, amount: U256, held: U256, locked: U256) -> bool {
         Reference.touches_locked(amount, held, locked)
     }

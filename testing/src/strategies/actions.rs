@@ -648,7 +648,8 @@ fn escrow_action() -> BoxedStrategy<Action> {
     let owner = (pick(), transition())
         .prop_map(|(wallet, change)| Action::Ownership(Some(wallet), Who::Entitled, change));
     let late = prop_oneof![
-        1 => (pick(), -1_i64..2).prop_map(|(pick, offset)| Jump::ProofExpiry(pick, offset)),
+        2 => (pick(), -1_i64..2).prop_map(|(pick, offset)| Jump::ProofExpiry(pick, offset)),
+        1 => pick().prop_map(|pick| Jump::ProofExpiry(pick, 0)),
         3 => (0_u64..20).prop_map(Jump::Seconds),
     ];
     let temptation = prop_oneof![
