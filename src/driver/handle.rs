@@ -61,6 +61,8 @@ pub struct Stopped;
 /// An event on its way to the log.
 pub(super) struct Submission {
     event: Event,
+    /// Facts that become durable with `event` or not at all, applied right behind it.
+    more: Vec<Event>,
     payloads: Vec<Payload>,
     judged: bool,
     reply: Option<oneshot::Sender<Reply>>,
@@ -71,6 +73,7 @@ impl Submission {
     pub(super) fn silent(event: Event) -> Self {
         Self {
             event,
+            more: Vec::new(),
             payloads: Vec::new(),
             judged: false,
             reply: None,
@@ -79,6 +82,11 @@ impl Submission {
 
     pub(super) fn event(&self) -> &Event {
         &self.event
+    }
+
+    /// All its events, in order.
+    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+        std::iter::once(&self.event).chain(&self.more)
     }
 
     pub(super) fn is_request(&self) -> bool {
@@ -157,6 +165,7 @@ impl Handle {
         self.inbox
             .try_send(Submission {
                 event,
+                more: Vec::new(),
                 payloads,
                 judged: true,
                 reply: Some(reply),
@@ -173,10 +182,39 @@ impl Handle {
     /// # Errors
     /// [`Stopped`] when the loop has ended; the fact may or may not be in the log.
     pub async fn observe(&self, event: Event, payloads: Vec<Payload>) -> Result<Seq, Stopped> {
+        self.observe_with(event, Vec::new(), payloads).await
+    }
+
+    /// Submits several facts of one observer as one atomic step: a fact too large for one event.
+    ///
+    /// # Durability
+    /// When it returns, all are durable and applied, in order; after a crash all are there, or
+    /// none.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the loop has ended.
+    pub async fn observe_all(&self, events: Vec<Event>) -> Result<(), Stopped> {
+        let mut events = events.into_iter();
+        match events.next() {
+            Some(first) => self
+                .observe_with(first, events.collect(), Vec::new())
+                .await
+                .map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    async fn observe_with(
+        &self,
+        event: Event,
+        more: Vec<Event>,
+        payloads: Vec<Payload>,
+    ) -> Result<Seq, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.inbox
             .send(Submission {
                 event,
+                more,
                 payloads,
                 judged: false,
                 reply: Some(reply),

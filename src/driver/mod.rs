@@ -173,10 +173,15 @@ impl<L: EventLog, W: World> Driver<L, W> {
         let mut records = Vec::with_capacity(batch.len());
         for submission in batch {
             match self.judge(&submission) {
-                Verdict::Accept => match codec::encode(submission.event()) {
-                    Ok(event) => {
+                Verdict::Accept => match submission.events().map(codec::encode).collect() {
+                    Ok(events) => {
+                        let events: Vec<_> = events;
                         let (submission, payloads) = submission.take_payloads();
-                        records.push(Record { event, payloads });
+                        let mut payloads = Some(payloads);
+                        records.extend(events.into_iter().map(|event| Record {
+                            event,
+                            payloads: payloads.take().unwrap_or_default(),
+                        }));
                         accepted.push(submission);
                     }
                     Err(error) if submission.is_request() => submission.refuse_encoding(&error),
@@ -199,7 +204,9 @@ impl<L: EventLog, W: World> Driver<L, W> {
                 .write()
                 .unwrap_or_else(|held| held.into_inner());
             for submission in accepted {
-                effects.extend(machine.apply(submission.event()).map_err(Fatal::Halt)?);
+                for event in submission.events() {
+                    effects.extend(machine.apply(event).map_err(Fatal::Halt)?);
+                }
                 let reply = submission.reply_after(&machine);
                 answers.push((submission, reply));
             }

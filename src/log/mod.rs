@@ -3,6 +3,24 @@
 //! The traits are narrow on purpose. [`EventLog`] has one owner, the driver; a [`LogReader`] is
 //! cheap to clone and serves the executor, the interface and the auditors' tools.
 
+mod commit;
+mod directory;
+mod memory;
+mod pack;
+mod sled;
+mod store;
+
+pub mod block;
+pub mod frame;
+pub mod limits;
+pub mod volume;
+
+pub use self::{
+    directory::Options,
+    memory::{MemoryLog, MemoryReader},
+    sled::{SledLog, SledReader},
+};
+
 use infernet_state::{
     codec::EncodedEvent,
     types::{Hash, PayloadAt, PayloadRef, Seq},
@@ -155,5 +173,104 @@ pub enum LogError {
         len: usize,
         /// The limit.
         limit: usize,
+    },
+    /// The directory belongs to another node or chain.
+    #[error(
+        "E-LOG-006: the data directory {directory} belongs to {found}, this node is {expected}; \
+         choose another --data-dir, or the configuration that goes with this one"
+    )]
+    Identity {
+        /// The directory.
+        directory: String,
+        /// Whose it is.
+        found: String,
+        /// Who wants it.
+        expected: String,
+    },
+    /// Too little space to work safely.
+    #[error(
+        "E-LOG-007: {directory} has {free} bytes free, the node needs {floor} to start; free \
+         space, then start again: nothing acknowledged is lost"
+    )]
+    NoSpace {
+        /// The directory.
+        directory: String,
+        /// Free bytes.
+        free: u64,
+        /// The floor.
+        floor: u64,
+    },
+    /// The store refuses to open.
+    #[error(
+        "E-LOG-008: the log in {directory} cannot be opened: {reason}; keep the directory as it \
+         is, read what is readable with `infernet log salvage`, or restore a mirror with \
+         `infernet log import`"
+    )]
+    Unreadable {
+        /// The directory.
+        directory: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The log is shorter than, or different from, what was acknowledged.
+    #[error(
+        "E-LOG-009: the log in {directory} ends at event {found}, but event {acknowledged} was \
+         acknowledged: {reason}; restore the missing part from a mirror, or, if an older copy \
+         was put back on purpose, remove the file HEAD beside it"
+    )]
+    Lost {
+        /// The directory.
+        directory: String,
+        /// Where the log ends.
+        found: Seq,
+        /// What was acknowledged.
+        acknowledged: Seq,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A pack is shorter than the log says.
+    #[error(
+        "E-LOG-010: the payload pack {pack} has {found} bytes, the log needs {expected}; restore \
+         it from a mirror"
+    )]
+    PackMissing {
+        /// The file.
+        pack: String,
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there must be.
+        expected: u64,
+    },
+    /// A payload is not what was recorded.
+    #[error("E-LOG-011: the payload {hash}: {reason}; restore it from a mirror")]
+    Payload {
+        /// Its SHA-256.
+        hash: Hash,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The directory's description is missing or makes no sense.
+    #[error(
+        "E-LOG-012: {file}: {reason}; restore the directory from a copy, or choose an empty \
+         --data-dir"
+    )]
+    Directory {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The log was used after it failed.
+    #[error("E-LOG-013: the log failed before and takes nothing more; stop the node")]
+    Failed,
+    /// The events are no longer kept.
+    #[error(
+        "E-LOG-014: event {seq} is no longer kept, the log begins with event {first}; read an archive"
+    )]
+    Gone {
+        /// The event.
+        seq: Seq,
+        /// The first one kept.
+        first: Seq,
     },
 }

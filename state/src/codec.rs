@@ -62,13 +62,71 @@ const CONFIG: bincode::config::Configuration<
     bincode::config::Limit<EVENT_BYTES_MAX>,
 > = bincode::config::standard().with_limit::<EVENT_BYTES_MAX>();
 
-/// Encodes an event.
+/// Declares the kinds: number, variant, fields, in one place for both directions.
+macro_rules! kinds {
+    ($($kind:literal => $variant:ident $({ $($field:ident),+ })? $(( $inner:ident ))?,)+) => {
+        /// The number of an event's kind. Numbers are never given twice.
+        #[must_use]
+        pub fn kind_of(event: &Event) -> u16 {
+            match event {
+                $(kinds!(@any $variant $({ $($field),+ })? $(( $inner ))?) => $kind,)+
+            }
+        }
+
+        /// The newest version of the encoding of each kind.
+        const KINDS: &[(u16, u8)] = &[$(($kind, 1),)+];
+
+        fn body_of(event: &Event) -> Result<Vec<u8>, bincode::error::EncodeError> {
+            match event {
+                $(Event::$variant $({ $($field),+ })? $(( $inner ))? => {
+                    bincode::serde::encode_to_vec(($($($field,)+)? $($inner,)?), CONFIG)
+                })+
+            }
+        }
+
+        fn event_of(kind: u16, body: &[u8]) -> Option<Event> {
+            match kind {
+                $($kind => {
+                    let (($($($field,)+)? $($inner,)?), read) =
+                        bincode::serde::decode_from_slice(body, CONFIG).ok()?;
+                    (read == body.len())
+                        .then_some(Event::$variant $({ $($field),+ })? $(( $inner ))?)
+                })+
+                _ => None,
+            }
+        }
+    };
+    (@any $variant:ident { $($field:ident),+ }) => { Event::$variant { .. } };
+    (@any $variant:ident ( $inner:ident )) => { Event::$variant(_) };
+    (@any $variant:ident) => { Event::$variant };
+}
+
+kinds! {
+    1 => NodeStarted { at, version },
+    2 => ConfigChanged(config),
+    3 => Upgraded { to },
+    4 => WallTimePassed { now },
+    5 => AccountObserved { head, nonce, balance },
+    6 => QuarantineLifted,
+    7 => ChainCommitted { block, facts },
+    8 => ChainReorged { ancestor },
+    9 => ChainFinalized { block },
+    10 => SubscriptionsSynced { block, subscriptions, next },
+    11 => JobAccepted(request),
+    12 => DelegatedAccepted(request),
+    13 => JobReported { job, client, at, status, containers, result },
+    14 => JobCancelled { job, at },
+    15 => EffectEnded { effect, attempt, at, outcome },
+    16 => ChainFactsStaged { block, part, facts },
+}
+
+/// Encodes an event in the newest version of its kind.
 ///
 /// # Errors
 /// [`CodecError::TooLarge`].
 pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
-    let kind = 0;
-    let body = bincode::serde::encode_to_vec(event, CONFIG).map_err(|_| CodecError::TooLarge {
+    let kind = kind_of(event);
+    let body = body_of(event).map_err(|_| CodecError::TooLarge {
         kind,
         len: usize::MAX,
     })?;
@@ -90,11 +148,8 @@ pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
 /// # Errors
 /// [`CodecError::Unknown`], [`CodecError::Malformed`] (also for trailing bytes).
 pub fn decode(kind: u16, version: u8, body: &[u8]) -> Result<Event, CodecError> {
-    if version != 1 {
+    if !KINDS.contains(&(kind, version)) {
         return Err(CodecError::Unknown { kind, version });
     }
-    match bincode::serde::decode_from_slice(body, CONFIG) {
-        Ok((event, consumed)) if consumed == body.len() => Ok(event),
-        _ => Err(CodecError::Malformed { kind, version }),
-    }
+    event_of(kind, body).ok_or(CodecError::Malformed { kind, version })
 }

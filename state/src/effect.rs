@@ -131,6 +131,10 @@ pub enum Effect {
 }
 
 /// What a transaction of the node does.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are alive at a time, and every effect is written once"
+)]
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub enum Action {
     /// `Coordinator.deliverCompute`.

@@ -59,6 +59,17 @@ pub enum Event {
         /// Its facts, in the order of their logs.
         facts: Vec<ChainFact>,
     },
+    /// A part of a block's facts, where all of them do not fit one event. Changes nothing before
+    /// the block's [`Event::ChainCommitted`], which carries the last part, and is forgotten when
+    /// another block or another part 0 comes first.
+    ChainFactsStaged {
+        /// The block.
+        block: BlockRef,
+        /// From 0, without gaps.
+        part: u16,
+        /// Its facts, in the order of their logs.
+        facts: Vec<ChainFact>,
+    },
     /// Blocks above `ancestor` left the canonical chain.
     ChainReorged {
         /// The last common block.

@@ -5,14 +5,38 @@
 //! random number can reach this crate.
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm
+)]
 
 extern crate alloc;
 
+pub mod admission;
+pub mod chain;
 pub mod codec;
 pub mod config;
+pub mod delivery;
+mod describe;
+mod digest;
 pub mod effect;
 pub mod event;
+pub mod job;
+pub mod ledger;
+pub mod limits;
 pub mod machine;
+mod outbox;
+mod paged;
+pub mod schedule;
+pub mod subscription;
+mod tracking;
+pub mod transaction;
 pub mod types;
 
 pub use config::Config;

@@ -186,6 +186,19 @@ number! {
     Nonce(u64)
 }
 
+number! {
+    /// A job's number inside the machine: client jobs and the work on intervals alike, from 1.
+    JobNo(u64)
+}
+number! {
+    /// A delivery's number inside the machine, from 1.
+    DeliveryNo(u64)
+}
+number! {
+    /// A ledger entry's number, from 1.
+    EntryNo(u64)
+}
+
 /// The id of a job: 16 random bytes, drawn at the edge; shown as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub [u8; 16]);

@@ -1,0 +1,78 @@
+//! Every bound of the log, with its reason.
+
+use infernet_state::codec::EVENT_BYTES_MAX;
+
+/// sled's segment, in bytes. A page of more than a quarter of it leaves sled's log for a file
+/// under `blobs/` that sled never syncs; the size is chosen so that this cannot happen, see
+/// [`LEAF_RECORDS_MAX`].
+pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most records that one leaf page of sled 0.34 holds: it splits a page of more than 16 when
+/// it next descends through it, so 17; one more is kept as a margin.
+pub const LEAF_RECORDS_MAX: usize = 18;
+
+/// What sled keeps for itself of the quarter of a segment that a page may fill: headers, keys
+/// and lengths of the records.
+pub const PAGE_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// The largest block, in bytes: it takes the largest event, its inline payloads, and the heads
+/// of all its payloads; a leaf full of such blocks stays within a quarter of a segment.
+pub const BLOCK_BYTES_MAX: usize = 96 * 1024;
+
+/// Where a block is closed and the next one begun, in bytes. Of the sizes measured this one
+/// costs the least for groups of 64 to 1024 events of 300 bytes.
+pub const BLOCK_BYTES_TARGET: usize = 16 * 1024;
+
+/// The longest payload that stands inline, in bytes: below it a read of its own costs more than
+/// the bytes do.
+pub const INLINE_BYTES_MAX: usize = 2 * 1024;
+
+/// The most inline payload bytes of one record; payloads beyond it go to the pack, however small.
+pub const INLINE_BYTES_PER_RECORD_MAX: usize = 16 * 1024;
+
+/// The most payloads of one record: a job has an input, an output and a proof, a sync one input
+/// per subscription of its chunk.
+pub const PAYLOADS_PER_RECORD_MAX: usize = 256;
+
+/// The longest payload, in bytes: a container's answer is bounded well below it by the runner.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The most records of one batch: bounds the memory of a commit.
+pub const BATCH_RECORDS_MAX: usize = 64 * 1024;
+
+/// Where a pack file is closed and the next one begun, in bytes: small enough that retention can
+/// drop packs one by one.
+pub const PACK_BYTES_TARGET: u64 = 256 * 1024 * 1024;
+
+/// sled's page cache, in bytes (its default is 1 GiB). Replay reads every page once, so that a
+/// larger cache would not help.
+pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The free space below which the log refuses to open, in bytes: a few segments of sled, so that
+/// recovery itself, which writes, does not fail half-way.
+pub const FREE_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The longest identity of a data directory, in bytes: it is quoted in errors.
+pub const IDENTITY_BYTES_MAX: usize = 1024;
+
+/// The largest metadata file read, in bytes: a bound on what a damaged directory can make us
+/// allocate.
+pub const METADATA_BYTES_MAX: u64 = 64 * 1024;
+
+/// The blocks at the end of the log that are checked when it is opened; the replay that follows
+/// checks the others.
+pub const TAIL_BLOCKS_CHECKED: usize = 64;
+
+const _: () = assert!(
+    LEAF_RECORDS_MAX * BLOCK_BYTES_MAX + PAGE_OVERHEAD_BYTES < SEGMENT_BYTES / 4,
+    "a leaf of the largest blocks must not become a blob"
+);
+const _: () = assert!(
+    super::block::HEAD_BYTES
+        + super::frame::HEAD_BYTES
+        + EVENT_BYTES_MAX
+        + INLINE_BYTES_PER_RECORD_MAX
+        + PAYLOADS_PER_RECORD_MAX * super::block::ENTRY_BYTES_MAX
+        <= BLOCK_BYTES_MAX,
+    "every record must fit a block"
+);

@@ -1,0 +1,249 @@
+//! Large payloads, in append-only files beside the log.
+//!
+//! A pack is synced before the log's record that refers to it. Every block says where the packs
+//! ended when it was written, so that whatever stands behind the end named by the last block was
+//! never referred to: it is cut off when the log is opened. That is the whole sweep of orphans.
+//!
+//! An entry: magic `IFPK` (4), length (4), SHA-256 of the payload (32), the payload.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+};
+
+use infernet_state::types::{Hash, PayloadRef};
+use sha2::{Digest, Sha256};
+
+use super::{
+    LogError, Payload,
+    block::PackAt,
+    limits::PACK_BYTES_TARGET,
+    volume::{Volume, VolumeFile, storage},
+};
+
+/// The first bytes of every entry.
+const MAGIC: [u8; 4] = *b"IFPK";
+
+/// The bytes of an entry before the payload.
+const HEAD_BYTES: usize = 40;
+
+/// The packs of a volume. Reading needs no lock on the writer.
+#[derive(Debug)]
+pub(crate) struct Packs<V: Volume> {
+    volume: V,
+    files: RwLock<BTreeMap<u32, Arc<V::File>>>,
+}
+
+/// The end of the packs while a batch is written.
+#[derive(Debug)]
+pub(crate) struct PackWriter {
+    end: PackAt,
+    dirty: bool,
+}
+
+impl PackWriter {
+    /// Where the packs end.
+    pub(crate) fn end(&self) -> PackAt {
+        self.end
+    }
+}
+
+impl<V: Volume> Packs<V> {
+    /// Opens the packs of a log whose last block says that they end at `end`, and cuts off what
+    /// no block refers to.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`]; [`LogError::PackMissing`] when they end before `end`.
+    pub(crate) fn open(volume: V, end: PackAt) -> Result<(Self, PackWriter), LogError> {
+        let mut files = BTreeMap::new();
+        let mut removed = false;
+        for name in volume
+            .list()
+            .map_err(storage("list the packs", volume.name()))?
+        {
+            let Some(number) = number_of(&name) else {
+                continue;
+            };
+            if number > end.pack {
+                volume
+                    .remove(&name)
+                    .map_err(storage("remove an orphaned pack", &name))?;
+                removed = true;
+                continue;
+            }
+            let file = volume
+                .open(&name, false)
+                .map_err(storage("open a pack", &name))?;
+            files.insert(number, Arc::new(file));
+        }
+        if end.pack > 0 {
+            let name = name_of(end.pack);
+            let missing = |found| LogError::PackMissing {
+                pack: format!("{}/{name}", volume.name()),
+                found,
+                expected: end.offset,
+            };
+            let file = files.get(&end.pack).ok_or_else(|| missing(0))?;
+            let len = file.len().map_err(storage("measure a pack", &name))?;
+            if len < end.offset {
+                return Err(missing(len));
+            }
+            if len > end.offset {
+                file.set_len(end.offset)
+                    .and_then(|()| file.sync())
+                    .map_err(storage("cut off orphaned payloads", &name))?;
+            }
+        }
+        if removed {
+            volume
+                .sync_names()
+                .map_err(storage("sync the packs' directory", volume.name()))?;
+        }
+        let packs = Self {
+            volume,
+            files: RwLock::new(files),
+        };
+        Ok((packs, PackWriter { end, dirty: false }))
+    }
+
+    /// Writes a payload behind the others. It is durable after [`Packs::sync`].
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn put(
+        &self,
+        writer: &mut PackWriter,
+        payload: &Payload,
+    ) -> Result<PackAt, LogError> {
+        if writer.end.pack == 0 || writer.end.offset >= PACK_BYTES_TARGET {
+            self.sync(writer)?;
+            let pack = writer.end.pack + 1;
+            let name = name_of(pack);
+            let file = self
+                .volume
+                .open(&name, true)
+                .map_err(storage("create a pack", &name))?;
+            self.volume
+                .sync_names()
+                .map_err(storage("sync the packs' directory", self.volume.name()))?;
+            self.files_mut().insert(pack, Arc::new(file));
+            writer.end = PackAt { pack, offset: 0 };
+        }
+        let at = writer.end;
+        let file = self.file(at.pack)?;
+        let mut head = [0; HEAD_BYTES];
+        head[..4].copy_from_slice(&MAGIC);
+        head[4..8].copy_from_slice(&payload.reference.len.to_be_bytes());
+        head[8..].copy_from_slice(&payload.reference.hash.0);
+        let body_at = at.offset + HEAD_BYTES as u64;
+        file.write_at(at.offset, &head)
+            .and_then(|()| file.write_at(body_at, &payload.bytes))
+            .map_err(storage("write a payload", name_of(at.pack)))?;
+        writer.end.offset = body_at + u64::from(payload.reference.len);
+        writer.dirty = true;
+        Ok(at)
+    }
+
+    /// Makes what was written durable: one sync, or none when there was nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn sync(&self, writer: &mut PackWriter) -> Result<(), LogError> {
+        if !writer.dirty {
+            return Ok(());
+        }
+        self.file(writer.end.pack)?
+            .sync()
+            .map_err(storage("sync a pack", name_of(writer.end.pack)))?;
+        writer.dirty = false;
+        Ok(())
+    }
+
+    /// The bytes of a payload at a place, checked against their hash.
+    ///
+    /// # Errors
+    /// [`LogError::Payload`] when other bytes stand there, [`LogError::Storage`].
+    pub(crate) fn get(&self, at: PackAt, reference: PayloadRef) -> Result<Vec<u8>, LogError> {
+        let wrong = |reason: &str| LogError::Payload {
+            hash: reference.hash,
+            reason: format!("{reason} in {} at {}", name_of(at.pack), at.offset),
+        };
+        let file = self.file(at.pack)?;
+        let mut head = [0; HEAD_BYTES];
+        let read = |at, bytes: &mut [u8]| {
+            file.read_at(at, bytes)
+                .map_err(|error| wrong(&error.to_string()))
+        };
+        read(at.offset, &mut head)?;
+        if head[..4] != MAGIC
+            || head[4..8] != reference.len.to_be_bytes()
+            || head[8..] != reference.hash.0
+        {
+            return Err(wrong("another entry stands"));
+        }
+        let mut bytes = vec![0; reference.len as usize];
+        read(at.offset + HEAD_BYTES as u64, &mut bytes)?;
+        if sha256(&bytes) != reference.hash {
+            return Err(wrong("the bytes are not what was written"));
+        }
+        Ok(bytes)
+    }
+
+    /// Overwrites a payload with zeroes, durably.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn erase(&self, at: PackAt, len: u32) -> Result<(), LogError> {
+        const CHUNK: [u8; 4096] = [0; 4096];
+        let name = name_of(at.pack);
+        let file = self.file(at.pack)?;
+        let mut from = at.offset + HEAD_BYTES as u64;
+        let mut left = len as usize;
+        while left > 0 {
+            let now = left.min(CHUNK.len());
+            file.write_at(from, &CHUNK[..now])
+                .map_err(storage("erase a payload", &name))?;
+            from += now as u64;
+            left -= now;
+        }
+        file.sync().map_err(storage("sync a pack", &name))
+    }
+
+    /// The file of a pack.
+    fn file(&self, pack: u32) -> Result<Arc<V::File>, LogError> {
+        let files = self
+            .files
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        files
+            .get(&pack)
+            .cloned()
+            .ok_or_else(|| LogError::PackMissing {
+                pack: format!("{}/{}", self.volume.name(), name_of(pack)),
+                found: 0,
+                expected: 1,
+            })
+    }
+
+    /// The files, to be changed.
+    fn files_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u32, Arc<V::File>>> {
+        self.files
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}
+
+/// The file name of a pack.
+pub(crate) fn name_of(pack: u32) -> String {
+    format!("{pack:010}.pack")
+}
+
+/// The number in a pack's file name.
+fn number_of(name: &str) -> Option<u32> {
+    name.strip_suffix(".pack")?.parse().ok()
+}

@@ -1,0 +1,169 @@
+//! Files by name, so that packs and block files run on a real directory and on a simulated disk.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::LogError;
+
+/// A flat directory of files.
+pub trait Volume: Send + Sync + 'static {
+    /// An open file.
+    type File: VolumeFile;
+
+    /// Opens a file for reading and writing; creates it when asked to.
+    ///
+    /// # Errors
+    /// Of the system; [`io::ErrorKind::NotFound`] when it does not exist and `create` is false.
+    fn open(&self, name: &str, create: bool) -> io::Result<Self::File>;
+
+    /// The names of all files, in order.
+    ///
+    /// # Errors
+    /// Of the system.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Of the system.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names of created and removed files durable.
+    ///
+    /// # Errors
+    /// Of the system.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// What to call the volume in an error.
+    fn name(&self) -> String;
+}
+
+/// A file of a [`Volume`]; positions and lengths in bytes.
+pub trait VolumeFile: Send + Sync + 'static {
+    /// Its length.
+    ///
+    /// # Errors
+    /// Of the system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `bytes` from `at` on.
+    ///
+    /// # Errors
+    /// Of the system; [`io::ErrorKind::UnexpectedEof`] behind the end.
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all `bytes` at `at`.
+    ///
+    /// # Errors
+    /// Of the system; any part may have been written.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts or extends it.
+    ///
+    /// # Errors
+    /// Of the system.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes contents and length durable.
+    ///
+    /// # Errors
+    /// Of the system; never to be retried.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A real directory.
+#[derive(Clone, Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A directory that exists.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Volume for Directory {
+    type File = File;
+
+    fn open(&self, name: &str, create: bool) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(self.0.join(name))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in self.0.read_dir()? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.0.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        sync_dir(&self.0)
+    }
+
+    fn name(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+impl VolumeFile for File {
+    fn len(&self) -> io::Result<u64> {
+        self.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        FileExt::read_exact_at(self, bytes, at)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, at)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// Of the system.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Turns an error of the system into [`LogError::Storage`].
+pub(crate) fn storage(
+    action: &'static str,
+    place: impl ToString,
+) -> impl FnOnce(io::Error) -> LogError {
+    move |error| LogError::Storage {
+        action,
+        reason: format!("{}: {error}", place.to_string()),
+    }
+}

@@ -1,0 +1,46 @@
+//! Bounds that no configuration moves, each with its reason.
+
+/// Answers asked for in one event: new work beyond it waits, still due, for the next block. Keeps
+/// the ordinals of one event's effects (16 bits) far from their end.
+pub const TAKE_UPS_PER_EVENT_MAX: usize = 1_024;
+
+/// Wall-time deadlines served by one event; the rest stay due and ask for the next event at once.
+pub const DEADLINES_PER_EVENT_MAX: usize = 1_024;
+
+/// Open jobs, whatever the configuration says: ending all of them at once (a reorg) must fit the
+/// ordinals of one event.
+pub const OPEN_JOBS_CAP: u32 = 20_000;
+
+/// Attempts to read the chain for one purpose. With the default backoff, which ends at a minute,
+/// this outlasts a day without a chain.
+pub const READ_ATTEMPTS_MAX: u16 = 1_500;
+
+/// Attempts to sign, or to hand a transaction to the RPC, before its delivery is given up.
+pub const SEND_ATTEMPTS_MAX: u16 = 60;
+
+/// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
+/// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
+pub const VERSIONS_MAX: usize = 24;
+
+/// Added to the estimated gas, as a divisor: a quarter. Between simulation and inclusion other
+/// nodes' deliveries change which storage slots are warm or zero.
+pub const GAS_MARGIN_DIVISOR: u64 = 4;
+
+/// Arrangements of configured containers that are hashed when the configuration changes. Where
+/// the permutations of the configured length would be more, the longest ones are left out.
+pub const ARRANGEMENTS_MAX: usize = 100_000;
+
+/// Posted and voided ledger entries kept in memory for views; older ones stand in the log, and a
+/// replay of its range shows them.
+pub const LEDGER_ENTRIES_KEPT: usize = 100_000;
+
+/// Finished deliveries kept in memory for views.
+pub const DELIVERIES_KEPT: usize = 10_000;
+
+/// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
+/// stand in the log.
+pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 100_000;
+
+/// Recorded blocks remembered above the final one: where a reorg during the node's absence is
+/// looked for. Deeper ones go back to the final block, which is right, and more work.
+pub const RECENT_BLOCKS_MAX: usize = 256;

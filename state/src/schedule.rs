@@ -1,0 +1,67 @@
+//! What is due next, in logarithmic time: ordered sets, never a pass over what exists.
+//!
+//! Three clocks, three kinds of sets: block time, block height, wall time. An entry is removed by
+//! the one that put it, so that each set holds exactly what will be looked at.
+
+use alloc::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{BlockTime, DeliveryNo, EffectId, JobNo, Nonce, SubscriptionId, WallTime};
+
+/// What a wall-time deadline is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Timer {
+    /// An effect's next attempt.
+    Retry(EffectId),
+    /// An unincluded transaction gets a higher fee.
+    Bump(Nonce),
+    /// A client's job is too old.
+    JobExpiry(JobNo),
+    /// A delivery is planned again.
+    Replan(DeliveryNo),
+    /// The paused intake opens.
+    BreakerCloses,
+}
+
+/// The schedule.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Subscriptions whose creation becomes deep enough, by height.
+    pub(crate) depths: BTreeSet<(u64, SubscriptionId)>,
+    /// Subscriptions whose next interval begins, by block time.
+    pub(crate) starts: BTreeSet<(u64, SubscriptionId)>,
+    /// Jobs whose interval closes, by block time.
+    pub(crate) ends: BTreeSet<(u64, JobNo)>,
+    /// Everything that waits for the wall clock.
+    pub(crate) timers: BTreeSet<(WallTime, Timer)>,
+}
+
+impl Schedule {
+    /// The earliest wall-time deadline.
+    pub(crate) fn next_timer(&self) -> Option<WallTime> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The earliest block-time deadline.
+    pub(crate) fn next_time(&self) -> Option<BlockTime> {
+        let start = self.starts.first().map(|(at, _)| *at);
+        let end = self.ends.first().map(|(at, _)| *at);
+        start.into_iter().chain(end).min().map(BlockTime)
+    }
+
+    /// The lowest height that is waited for.
+    pub(crate) fn next_height(&self) -> Option<u64> {
+        self.depths.first().map(|(height, _)| *height)
+    }
+
+    /// Takes the earliest timer that is due at `now`.
+    pub(crate) fn pop_timer(&mut self, now: WallTime) -> Option<Timer> {
+        let (at, timer) = *self.timers.first()?;
+        if at > now {
+            return None;
+        }
+        self.timers.remove(&(at, timer));
+        Some(timer)
+    }
+}

@@ -1,0 +1,460 @@
+//! Following subscriptions: from the chain's facts to the work that is due.
+//!
+//! Each admitted subscription has exactly one entry in the schedule: the height at which its
+//! creation is deep enough, then the start of its next interval. A block therefore costs what is
+//! due in it, whatever else is tracked.
+
+use crate::{
+    admission,
+    chain::Undo,
+    delivery::{Loss, State},
+    event::{Subscription, SyncedSubscription},
+    job::{Cause, Stage},
+    limits::{OPEN_JOBS_CAP, TAKE_UPS_PER_EVENT_MAX},
+    machine::{Halt, Machine},
+    outbox::Turn,
+    subscription::{
+        self, CANCELLED_AT, Due, Responses, Standing, Step, Tracked, interval_end, interval_start,
+    },
+    types::{Address, BlockRef, Interval, JobNo, SubscriptionId},
+};
+
+impl Machine {
+    /// `SubscriptionCreated`: it is judged, and scheduled or refused.
+    pub(crate) fn subscription_created(
+        &mut self,
+        block: &BlockRef,
+        id: SubscriptionId,
+        subscription: &Subscription,
+        delegation: Option<u32>,
+    ) {
+        if let Some(known) = self.subscriptions.get(id)
+            && known.synced
+            && known.height >= block.number
+        {
+            return; // The sync read it at a later block.
+        }
+        if self.subscriptions.cursor == Some(id) {
+            let next = id.0.checked_add(1).map(SubscriptionId);
+            self.journal(block.number, Undo::Cursor(self.subscriptions.cursor));
+            self.subscriptions.cursor = next;
+        }
+        self.track(
+            block,
+            id,
+            Tracked {
+                subscription: subscription.clone(),
+                block: block.hash,
+                height: block.number,
+                due: Due::Never,
+                taken: Interval(0),
+                responses: Responses::default(),
+                delegation,
+                standing: Standing::Admitted,
+                synced: false,
+            },
+        );
+    }
+
+    /// One entry of a sync of the past.
+    pub(crate) fn subscription_synced(&mut self, block: &BlockRef, entry: &SyncedSubscription) {
+        let subscription = &entry.subscription;
+        if subscription.owner.is_zero() {
+            return; // An id that nobody has: `Reader` gives zeroes.
+        }
+        let responses = Responses {
+            interval: subscription::interval_at(
+                subscription.active_at,
+                subscription.period,
+                block.time.as_contract_time(),
+            ),
+            count: entry.responses,
+            responded: entry.responded,
+        };
+        if let Some(known) = self.subscriptions.get(entry.id)
+            && known.subscription == *subscription
+        {
+            // Known from its own creation: only the verdict can be another, since a sync begins
+            // anew with each change of what is served.
+            self.rejudge(entry.id);
+            return;
+        }
+        self.track(
+            block,
+            entry.id,
+            Tracked {
+                subscription: subscription.clone(),
+                block: block.hash,
+                height: block.number,
+                due: Due::Never,
+                taken: Interval(0),
+                responses,
+                delegation: None,
+                standing: Standing::Admitted,
+                synced: true,
+            },
+        );
+    }
+
+    fn track(&mut self, block: &BlockRef, id: SubscriptionId, mut tracked: Tracked) {
+        if tracked.subscription.active_at == CANCELLED_AT {
+            tracked.standing = Standing::Cancelled;
+        }
+        self.unschedule(id);
+        let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
+            Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
+            None => Undo::Created(id),
+        };
+        self.journal(block.number, undo);
+        self.rejudge(id);
+    }
+
+    /// Judges a record by the present configuration, and schedules it anew.
+    fn rejudge(&mut self, id: SubscriptionId) {
+        let Some(tracked) = self.subscriptions.get(id) else {
+            return;
+        };
+        let verdict = self.judge_record(tracked);
+        self.set_standing(id, verdict);
+        self.reschedule(id);
+    }
+
+    fn judge_record(&self, tracked: &Tracked) -> Step {
+        let Some(config) = self.config.as_ref() else {
+            return Step::Refuse(admission::Reason::ChainNotEnabled);
+        };
+        match admission::admit(
+            config,
+            &self.catalog,
+            &tracked.subscription,
+            tracked.delegation.is_some(),
+        ) {
+            Ok(()) => Step::Admit,
+            Err(reason) => Step::Refuse(reason),
+        }
+    }
+
+    fn set_standing(&mut self, id: SubscriptionId, step: Step) {
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0)
+            && let Some(next) = tracked.standing.step(step)
+        {
+            tracked.standing = next;
+        }
+    }
+
+    /// `SubscriptionCancelled`.
+    pub(crate) fn subscription_cancelled(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        id: SubscriptionId,
+    ) -> Result<(), Halt> {
+        let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) else {
+            return Ok(());
+        };
+        if tracked.subscription.active_at == CANCELLED_AT {
+            return Ok(());
+        }
+        let undo = Undo::Cancelled {
+            id,
+            active_at: tracked.subscription.active_at,
+            standing: tracked.standing,
+        };
+        tracked.subscription.active_at = CANCELLED_AT;
+        self.set_standing(id, Step::Cancel);
+        self.journal(block.number, undo);
+        self.unschedule(id);
+        for job in self.jobs_on(id) {
+            self.give_up(turn, job, Loss::Cancelled)?;
+        }
+        Ok(())
+    }
+
+    /// `SubscriptionFulfilled`: somebody responded in the interval of the block's time.
+    pub(crate) fn subscription_fulfilled(
+        &mut self,
+        block: &BlockRef,
+        id: SubscriptionId,
+        node: Address,
+    ) {
+        let ours = self.chain_config().is_some_and(|chain| chain.node == node);
+        let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) else {
+            return;
+        };
+        if tracked.synced && tracked.height >= block.number {
+            return; // In the record already.
+        }
+        let before = tracked.responses;
+        let mut responses = tracked.responses_in(tracked.interval(block));
+        responses.count = responses.count.wrapping_add(1);
+        responses.responded |= ours;
+        tracked.responses = responses;
+        self.journal(
+            block.number,
+            Undo::Counted {
+                id,
+                responses: before,
+            },
+        );
+    }
+
+    /// The open and kept jobs of a subscription's intervals.
+    pub(crate) fn jobs_on(&self, id: SubscriptionId) -> alloc::vec::Vec<JobNo> {
+        self.jobs
+            .by_interval
+            .range((id, Interval(0))..=(id, Interval(u32::MAX)))
+            .map(|(_, no)| *no)
+            .collect()
+    }
+
+    /// Takes a subscription out of the schedule.
+    pub(crate) fn unschedule(&mut self, id: SubscriptionId) {
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+            match core::mem::take(&mut tracked.due) {
+                Due::Never => {}
+                Due::Height(height) => {
+                    self.schedule.depths.remove(&(height, id));
+                }
+                Due::Time(time) => {
+                    self.schedule.starts.remove(&(time, id));
+                }
+            }
+        }
+    }
+
+    /// Puts a subscription where its next work is.
+    pub(crate) fn reschedule(&mut self, id: SubscriptionId) {
+        self.unschedule(id);
+        let Some(tracked) = self.subscriptions.get(id) else {
+            return;
+        };
+        let due = self.next_due(tracked);
+        if due == Due::Never {
+            self.set_standing(id, Step::Complete);
+        }
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+            tracked.due = due;
+        }
+        match due {
+            Due::Never => {}
+            Due::Height(height) => {
+                self.schedule.depths.insert((height, id));
+            }
+            Due::Time(time) => {
+                self.schedule.starts.insert((time, id));
+            }
+        }
+    }
+
+    /// When an admitted subscription is looked at next; `Never` when none of its intervals is
+    /// left.
+    fn next_due(&self, tracked: &Tracked) -> Due {
+        if tracked.standing != Standing::Admitted {
+            return Due::Never;
+        }
+        let trail = self
+            .chain_config()
+            .map_or(0, |chain| chain.trail_head_blocks);
+        let deep = tracked.height.saturating_add(trail);
+        let Some(head) = self.chain.head.filter(|head| head.number >= deep) else {
+            return Due::Height(deep);
+        };
+        let subscription = &tracked.subscription;
+        let now = head.time.as_contract_time();
+        let current = if now < subscription.active_at {
+            Interval(1)
+        } else {
+            tracked.interval(&head)
+        };
+        let next = current.max(Interval(tracked.taken.0.saturating_add(1)));
+        if next.0 > subscription.frequency {
+            return Due::Never;
+        }
+        interval_start(subscription.active_at, subscription.period, next)
+            .map_or(Due::Never, |start| {
+                Due::Time(subscription::in_epoch_of(head.time.0, start))
+            })
+    }
+
+    /// Everything that the head has made due: creations deep enough, intervals that closed,
+    /// intervals that began.
+    pub(crate) fn serve_head(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        let Some(head) = self.chain.head else {
+            return Ok(());
+        };
+        while let Some((time, job)) = self.schedule.ends.first().copied() {
+            if time > head.time.0 {
+                break;
+            }
+            self.schedule.ends.remove(&(time, job));
+            self.interval_closing(turn, job, &head)?;
+        }
+        while let Some((height, id)) = self.schedule.depths.first().copied() {
+            if height > head.number {
+                break;
+            }
+            self.schedule.depths.remove(&(height, id));
+            self.reschedule(id);
+        }
+        let open_max = self.limits().jobs_open_max.min(OPEN_JOBS_CAP);
+        for _ in 0..TAKE_UPS_PER_EVENT_MAX {
+            let Some((time, id)) = self.schedule.starts.first().copied() else {
+                break;
+            };
+            if time > head.time.0 || self.jobs.open_interval >= open_max || self.paused() {
+                break;
+            }
+            self.schedule.starts.remove(&(time, id));
+            self.take_up(turn, id, &head)?;
+        }
+        Ok(())
+    }
+
+    /// The interval that runs now is due: its work begins, unless there is a reason against it.
+    fn take_up(
+        &mut self,
+        turn: &mut Turn,
+        id: SubscriptionId,
+        head: &BlockRef,
+    ) -> Result<(), Halt> {
+        let Some(tracked) = self.subscriptions.get(id) else {
+            return Ok(());
+        };
+        let verdict = self.judge_record(tracked);
+        self.set_standing(id, verdict);
+        let Some(tracked) = self.subscriptions.get(id) else {
+            return Ok(());
+        };
+        let interval = tracked.interval(head);
+        let identity = tracked.identity(id);
+        let admitted = tracked.standing == Standing::Admitted;
+        let open = self.chance(identity, interval) == crate::delivery::Chance::Open;
+        if admitted && open && interval > tracked.taken {
+            let closes = self.last_moment(id, interval).map(|last| {
+                last.saturating_add(1)
+                    .saturating_sub(u64::from(self.limits().inclusion_delay_s))
+            });
+            self.begin_interval(turn, identity, interval, closes)?;
+        }
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+            tracked.taken = tracked.taken.max(interval);
+        }
+        self.reschedule(id);
+        Ok(())
+    }
+
+    /// The window of an interval's job is over: what was not sent is given up; what was sent may
+    /// still make it until the interval ends.
+    fn interval_closing(
+        &mut self,
+        turn: &mut Turn,
+        job: JobNo,
+        head: &BlockRef,
+    ) -> Result<(), Halt> {
+        if let Some(job) = self.jobs.all.get_mut(&job) {
+            job.closes = None;
+        }
+        let Some((identity, interval)) = self.interval_of(job) else {
+            return Ok(());
+        };
+        let sent = self
+            .jobs
+            .get(job)
+            .and_then(|job| job.delivery)
+            .and_then(|no| self.deliveries.get(no))
+            .is_some_and(|delivery| match delivery.state {
+                State::Sent(nonce) => self.account.slots.get(&nonce).is_some_and(|slot| slot.sent),
+                State::Included(_) => true,
+                State::Planned
+                | State::Simulating
+                | State::Final
+                | State::Parked
+                | State::Abandoned(_)
+                | State::Withdrawn(_) => false,
+            });
+        let end = self
+            .subscriptions
+            .get(identity.id)
+            .and_then(|tracked| {
+                interval_end(
+                    tracked.subscription.active_at,
+                    tracked.subscription.period,
+                    interval,
+                )
+            })
+            .map(|end| subscription::in_epoch_of(head.time.0, end))
+            .filter(|end| *end > head.time.0);
+        match end {
+            Some(end) if sent => {
+                if let Some(kept) = self.jobs.all.get_mut(&job) {
+                    kept.closes = Some(end);
+                    self.schedule.ends.insert((end, job));
+                }
+                Ok(())
+            }
+            Some(_) | None => self.give_up(turn, job, Loss::Closed),
+        }
+    }
+
+    /// After a reorg: what was met or cancelled may be open again.
+    pub(crate) fn reconsider(&mut self, turn: &mut Turn, id: SubscriptionId) -> Result<(), Halt> {
+        let (Some(head), Some(tracked)) =
+            (self.chain.head, self.subscriptions.tracked.get_mut(id.0))
+        else {
+            return Ok(());
+        };
+        if matches!(tracked.standing, Standing::Completed) {
+            tracked.standing = Standing::Admitted;
+        }
+        let interval = tracked.interval(&head);
+        let identity = tracked.identity(id);
+        if let Some((no, job)) = self.jobs.by_interval(id, interval) {
+            let same = match &job.work {
+                crate::job::Work::Interval { identity: of, .. } => *of == identity,
+                crate::job::Work::Client { .. } | crate::job::Work::Reported { .. } => false,
+            };
+            let again = match job.stage {
+                Stage::Failed(Cause::Cancelled | Cause::Superseded) => true,
+                Stage::Failed(Cause::Undelivered(Loss::Met)) => true,
+                Stage::Failed(
+                    Cause::Container
+                    | Cause::NotRerun
+                    | Cause::Expired
+                    | Cause::IntervalClosed
+                    | Cause::ChainUnavailable
+                    | Cause::PayloadMissing
+                    | Cause::Refused(_)
+                    | Cause::Mismatched
+                    | Cause::Undelivered(_)
+                    | Cause::Reported,
+                )
+                | Stage::ReadingPayer
+                | Stage::ReadingInputs
+                | Stage::Running { .. }
+                | Stage::Delivering
+                | Stage::Included
+                | Stage::Succeeded => false,
+            };
+            if let Some(delivery) = job.delivery {
+                self.unpark(turn, delivery)?;
+            }
+            if again || !same {
+                if self.jobs.by_interval.get(&(id, interval)) == Some(&no) {
+                    self.jobs.by_interval.remove(&(id, interval));
+                }
+                self.retake(id, interval);
+            }
+        } else {
+            self.retake(id, interval);
+        }
+        self.reschedule(id);
+        Ok(())
+    }
+
+    fn retake(&mut self, id: SubscriptionId, interval: Interval) {
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+            let before = Interval(interval.0.saturating_sub(1));
+            tracked.taken = tracked.taken.min(before);
+        }
+    }
+}
