@@ -3,12 +3,12 @@
 //! follows the contract's rules, not the machine's.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use infernet_state::{
     Config, Effect, Event, Issued, Machine,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
-    effect::{Action, ContainerCall, ContainerInput, Delivery, Purpose},
+    effect::{Action, ContainerCall, ContainerInput, Delivery, Location, Purpose},
     event::{
         ChainFact, DelegatedRequest, Failure, JobKind, JobRequest, Outcome, Receipt, Rejection,
         Subscription, Success, TransactionState, WalletChange, WalletFact,
@@ -449,9 +449,18 @@ impl World {
         self.salt += 1;
         let salt = self.salt;
         let success = match &issued.effect {
-            Effect::ReadInputs { subscription, .. } => Success::InputsRead {
-                input: payload("input", subscription.0.into()),
-            },
+            Effect::ReadInputs { subscription, .. } => {
+                let input = payload("input", salt);
+                let created = self
+                    .machine
+                    .subscriptions()
+                    .get(*subscription)
+                    .map(|tracked| tracked.block)
+                    .unwrap_or_default();
+                self.answers
+                    .insert(input.hash, Answer::Interval(subscription.0, created));
+                Success::InputsRead { input }
+            }
             Effect::ReadPayer { .. } => Success::PayerRead {
                 valid: true,
                 balance: Amount::MAX,
@@ -461,22 +470,25 @@ impl World {
                 responses: 0,
                 responded: false,
             },
-            Effect::RunContainer(call) => match (&call.purpose, call.destination) {
-                (
-                    Purpose::Interval { subscription, .. },
-                    infernet_state::effect::Location::Onchain,
-                ) => {
+            Effect::RunContainer(call) => match call.purpose {
+                Purpose::Interval { .. } => {
+                    let answer = self.answer_for(call);
+                    let json = payload("json", salt);
+                    self.answers.insert(json.hash, answer);
                     let output = payload("onchain", salt);
-                    let answer = self.answer_for(call, *subscription);
                     self.answers.insert(output.hash, answer);
-                    Success::ContainerAnsweredOnchain {
-                        output: payload("json", salt),
-                        deliver_input: payload("in", salt),
-                        deliver_output: output,
-                        deliver_proof: payload("proof", salt),
+                    if call.destination == Location::Onchain {
+                        Success::ContainerAnsweredOnchain {
+                            output: json,
+                            deliver_input: payload("in", salt),
+                            deliver_output: output,
+                            deliver_proof: payload("proof", salt),
+                        }
+                    } else {
+                        Success::ContainerAnswered { output: json }
                     }
                 }
-                _ => Success::ContainerAnswered {
+                Purpose::Job(_) => Success::ContainerAnswered {
                     output: payload("json", salt),
                 },
             },
@@ -544,29 +556,16 @@ impl World {
         Some(Outcome::Succeeded(success))
     }
 
-    /// For whom a call is made: as the machine sees it now, except that a delegated input names
-    /// its nonce.
-    fn answer_for(&self, call: &ContainerCall, subscription: SubscriptionId) -> Answer {
-        let delegated = match call.input {
-            ContainerInput::Json(at) => self
-                .machine
-                .delegations()
-                .iter()
-                .find(|(_, delegation)| delegation.request.input == at.payload)
-                .map(|((_, nonce), _)| *nonce),
-            ContainerInput::Onchain(_) => None,
-        };
-        match delegated {
-            Some(nonce) => Answer::Delegated(nonce),
-            None => Answer::Interval(
-                subscription.0,
-                self.machine
-                    .subscriptions()
-                    .get(subscription)
-                    .map(|tracked| tracked.block)
-                    .unwrap_or_default(),
-            ),
-        }
+    /// For whom a call is made: for whom its input was read, or came with a request.
+    fn answer_for(&self, call: &ContainerCall) -> Answer {
+        let (ContainerInput::Json(at) | ContainerInput::Onchain(at)) = call.input;
+        let delegated = self
+            .machine
+            .delegations()
+            .iter()
+            .find(|(_, delegation)| delegation.request.input == at.payload)
+            .map(|((_, nonce), _)| Answer::Delegated(*nonce));
+        delegated.unwrap_or_else(|| self.answers[&at.payload.hash])
     }
 
     /// Runs a transaction against the head, at another time.
