@@ -1056,6 +1056,9 @@ impl Machine {
                 {
                     self.leave_slot(turn, other, no)?;
                 }
+                if before.is_some_and(|state| !state.is_live()) {
+                    self.revive(turn, no)?;
+                }
             }
             return Ok(());
         }
@@ -1072,6 +1075,21 @@ impl Machine {
             return self.abandon(turn, no, Loss::Reverted);
         }
         self.replan_later(no);
+        Ok(())
+    }
+
+    /// A delivery that was given up is in a block all the same: it is the interval's again, and
+    /// what was begun in its place is given up.
+    fn revive(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
+        let Some(delivery) = self.deliveries.get(no) else {
+            return Ok(());
+        };
+        let (id, interval, job) = (self.chain_id_of(delivery), delivery.interval, delivery.job);
+        if let Some(other) = self.jobs.by_interval.insert((id, interval), job)
+            && other != job
+        {
+            self.give_up(turn, other, Loss::Met)?;
+        }
         Ok(())
     }
 

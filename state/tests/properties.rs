@@ -344,6 +344,65 @@ proptest! {
     }
 }
 
+fn is_kind(act: &Act) -> bool {
+    match act {
+        Act::Spoil(..) | Act::Lose(_) | Act::Foreign | Act::Cancel(_) | Act::Delegate { .. } => {
+            false
+        }
+        Act::Create { .. }
+        | Act::Fulfil(_)
+        | Act::Judge(..)
+        | Act::Mine { .. }
+        | Act::Reorg(_)
+        | Act::Finalize(_)
+        | Act::Wait(_)
+        | Act::Answer(_)
+        | Act::Crash
+        | Act::Job { .. }
+        | Act::CancelJob(_)
+        | Act::Snapshot => true,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("INFERNET_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400),
+        max_shrink_iters: 3_000,
+        ..ProptestConfig::default()
+    })]
+
+    /// Where chain and containers answer, every callback that is served gets its response,
+    /// whatever reorgs, crashes and other nodes do in between.
+    #[test]
+    fn every_callback_is_answered_in_a_kind_world(
+        acts in prop::collection::vec(act().prop_filter("kind", is_kind), 1..120),
+        batches in any::<bool>(),
+    ) {
+        let mut world = World::new(world_config(batches));
+        for act in acts {
+            perform(&mut world, act);
+        }
+        drain(&mut world);
+        for (id, chain) in &world.head().subscriptions {
+            let served = chain.record.period == 0
+                && world.machine.subscriptions().get(SubscriptionId(*id)).is_some_and(|tracked| {
+                    tracked.standing == Standing::Completed
+                });
+            let once_only = chain.record.container_id == terms(2, 1).container_id;
+            let count = chain.counts.get(&1).copied().unwrap_or(0);
+            let answered = count == chain.record.redundancy || chain.ours.contains_key(&1);
+            let outrun = world.machine.deliveries().iter().any(|(_, delivery)| {
+                delivery.identity.id.0 == *id && delivery.reverts > 0
+            });
+            prop_assert!(
+                !served || once_only || answered || outrun,
+                "subscription {} of {:?}: {:?}",
+                id, chain.record, world.machine.jobs().by_interval(SubscriptionId(*id), Interval(1))
+            );
+        }
+    }
+}
+
 // --- nonsense
 
 fn small_block() -> impl Strategy<Value = BlockRef> {

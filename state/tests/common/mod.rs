@@ -285,7 +285,7 @@ impl World {
         let mut live = BTreeMap::new();
         for (no, delivery) in self.machine.deliveries().iter() {
             if delivery.state.is_live() {
-                let key = (delivery.identity, delivery.interval);
+                let key = (delivery.identity, delivery.delegation, delivery.interval);
                 assert_eq!(live.insert(key, no), None, "one live delivery per interval");
             }
         }
