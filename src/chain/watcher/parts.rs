@@ -10,18 +10,16 @@ const FACTS_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024;
 /// wallet's event, encoded.
 const FACT_BYTES_MAX: usize = 256;
 
-/// The events of a block: one, or where its facts do not fit one, staged parts before it.
+/// The events of a block: one, or where its facts do not fit one, several, which the machine
+/// takes as one block when they follow each other.
 pub(super) fn in_parts(block: BlockRef, facts: Vec<ChainFact>) -> Vec<Event> {
     const FACTS_MAX: usize = FACTS_BYTES_MAX / FACT_BYTES_MAX;
     let mut rest = facts;
     let mut events = Vec::new();
-    for part in 0..u16::MAX {
-        if rest.len() <= FACTS_MAX {
-            break;
-        }
+    while rest.len() > FACTS_MAX {
         let later = rest.split_off(FACTS_MAX);
         let facts = std::mem::replace(&mut rest, later);
-        events.push(Event::ChainFactsStaged { block, part, facts });
+        events.push(Event::ChainCommitted { block, facts });
     }
     events.push(Event::ChainCommitted { block, facts: rest });
     events
@@ -76,17 +74,10 @@ mod tests {
             let facts = vec![fact; 1_000];
             let events = in_parts(block, facts.clone());
             let mut together = Vec::new();
-            for (place, event) in events.iter().enumerate() {
+            for event in &events {
                 codec::encode(event).expect("it fits");
                 match event {
-                    Event::ChainFactsStaged { part, facts, .. } => {
-                        assert_eq!(usize::from(*part), place);
-                        together.extend(facts.clone());
-                    }
-                    Event::ChainCommitted { facts, .. } => {
-                        assert_eq!(place + 1, events.len());
-                        together.extend(facts.clone());
-                    }
+                    Event::ChainCommitted { facts, .. } => together.extend(facts.clone()),
                     other => panic!("{other:?}"),
                 }
             }
