@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::U256,
+    primitives::{B256, U256},
     providers::{Provider as _, RootProvider},
     rpc::types::Filter,
     sol,
@@ -187,7 +187,7 @@ async fn deliveries(provider: &RootProvider) -> Vec<usize> {
     (1..next)
         .map(|id| {
             logs.iter()
-                .filter(|log| log.topics()[1] == U256::from(id).into())
+                .filter(|log| log.topics()[1] == B256::from(U256::from(id)))
                 .count()
         })
         .collect()

@@ -122,7 +122,8 @@ impl World {
     pub async fn settled(&self) {
         loop {
             let settled = self.node.handle().view(|machine| {
-                machine.pending().onchain == 0
+                machine.account().may_send()
+                    && machine.pending().onchain == 0
                     && machine
                         .deliveries()
                         .iter()

@@ -162,6 +162,12 @@ impl Journal {
         self.sequence += 1;
         Ok(())
     }
+
+    /// Makes every further write fail, as a full disk would.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&mut self) {
+        self.file = File::open(&self.path).unwrap();
+    }
 }
 
 fn storage(path: &Path, source: std::io::Error) -> DevnetError {
@@ -393,5 +399,41 @@ mod tests {
         let _held = Journal::open(dir.path(), &genesis()).unwrap();
         let refused = Journal::open(dir.path(), &genesis()).err();
         assert!(matches!(refused, Some(DevnetError::Locked(_))));
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = Genesis {
+            format: FORMAT + 1,
+            ..genesis()
+        };
+        let refused = Journal::open(dir.path(), &newer).err();
+        assert!(matches!(
+            refused,
+            Some(DevnetError::NewerFormat {
+                found: 2,
+                supported: 1,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), &genesis()).unwrap().journal;
+        let path = journal.path().to_path_buf();
+        journal.break_for_test();
+        assert!(journal.append(&[step(1)]).is_err());
+        journal.file = OpenOptions::new().append(true).open(path).unwrap();
+        assert!(journal.append(&[step(2)]).is_err());
+        drop(journal);
+        assert!(
+            Journal::open(dir.path(), &genesis())
+                .unwrap()
+                .entries
+                .is_empty()
+        );
     }
 }

@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, Bytes, U256, address, bytes};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -80,7 +81,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// When blocks are mined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mining {
-    /// As soon as a transaction can be: each in a block of its own.
+    /// At once: a transaction is in a block when its sender is answered, in one of its own unless
+    /// it makes others ready that waited for it.
     Auto,
     /// In this rhythm, whether there are transactions or not.
     Interval(Duration),
@@ -166,6 +168,9 @@ impl DevnetConfig {
                 "a block gas limit of {} is not allowed; take 1,000,000 to 1,000,000,000",
                 self.gas_limit
             ));
+        }
+        if self.base_fee > limits::BASE_FEE_MAX {
+            return refuse(format!("a base fee of {} is not allowed", self.base_fee));
         }
         match self.mining {
             Mining::Interval(period) if period.is_zero() || period > limits::INTERVAL_MAX => {
@@ -287,6 +292,10 @@ impl Devnet {
         })?;
         let service = Arc::new(rpc::Service::new(handle.clone(), dev_signers()));
         let router = rpc::router(service, allow_any_origin);
+        let listener = listener.tap_io(|stream| {
+            // Answers are small and waited for: Nagle's algorithm would hold them up.
+            let _ = stream.set_nodelay(true);
+        });
         let (stop_server, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stop = async {
@@ -350,5 +359,54 @@ impl Devnet {
 impl Drop for Devnet {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use command::{Command, Reply};
+    use entry::Entry;
+
+    fn config(dir: &std::path::Path) -> DevnetConfig {
+        DevnetConfig {
+            dir: Some(dir.to_path_buf()),
+            ..DevnetConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_history_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, journal) = config(dir.path()).open().unwrap();
+        let foreign = Entry::Block {
+            timestamp: u64::MAX / 2,
+            time_offset: 0,
+            parent_hash: [7; 32],
+        };
+        journal
+            .unwrap()
+            .append(&[Entry::SetCoinbase { address: [1; 20] }, foreign])
+            .unwrap();
+        let refused = config(dir.path()).open().unwrap_err();
+        assert!(
+            matches!(refused, DevnetError::Diverged { entry: 1, .. }),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_did_not_happen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (chain, journal) = config(dir.path()).open().unwrap();
+        let mut journal = journal.unwrap();
+        journal.break_for_test();
+        let (console, _) = broadcast::channel(1);
+        let handle = writer::spawn(chain, Some(journal), Mining::Auto, console).unwrap();
+        let rich = Command::SetBalance(Address::ZERO, U256::from(1));
+        let refused = handle.run(rich).await.unwrap_err();
+        assert!(refused.to_string().contains("E-DEVNET-003"), "{refused}");
+        assert_eq!(handle.chain().state.balance(&Address::ZERO), U256::ZERO);
+        assert_eq!(handle.run(Command::Revert(0)).await, Ok(Reply::Absent));
     }
 }

@@ -294,10 +294,11 @@ impl Machine {
         if self
             .chain
             .finalized
-            .is_some_and(|known| known.number >= block.number)
+            .is_some_and(|known| known.number > block.number)
         {
             return Ok(());
         }
+        // The same block again settles what was recorded of it since: a read of the past.
         self.chain.finalized = Some(*block);
         let behind = self
             .chain

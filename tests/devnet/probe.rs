@@ -76,12 +76,7 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// Posts a body, gives the parsed answer.
 pub(crate) async fn post(url: &str, body: &Value) -> Value {
-    let answer = reqwest::Client::new()
-        .post(url)
-        .json(body)
-        .send()
-        .await
-        .unwrap();
+    let answer = client().post(url).json(body).send().await.unwrap();
     answer.json().await.unwrap()
 }
 

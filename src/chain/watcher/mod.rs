@@ -191,6 +191,8 @@ impl<S: Sink> Watcher<S> {
             return Ok(Step::More);
         }
         if block.number <= tip.number {
+            // What was read of the past since the last block becomes final without a new one.
+            self.finalize(&head).await?;
             return self.rest(tip).await;
         }
         let far = block.number - tip.number > NEAR_BLOCKS;
