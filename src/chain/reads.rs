@@ -187,11 +187,20 @@ impl<P: Payloads> ChainReads<P> {
 
     async fn simulate(&self, from: Address, action: &Action, at: BlockTime) -> Outcome {
         let from = convert::to_address(from);
-        let contracts = &self.connection.contracts;
-        let call = match calldata::build(action, from, contracts, &self.payloads) {
-            Ok(call) => call,
-            Err(error) => {
+        // Off the runtime's threads: a delivery's bytes come from the disk.
+        let (this, work) = (self.clone(), action.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            calldata::build(&work, from, &this.connection.contracts, &this.payloads)
+        });
+        let call = match built.await {
+            Ok(Ok(call)) => call,
+            Ok(Err(error)) => {
                 return Outcome::Failed(Failure::Missing {
+                    reason: error.to_string(),
+                });
+            }
+            Err(error) => {
+                return Outcome::Failed(Failure::Unavailable {
                     reason: error.to_string(),
                 });
             }

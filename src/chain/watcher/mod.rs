@@ -498,6 +498,15 @@ impl<S: Sink> Watcher<S> {
         let Some(newest_final) = self.newest_final(head).await? else {
             return Ok(());
         };
+        let followed = self.window.newest_first();
+        let known = followed
+            .into_iter()
+            .find(|b| b.number == newest_final.number);
+        if known.is_some_and(|known| known != newest_final) {
+            return Err(WatchError::Moved {
+                number: newest_final.number,
+            });
+        }
         // What is final but not yet read here is told when it is read.
         let block = if newest_final.number > tip.number {
             tip
