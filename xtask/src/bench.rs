@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: each benchmark measures ratios against a named baseline in one run.
 
-use crate::shell::{self, Outcome};
+use crate::{
+    contracts, needs,
+    shell::{self, Outcome},
+};
 
 /// A benchmark: its name, and the package and target that hold it.
 struct Bench {
@@ -33,19 +36,22 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Outcome {
         ));
     }
     for bench in chosen {
-        let mut cargo = shell::cargo();
-        cargo.args([
-            "bench",
-            "--quiet",
-            "--package",
-            bench.package,
-            "--bench",
-            bench.name,
-        ]);
-        if json {
-            cargo.args(["--", "--json"]);
+        match bench.by {
+            By::Cargo { package } => cargo_bench(package, bench.name, json)?,
+            By::Gas => {
+                needs::node()?;
+                contracts::gas(json, false)?;
+            }
         }
-        shell::run(&mut cargo)?;
     }
     Ok(())
+}
+
+fn cargo_bench(package: &str, name: &str, json: bool) -> Outcome {
+    let mut cargo = shell::cargo();
+    cargo.args(["bench", "--quiet", "--package", package, "--bench", name]);
+    if json {
+        cargo.args(["--", "--json"]);
+    }
+    shell::run(&mut cargo)
 }

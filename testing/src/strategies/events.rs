@@ -1,0 +1,1 @@
+//! Event sequences for the node's machine.
