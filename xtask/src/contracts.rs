@@ -54,7 +54,13 @@ pub(crate) fn test(long: bool) -> Result<(), String> {
     let forge = ["tools/forge.mjs", "test"];
     if long {
         node(&forge, &[("FOUNDRY_PROFILE", "long")])?;
-        return node(&forge, &[("INFERNET_BUILD", "cancun")]);
+        return node(
+            &forge,
+            &[
+                ("INFERNET_BUILD", "cancun"),
+                ("FOUNDRY_EVM_VERSION", "cancun"),
+            ],
+        );
     }
     node(&forge, &[])
 }
