@@ -394,17 +394,20 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The bytes of a block with a payload of the event at `seq` erased: same length, same events,
-/// same chain. Also says where the payload stood in a pack. `None` when the block has no such
-/// payload.
+/// A block without the bytes of one of its payloads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Erased {
+    /// The block: same length, same events, same chain.
+    pub block: Vec<u8>,
+    /// Where the payload stands in a pack, to be overwritten there.
+    pub pack: Option<PackAt>,
+}
+
+/// Erases a payload of the event at `seq`; `None` when the block has no such payload.
 ///
 /// # Errors
 /// [`BlockError`] when `bytes` are no block.
-pub fn erase(
-    bytes: &[u8],
-    seq: Seq,
-    reference: PayloadRef,
-) -> Result<Option<(Vec<u8>, Option<PackAt>)>, BlockError> {
+pub fn erase(bytes: &[u8], seq: Seq, reference: PayloadRef) -> Result<Option<Erased>, BlockError> {
     let (block, len) = Block::parse(bytes)?;
     let mut out = bytes[..len].to_vec();
     let mut at = HEAD_BYTES + block.frames.len();
@@ -429,7 +432,7 @@ pub fn erase(
     })?;
     let sum = checksum(&out).to_be_bytes();
     out[CHECKSUM_AT..HEAD_BYTES].copy_from_slice(&sum);
-    Ok(found.map(|place| (out, place)))
+    Ok(found.map(|pack| Erased { block: out, pack }))
 }
 
 /// Collects the events of one block.

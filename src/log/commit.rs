@@ -17,8 +17,8 @@ use super::{
 /// What is to be stored as one atomic step.
 #[derive(Debug)]
 pub(crate) struct Commit {
-    /// The blocks with the head before each, in order.
-    pub(crate) blocks: Vec<(Head, Vec<u8>)>,
+    /// The blocks, in order.
+    pub(crate) blocks: Vec<Vec<u8>>,
     /// The head after them.
     pub(crate) head: Head,
 }
@@ -109,7 +109,6 @@ fn blocks(
     packs: PackAt,
 ) -> Result<Commit, LogError> {
     let mut blocks = Vec::new();
-    let mut start = before;
     let mut builder = Builder::new(before);
     for (record, places) in batch.iter().zip(places) {
         let inline: usize = places
@@ -123,8 +122,7 @@ fn blocks(
             frame::HEAD_BYTES + record.event.body.len() + inline + places.len() * ENTRY_BYTES_MAX;
         if !builder.is_empty() && (builder.len() + len > BLOCK_BYTES_TARGET || builder.is_full()) {
             let head = builder.head();
-            blocks.push((start, builder.finish(packs, false)));
-            start = head;
+            blocks.push(builder.finish(packs, false));
             builder = Builder::new(head);
         }
         builder
@@ -137,7 +135,7 @@ fn blocks(
     }
     let head = builder.head();
     if !builder.is_empty() {
-        blocks.push((start, builder.finish(packs, true)));
+        blocks.push(builder.finish(packs, true));
     }
     Ok(Commit { blocks, head })
 }

@@ -52,6 +52,20 @@ pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// recovery itself, which writes, does not fail half-way.
 pub const FREE_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The free space below which intake must stop, in bytes: several times the floor, so that what
+/// was accepted can be finished, and the node started again.
+pub const FREE_INTAKE_BYTES: u64 = 4 * FREE_FLOOR_BYTES;
+
+/// The size of a database from which it is worth rolling, in bytes: about a million events. With
+/// a budget, a quarter of it, so that there is something to drop.
+pub const ROLL_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The largest snapshot, in bytes: a bound on what a damaged file can make us allocate.
+pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Cached snapshots that are kept: the newest, and the one before in case it is damaged.
+pub const SNAPSHOTS_KEPT: usize = 2;
+
 /// The longest identity of a data directory, in bytes: it is quoted in errors.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 
@@ -61,7 +75,7 @@ pub const METADATA_BYTES_MAX: u64 = 64 * 1024;
 
 /// The blocks at the end of the log that are checked when it is opened; the replay that follows
 /// checks the others.
-pub const TAIL_BLOCKS_CHECKED: usize = 64;
+pub const TAIL_BLOCKS_CHECKED: u64 = 64;
 
 const _: () = assert!(
     LEAF_RECORDS_MAX * BLOCK_BYTES_MAX + PAGE_OVERHEAD_BYTES < SEGMENT_BYTES / 4,

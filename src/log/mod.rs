@@ -3,22 +3,32 @@
 //! The traits are narrow on purpose. [`EventLog`] has one owner, the driver; a [`LogReader`] is
 //! cheap to clone and serves the executor, the interface and the auditors' tools.
 
+mod archive;
+mod blockfile;
 mod commit;
 mod directory;
+mod file;
 mod memory;
 mod pack;
+mod retention;
 mod sled;
+mod snapshot;
 mod store;
+mod view;
 
 pub mod block;
 pub mod frame;
 pub mod limits;
+pub mod sim;
 pub mod volume;
 
 pub use self::{
     directory::Options,
+    file::{FileLog, FileReader},
     memory::{MemoryLog, MemoryReader},
+    retention::{Retention, Space},
     sled::{SledLog, SledReader},
+    snapshot::Snapshot,
 };
 
 use infernet_state::{
@@ -272,5 +282,15 @@ pub enum LogError {
         seq: Seq,
         /// The first one kept.
         first: Seq,
+    },
+    /// No such event in the log.
+    #[error(
+        "E-LOG-015: event {seq} is not in the log, which ends at event {last}; ask for an earlier one"
+    )]
+    Missing {
+        /// The event.
+        seq: Seq,
+        /// The last one.
+        last: Seq,
     },
 }

@@ -84,7 +84,7 @@ impl<V: Volume> Packs<V> {
                 expected: end.offset,
             };
             let file = files.get(&end.pack).ok_or_else(|| missing(0))?;
-            let len = file.len().map_err(storage("measure a pack", &name))?;
+            let len = file.length().map_err(storage("measure a pack", &name))?;
             if len < end.offset {
                 return Err(missing(len));
             }
@@ -207,6 +207,31 @@ impl<V: Volume> Packs<V> {
             left -= now;
         }
         file.sync().map_err(storage("sync a pack", &name))
+    }
+
+    /// Removes the packs before `pack`: no event that is kept refers to them.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn drop_before(&self, pack: u32) -> Result<(), LogError> {
+        let old: Vec<u32> = self
+            .files_mut()
+            .range(..pack)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &old {
+            let name = name_of(*number);
+            self.volume
+                .remove(&name)
+                .map_err(storage("remove a pack", &name))?;
+            self.files_mut().remove(number);
+        }
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.volume
+            .sync_names()
+            .map_err(storage("sync the packs' directory", self.volume.name()))
     }
 
     /// The file of a pack.

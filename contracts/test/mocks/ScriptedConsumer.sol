@@ -54,17 +54,10 @@ contract ScriptedConsumer is CallbackConsumer, Delegator {
     }
 
     /// @dev Names no parameter: they are told as they stand in the calldata.
-    function _receiveCompute(
-        uint32,
-        uint32,
-        uint16,
-        address,
-        bytes calldata,
-        bytes calldata,
-        bytes calldata,
-        bytes32,
-        uint256
-    ) internal override {
+    function _receiveCompute(uint32, uint32, uint16, address, bytes calldata, bytes calldata, bytes calldata, bytes32, uint256)
+        internal
+        override
+    {
         _say(msg.data[4:]);
         if (_script == Script.Accept) return;
         bytes memory data = _data;

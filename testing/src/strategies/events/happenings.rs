@@ -87,7 +87,7 @@ pub enum Happening {
     /// The chain grows by a block, so many seconds after the one before.
     Block(u16, Vec<FactWish>),
     /// A part of the next block's facts comes ahead.
-    Staged(u16, Vec<FactWish>),
+    More(u16, Vec<FactWish>),
     /// So many blocks leave the chain.
     Reorg(u8),
     /// Blocks up to so many below the head become final.
@@ -198,7 +198,7 @@ pub fn happening() -> BoxedStrategy<Happening> {
         2 => pick().prop_map(Happening::Configure),
         2 => (0_u8..6).prop_map(Happening::Reorg),
         3 => (0_u8..4).prop_map(Happening::Finality),
-        1 => (0_u16..30, vec(fact(), 0..3)).prop_map(|(part, facts)| Happening::Staged(part, facts)),
+        1 => (0_u16..30, vec(fact(), 0..3)).prop_map(|(part, facts)| Happening::More(part, facts)),
         1 => (0_u8..4, record()).prop_map(|(count, record)| Happening::Sync(count, record)),
         1 => (0_u8..3).prop_map(Happening::Account),
         1 => Just(Happening::Lift),

@@ -528,8 +528,6 @@ fn chain_event() -> BoxedStrategy<Event> {
     prop_oneof![
         3 => (block(), vec(chain_fact(), 0..4))
             .prop_map(|(block, facts)| Event::ChainCommitted { block, facts }),
-        1 => (block(), any::<u16>(), vec(chain_fact(), 0..3))
-            .prop_map(|(block, part, facts)| Event::ChainFactsStaged { block, part, facts }),
         1 => block().prop_map(|ancestor| Event::ChainReorged { ancestor }),
         1 => block().prop_map(|block| Event::ChainFinalized { block }),
         1 => (block(), vec(synced, 0..3), id()).prop_map(|(block, subscriptions, next)| {

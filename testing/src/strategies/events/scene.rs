@@ -47,7 +47,6 @@ pub struct Scene {
     /// How many of the blocks are final.
     finals: usize,
     forks: u64,
-    staged: u16,
     payloads: u64,
     jobs: Vec<JobId>,
 }
@@ -152,7 +151,6 @@ impl Scene {
             blocks: vec![genesis],
             finals: 1,
             forks: 0,
-            staged: 0,
             payloads: 0,
             jobs: Vec::new(),
         }
@@ -170,17 +168,15 @@ impl Scene {
             Happening::Tick(ms) => self.wait(self.now.saturating_add(u64::from(*ms))),
             Happening::Deadline => self.wait(machine.next_deadline()?.0),
             Happening::Block(after, facts) => self.grow(*after, facts, machine),
-            Happening::Staged(after, facts) => {
+            Happening::More(after, facts) => {
                 let mut next = self.next_block(*after);
                 let facts = facts
                     .iter()
                     .filter_map(|wish| fact(wish, &mut next, machine))
                     .collect();
-                let part = self.staged;
-                self.staged = part.wrapping_add(1) % 3;
-                Event::ChainFactsStaged {
-                    block: next.block,
-                    part,
+                // More of the head's facts: right behind it they belong to it, else they are stale.
+                Event::ChainCommitted {
+                    block: self.head().block,
                     facts,
                 }
             }
@@ -309,7 +305,6 @@ impl Scene {
             .collect();
         let block = next.block;
         self.blocks.push(next);
-        self.staged = 0;
         self.now = self.now.max(block.time.0.saturating_mul(1_000));
         Event::ChainCommitted { block, facts }
     }
