@@ -313,5 +313,33 @@ pub fn unreachable_here() -> &'static [Branch] {
         // A token without code is refused, as is a high s.
         Branch::TokenAbsentPaid,
         Branch::SignatureHighAccepted,
+        Branch::AdditionAbsent,
+    ]
+}
+
+/// The branches that no sequence can reach under the reference's rules, beside the deviations from them.
+#[must_use]
+pub fn unreachable_in_reference() -> &'static [Branch] {
+    &[
+        Branch::UnlockFundsShort,
+        // What the deviations lead to.
+        Branch::FinalizeUnauthorizedFirst,
+        Branch::TransferLocked,
+        Branch::UnlockAllowanceSaturated,
+        Branch::TokenAbsentRefused,
+        Branch::SignatureHighRefused,
+        Branch::RenounceLocked,
+        // What there is no function for.
+        Branch::Funded,
+        Branch::FundNothing,
+        Branch::FundNotOwner,
+        Branch::FundWalletInvalid,
+        Branch::FundOverflows,
+        Branch::PaidFromReserve,
+        Branch::ReserveReleased,
+        Branch::ReserveKept,
+        Branch::BatchDelivered,
+        Branch::BatchItemFailed,
+        Branch::BatchTooLong,
     ]
 }
