@@ -26,6 +26,10 @@ use crate::{
 };
 
 /// One step of a sequence.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most steps are calls, and a sequence is short"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// The next block has this time, in seconds.
