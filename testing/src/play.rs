@@ -8,6 +8,7 @@ use proptest::{
 };
 
 use crate::{
+    evm::Build,
     model::{Coverage, Rules},
     strategies::actions::{Sequence, sequence},
     twin::{Mismatch, Step, Twin},
@@ -107,47 +108,60 @@ pub fn play(sequence: &Sequence, rules: &'static dyn Rules) -> Result<Twin, Box<
     }
 }
 
-/// Plays `cases` random sequences of `calls` calls; the same seed gives the same sequences.
-///
-/// # Errors
-/// The first [`Failure`], shrunk.
-pub fn play_many(
-    rules: &'static dyn Rules,
-    seed: u64,
-    cases: u32,
-    calls: usize,
-) -> Result<Report, Box<Failure>> {
-    let mut runner = runner(seed);
-    let strategy = sequence(calls);
-    let mut report = Report::default();
-    for _ in 0..cases {
-        let tree = strategy
-            .new_tree(&mut runner)
-            .expect("sequences can always be made");
-        match play(&tree.current(), rules) {
-            Ok(twin) => report.add(&twin),
-            Err(found) => return Err(shrink(tree, rules, found)),
-        }
-    }
-    Ok(report)
+/// A series of random sequences; the same series is always the same sequences.
+#[derive(Clone, Copy, Debug)]
+pub struct Series {
+    /// What the model decides by.
+    pub rules: &'static dyn Rules,
+    /// Which contracts; each sequence's own choice of this project's builds if `None`.
+    pub build: Option<Build>,
+    /// Which series.
+    pub seed: u64,
+    /// How many sequences.
+    pub cases: u32,
+    /// How many calls each has.
+    pub calls: usize,
 }
 
-/// The first failure among `cases` random sequences, as it was found, and how many sequences it took.
-#[must_use]
-pub fn first_failure(
-    rules: &'static dyn Rules,
-    seed: u64,
-    cases: u32,
-    calls: usize,
-) -> Option<(u32, Box<Failure>)> {
-    let mut runner = runner(seed);
-    let strategy = sequence(calls);
-    (1..=cases).find_map(|case| {
-        let tree = strategy.new_tree(&mut runner).ok()?;
-        play(&tree.current(), rules)
-            .err()
-            .map(|failure| (case, failure))
-    })
+impl Series {
+    /// Plays all sequences.
+    ///
+    /// # Errors
+    /// The first [`Failure`], shrunk.
+    pub fn play(&self) -> Result<Report, Box<Failure>> {
+        let mut report = Report::default();
+        let (strategy, mut runner) = (self.strategy(), runner(self.seed));
+        for _ in 0..self.cases {
+            let tree = strategy
+                .new_tree(&mut runner)
+                .expect("sequences can always be made");
+            match play(&tree.current(), self.rules) {
+                Ok(twin) => report.add(&twin),
+                Err(found) => return Err(shrink(tree, self.rules, found)),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The first failure, as it was found, and how many sequences it took.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<(u32, Box<Failure>)> {
+        let (strategy, mut runner) = (self.strategy(), runner(self.seed));
+        (1..=self.cases).find_map(|case| {
+            let tree = strategy.new_tree(&mut runner).ok()?;
+            play(&tree.current(), self.rules)
+                .err()
+                .map(|failure| (case, failure))
+        })
+    }
+
+    fn strategy(&self) -> impl Strategy<Value = Sequence> + use<> {
+        let build = self.build;
+        sequence(self.calls).prop_map(move |mut sequence| {
+            sequence.start.build = build.unwrap_or(sequence.start.build);
+            sequence
+        })
+    }
 }
 
 fn runner(seed: u64) -> TestRunner {

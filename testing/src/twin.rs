@@ -11,14 +11,25 @@ mod compare;
 use std::fmt;
 
 pub use cast::{Cast, account_of, sign};
+use infernet_state::{
+    subscription::{Rejected, judge},
+    types::Interval,
+};
 use revm::primitives::Address;
 
 use crate::{
     evm::{Execution, World},
-    model::{Branch, Call, Control, Coverage, Model, Outcome, Reference, Revert, Rules},
+    model::{
+        Branch, Call, ConsumerScript, ContractError, Control, Coverage, Model, Outcome, Reference,
+        Revert, Rules,
+    },
 };
 
 /// One step of a sequence.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most steps are calls, and a sequence is short"
+)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// The next block has this time, in seconds.
@@ -137,6 +148,7 @@ impl Twin {
         let expected = self.model.call(from, call);
         let found = self.world.execute(from, &call.message(before.deployment()));
         self.coverage.count(self.model.trace());
+        check_machine(&before, from, call, &found)?;
         match &expected {
             Ok(outcome) => {
                 self.accepted += 1;
@@ -182,6 +194,69 @@ impl Twin {
             contracts: format!("{own:?} (ours)"),
         })
     }
+}
+
+/// The node's machine foresees the contracts' first six checks of a delivery
+/// ([`infernet_state::subscription::judge`]).
+fn check_machine(
+    before: &Model,
+    node: Address,
+    call: &Call,
+    found: &Execution,
+) -> Result<(), Mismatch> {
+    let Call::DeliverCompute { id, interval, .. } = *call else {
+        return Ok(());
+    };
+    let sub = before.subscription(id).cloned().unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "the contract truncates")]
+    let now = before.time() as u32;
+    let verdict = judge(
+        &(&sub).into(),
+        now,
+        Interval(interval),
+        before.counts().get(&(id, interval)).copied().unwrap_or(0),
+        before.responded().contains(&(id, interval, node)),
+    );
+    let refused = |error: &ContractError| match found {
+        Execution::Reverted(data) => data.as_ref() == error.selector(),
+        Execution::Done { .. } | Execution::Failed(_) => false,
+    };
+    let errors = [
+        ContractError::SubscriptionNotFound,
+        ContractError::SubscriptionNotActive,
+        ContractError::IntervalMismatch,
+        ContractError::SubscriptionCompleted,
+        ContractError::IntervalCompleted,
+        ContractError::NodeRespondedAlready,
+    ];
+    let agree = match verdict {
+        // A consumer may hand on such an error, from a call of its own.
+        Ok(()) => !errors.iter().any(refused) || hands_on(before, sub.owner),
+        Err(rejected) => refused(&match rejected {
+            Rejected::NotFound => ContractError::SubscriptionNotFound,
+            Rejected::NotActive => ContractError::SubscriptionNotActive,
+            Rejected::IntervalMismatch => ContractError::IntervalMismatch,
+            Rejected::SubscriptionCompleted => ContractError::SubscriptionCompleted,
+            Rejected::IntervalCompleted => ContractError::IntervalCompleted,
+            Rejected::NodeRespondedAlready => ContractError::NodeRespondedAlready,
+        }),
+    };
+    if agree {
+        return Ok(());
+    }
+    Err(Mismatch {
+        what: format!("the verdict of the node's machine on {call:?}"),
+        model: format!("{verdict:?} (machine)"),
+        contracts: found.to_string(),
+    })
+}
+
+/// Whether a consumer hands on the reverts of a call of its own.
+fn hands_on(model: &Model, consumer: Address) -> bool {
+    model
+        .consumers()
+        .get(&consumer)
+        .is_some_and(|consumer| matches!(consumer.script, ConsumerScript::Call(_)))
 }
 
 fn check_outcome(call: &Call, outcome: &Outcome, found: &Execution) -> Result<(), Mismatch> {
@@ -242,5 +317,33 @@ pub fn unreachable_here() -> &'static [Branch] {
         // A token without code is refused, as is a high s.
         Branch::TokenAbsentPaid,
         Branch::SignatureHighAccepted,
+        Branch::AdditionAbsent,
+    ]
+}
+
+/// The branches that no sequence can reach under the reference's rules, beside the deviations from them.
+#[must_use]
+pub fn unreachable_in_reference() -> &'static [Branch] {
+    &[
+        Branch::UnlockFundsShort,
+        // What the deviations lead to.
+        Branch::FinalizeUnauthorizedFirst,
+        Branch::TransferLocked,
+        Branch::UnlockAllowanceSaturated,
+        Branch::TokenAbsentRefused,
+        Branch::SignatureHighRefused,
+        Branch::RenounceLocked,
+        // What there is no function for.
+        Branch::Funded,
+        Branch::FundNothing,
+        Branch::FundNotOwner,
+        Branch::FundWalletInvalid,
+        Branch::FundOverflows,
+        Branch::PaidFromReserve,
+        Branch::ReserveReleased,
+        Branch::ReserveKept,
+        Branch::BatchDelivered,
+        Branch::BatchItemFailed,
+        Branch::BatchTooLong,
     ]
 }

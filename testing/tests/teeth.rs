@@ -2,7 +2,7 @@
 
 use infernet_testing::{
     model::{Infernet, PROOF_SECONDS, Reason, Reference, Rules},
-    play::first_failure,
+    play::Series,
 };
 use revm::primitives::U256;
 
@@ -126,7 +126,14 @@ fn every_wrong_model_is_caught() {
 fn hunt(models: &[&'static dyn Rules]) -> Vec<String> {
     let mut survivors = Vec::new();
     for model in models {
-        match first_failure(*model, 7, PATIENCE, CALLS) {
+        let series = Series {
+            rules: *model,
+            build: None,
+            seed: 7,
+            cases: PATIENCE,
+            calls: CALLS,
+        };
+        match series.first_failure() {
             Some((sequences, failure)) => {
                 let what = failure.mismatch.to_string();
                 let what = what.lines().next().unwrap_or_default();

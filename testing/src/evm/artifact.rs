@@ -12,6 +12,9 @@ pub enum Build {
     Paris,
     /// Guards deliveries with transient storage.
     Cancun,
+    /// Not this project's contracts, but the specification of the original ones written down in the plainest way, with
+    /// all their weaknesses: only to compare with.
+    Reference,
 }
 
 /// Declares the artifacts that are built in.
@@ -28,6 +31,10 @@ artifacts!(
     "Fee",
     "Inbox",
     "Reader",
+    "ReferenceCoordinator",
+    "ReferenceFee",
+    "ReferenceWallet",
+    "ReferenceWalletFactory",
     "Registry",
     "ScriptedConsumer",
     "ScriptedToken",
@@ -66,10 +73,30 @@ pub fn built_in(name: &str) -> Bytes {
         .unwrap_or_else(|| panic!("no artifact is called {name}"))
 }
 
-/// The creation code of the Coordinator for an EVM.
-pub(super) fn coordinator(build: Build) -> Bytes {
-    built_in(match build {
-        Build::Paris => "EIP712Coordinator",
-        Build::Cancun => "cancun/EIP712Coordinator",
-    })
+impl Build {
+    /// The creation code of one of the contracts, by the name that it has in this project.
+    ///
+    /// # Panics
+    /// When there is no contract of that name, which is a mistake of the test.
+    #[must_use]
+    pub fn code(self, contract: &str) -> Bytes {
+        built_in(match (self, contract) {
+            (Self::Cancun, "EIP712Coordinator") => "cancun/EIP712Coordinator",
+            (Self::Reference, "EIP712Coordinator") => "ReferenceCoordinator",
+            (Self::Reference, "Fee") => "ReferenceFee",
+            (Self::Reference, "Wallet") => "ReferenceWallet",
+            (Self::Reference, "WalletFactory") => "ReferenceWalletFactory",
+            (Self::Paris | Self::Cancun | Self::Reference, same) => same,
+        })
+    }
+
+    /// A place for something that is made once for each build.
+    pub(crate) fn slot<T>(self, slots: &[T; 3]) -> &T {
+        let [paris, cancun, reference] = slots;
+        match self {
+            Self::Paris => paris,
+            Self::Cancun => cancun,
+            Self::Reference => reference,
+        }
+    }
 }

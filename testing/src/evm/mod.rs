@@ -150,11 +150,9 @@ impl World {
     /// The contracts are deployed once in the life of the process; every call clones.
     #[must_use]
     pub fn deployed(build: Build) -> (Self, Deployment) {
-        static WORLDS: [OnceLock<(Snapshot, Deployment)>; 2] = [OnceLock::new(), OnceLock::new()];
-        let slot = match build {
-            Build::Paris => &WORLDS[0],
-            Build::Cancun => &WORLDS[1],
-        };
+        static WORLDS: [OnceLock<(Snapshot, Deployment)>; 3] =
+            [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+        let slot = build.slot(&WORLDS);
         let (snapshot, deployment) = slot.get_or_init(|| {
             let mut world = Self::new(1_700_000_000);
             let deployment = world.deploy_infernet(build, DEPLOYER, DEPLOYER, 500);
@@ -193,31 +191,15 @@ impl World {
             at.wallet_factory,
         );
         let contracts = [
-            (
-                built_in("Registry"),
-                addresses.abi_encode_params(),
-                at.registry,
-            ),
-            (
-                artifact::coordinator(build),
-                registry.abi_encode(),
-                at.coordinator,
-            ),
-            (built_in("Inbox"), registry.abi_encode(), at.inbox),
-            (built_in("Reader"), registry.abi_encode(), at.reader),
-            (
-                built_in("Fee"),
-                (fee_recipient, fee).abi_encode_params(),
-                at.fee,
-            ),
-            (
-                built_in("WalletFactory"),
-                registry.abi_encode(),
-                at.wallet_factory,
-            ),
+            ("Registry", addresses.abi_encode_params(), at.registry),
+            ("EIP712Coordinator", registry.abi_encode(), at.coordinator),
+            ("Inbox", registry.abi_encode(), at.inbox),
+            ("Reader", registry.abi_encode(), at.reader),
+            ("Fee", (fee_recipient, fee).abi_encode_params(), at.fee),
+            ("WalletFactory", registry.abi_encode(), at.wallet_factory),
         ];
-        for (code, arguments, expected) in contracts {
-            let created = self.create(deployer, &code, &arguments);
+        for (name, arguments, expected) in contracts {
+            let created = self.create(deployer, &build.code(name), &arguments);
             assert_eq!(created, expected, "the deployer has a history");
         }
         at

@@ -241,6 +241,8 @@ branches! {
     BatchDelivered = "13",
     /// A delivery of a batch failed by itself.
     BatchItemFailed = "13",
+    /// There is no such function.
+    AdditionAbsent = "13",
     /// A batch of more than 256.
     BatchTooLong = "13",
     /// Addition: a function that the reference does not have (B1, C2).

@@ -5,7 +5,7 @@ use revm::primitives::{Address, U256};
 
 use super::{
     BatchItem, Branch, CANCELLED, ContractError, Emitted, Model, Reason, Returned, Revert,
-    Subscription, overflow, refuse,
+    Subscription, empty, overflow, refuse,
 };
 
 /// A batch's result has so many bits.
@@ -14,7 +14,7 @@ const BATCH_MAX: usize = 256;
 impl Model {
     /// `fundSubscription`.
     pub(super) fn fund_subscription(&mut self, from: Address, id: u32) -> Result<Returned, Revert> {
-        self.mark(Branch::DeviatesAddition);
+        self.need_additions()?;
         let Some(sub) = self
             .subscriptions
             .get(&id)
@@ -59,7 +59,7 @@ impl Model {
 
     /// `releaseReserve`.
     pub(super) fn release_reserve(&mut self, id: u32) -> Result<Returned, Revert> {
-        self.mark(Branch::DeviatesAddition);
+        self.need_additions()?;
         let sub = self.subscriptions.get(&id).cloned().unwrap_or_default();
         let due = self.due_payments(id, &sub)?;
         let reserved = self.reserved.get(&id).copied().unwrap_or_default();
@@ -83,6 +83,14 @@ impl Model {
         );
         self.mark(Branch::ReserveReleased);
         Ok(Returned::Nothing)
+    }
+
+    /// Under the reference's rules there are no such functions.
+    fn need_additions(&mut self) -> Result<(), Revert> {
+        match self.decide(Branch::DeviatesAddition, |rules| rules.has_additions()) {
+            true => Ok(()),
+            false => Err(empty(Branch::AdditionAbsent)),
+        }
     }
 
     /// How many payments can still fall due: in the interval that runs and in those to come.
@@ -127,7 +135,7 @@ impl Model {
         node: Address,
         items: &[BatchItem],
     ) -> Result<Returned, Revert> {
-        self.mark(Branch::DeviatesAddition);
+        self.need_additions()?;
         if items.len() > BATCH_MAX {
             return Err(refuse(ContractError::BatchTooLong, Branch::BatchTooLong));
         }

@@ -257,9 +257,9 @@ impl Model {
             Call::DeliverBatch(items) => self.deliver_batch(from, items),
             Call::FundSubscription { id } => self.fund_subscription(from, *id),
             Call::ReleaseReserve { id } => self.release_reserve(*id),
-            Call::CreateDelegated(delegated) => self
-                .create_delegated(delegated)
-                .map(|id| Returned::number(id)),
+            Call::CreateDelegated(delegated) => {
+                self.create_delegated(delegated).map(Returned::number)
+            }
             Call::DeliverDelegated {
                 delegated,
                 interval,

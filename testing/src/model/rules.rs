@@ -127,6 +127,11 @@ pub trait Rules: Debug + Sync {
         self.base().token_without_code_pays()
     }
 
+    /// Whether subscriptions can be funded, and deliveries made in batches (13).
+    fn has_additions(&self) -> bool {
+        self.base().has_additions()
+    }
+
     /// Whether a new fee is announced by an event (7).
     fn announces_fee(&self) -> bool {
         self.base().announces_fee()
@@ -227,6 +232,10 @@ impl Rules for Reference {
         true
     }
 
+    fn has_additions(&self) -> bool {
+        false
+    }
+
     fn announces_fee(&self) -> bool {
         false
     }
@@ -279,6 +288,10 @@ impl Rules for Infernet {
 
     fn token_without_code_pays(&self) -> bool {
         false
+    }
+
+    fn has_additions(&self) -> bool {
+        true
     }
 
     fn announces_fee(&self) -> bool {

@@ -415,7 +415,7 @@ fn wish() -> BoxedStrategy<Wish> {
 fn signed() -> BoxedStrategy<Signed> {
     let active_in =
         prop_oneof![4 => Just(0_i32), 6 => -100_i32..0, 2 => 1_i32..50, 1 => any::<i32>()];
-    let nonce = prop_oneof![8 => 0_u32..8, 1 => edge_u32()];
+    let nonce = prop_oneof![8 => 0_u32..5, 1 => edge_u32()];
     let expires_in = prop_oneof![8 => 50_i32..1_000, 2 => -1_i32..2];
     let flaw = prop_oneof![
         16 => Just(Flaw::None),
@@ -671,7 +671,7 @@ fn escrow_action() -> BoxedStrategy<Action> {
         2 => late.prop_map(Action::Wait),
         1 => (pick(), verifier_script(), pick())
             .prop_map(|(verifier, script, wallet)| Action::Verify(verifier, script, wallet)),
-        1 => (target(), who()).prop_map(|(target, who)| Action::Cancel(target, who)),
+        2 => (pick(), who()).prop_map(|(pick, who)| Action::Cancel(Target::Any(pick), who)),
         3 => extra_action(),
         2 => action(),
     ]

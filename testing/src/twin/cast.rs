@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use alloy_sol_types::SolValue;
 use k256::ecdsa::SigningKey;
-use revm::primitives::{Address, B256, U256};
+use revm::primitives::{Address, B256, Bytes, U256};
 
 use crate::{
     evm::{Build, DEPLOYER, Snapshot, World, built_in},
@@ -153,18 +153,16 @@ pub fn account_of(key: B256) -> Address {
 
 /// A deployment with its cast on both sides; set up once for each build.
 pub(super) fn stage(build: Build) -> (Model, World, Cast) {
-    static STAGES: [OnceLock<(Model, Snapshot, Cast)>; 2] = [OnceLock::new(), OnceLock::new()];
-    let slot = match build {
-        Build::Paris => &STAGES[0],
-        Build::Cancun => &STAGES[1],
-    };
+    static STAGES: [OnceLock<(Model, Snapshot, Cast)>; 3] =
+        [OnceLock::new(), OnceLock::new(), OnceLock::new()];
+    let slot = build.slot(&STAGES);
     let (model, snapshot, cast) = slot.get_or_init(|| {
         let (world, at) = World::deployed(build);
         let cast = Cast::new(&at);
         let mut model = Model::new(&Infernet, at, world.time());
         model.set_fee(DEPLOYER, 500);
         let mut stage = Stage { model, world, cast };
-        stage.contracts();
+        stage.contracts(build);
         stage.balances();
         stage.wallets();
         (stage.model, stage.world.snapshot(), stage.cast)
@@ -179,19 +177,17 @@ struct Stage {
 }
 
 impl Stage {
-    fn create(&mut self, name: &str, arguments: &[u8], expected: Address) {
-        let created = self
-            .world
-            .create(self.cast.director, &built_in(name), arguments);
+    fn create(&mut self, code: &Bytes, arguments: &[u8], expected: Address) {
+        let created = self.world.create(self.cast.director, code, arguments);
         assert_eq!(created, expected, "the cast is created in order");
     }
 
-    fn contracts(&mut self) {
+    fn contracts(&mut self, build: Build) {
         let cast = self.cast.clone();
         let registry = self.model.deployment().registry;
         for (consumer, signer) in cast.consumers.into_iter().zip(cast.signers) {
             self.create(
-                "ScriptedConsumer",
+                &built_in("ScriptedConsumer"),
                 &(registry, signer).abi_encode_params(),
                 consumer,
             );
@@ -204,7 +200,11 @@ impl Stage {
             );
         }
         for verifier in cast.verifiers {
-            self.create("ScriptedVerifier", &registry.abi_encode(), verifier);
+            self.create(
+                &built_in("ScriptedVerifier"),
+                &registry.abi_encode(),
+                verifier,
+            );
             self.model.add_verifier(verifier, Verifier::default());
         }
         let habits = [
@@ -216,7 +216,7 @@ impl Stage {
         ];
         for (token, habit) in cast.tokens.into_iter().skip(1).zip(habits) {
             self.create(
-                "ScriptedToken",
+                &built_in("ScriptedToken"),
                 &U256::from(habit.number()).abi_encode(),
                 token,
             );
@@ -229,7 +229,7 @@ impl Stage {
             );
         }
         let arguments = (registry, cast.stranger).abi_encode_params();
-        self.create("Wallet", &arguments, cast.stray_wallet);
+        self.create(&build.code("Wallet"), &arguments, cast.stray_wallet);
         self.model
             .add_stray_wallet(cast.stray_wallet, cast.stranger);
     }
