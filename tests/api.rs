@@ -473,6 +473,20 @@ async fn too_many_open_jobs_are_refused_for_the_moment() {
 }
 
 #[tokio::test]
+async fn without_its_loop_the_node_is_unhealthy_and_takes_nothing() {
+    let mut node = Node::start(Options::default()).await;
+    let hanging = node.accepted(&job(json!({"hang": true}))).await;
+    node.end_loop().await;
+    let (status, health) = node.get("/health").await;
+    assert_eq!((status, &health["status"]), (503, &json!("unhealthy")));
+    assert!(health["reasons"][0].is_string());
+    assert_eq!(node.post("/api/jobs", &job(json!({}))).await.0, 503);
+    // What is known is still shown, and nobody waits for what cannot come.
+    let (_, jobs) = node.get(&format!("/api/jobs?id={hanging}&wait=60")).await;
+    assert_eq!(jobs[0]["status"], "running");
+}
+
+#[tokio::test]
 async fn a_delegated_subscription_is_checked_before_it_is_answered() {
     let node = Node::start(Options {
         chain: true,

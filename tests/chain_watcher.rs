@@ -4,14 +4,14 @@ mod chain_support;
 
 use std::time::Duration;
 
-use chain_support::{Fault, World, eventually};
-use infernet_node::chain::watcher::Finality;
+use chain_support::{Fault, Recorder, World, eventually};
+use infernet_node::chain::watcher::{Finality, Sink as _, Watcher};
 use infernet_state::{
     Event,
     effect::Action,
     event::ChainFact,
     machine::BlockDeadline,
-    types::{Nonce, SubscriptionId},
+    types::{BlockRef, BlockTime, Hash, Nonce, SubscriptionId},
 };
 use serde_json::json;
 
@@ -326,4 +326,56 @@ async fn an_idle_chain_costs_one_request_a_look() {
     let asked = world.gate.asked();
     assert!(!asked.is_empty() && asked.len() <= 11, "{asked:?}");
     assert!(asked.iter().all(|method| method == "eth_getBlockByNumber"));
+}
+
+/// The record of another chain, or of one that was reset, is never mixed with this one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_chain_is_refused_and_a_late_one_waited_for() {
+    let world = World::start().await;
+    let head = world.anvil.head().await;
+    let elsewhere = |number| Event::ChainCommitted {
+        block: BlockRef {
+            number,
+            hash: Hash([7; 32]),
+            time: BlockTime(1),
+        },
+        facts: Vec::new(),
+    };
+    let expectations = [(head - 1, "E-CHAIN-012"), (head + 5, "E-CHAIN-011")];
+    for (number, code) in expectations {
+        let recorder = Recorder::default();
+        let recorded = recorder.record(vec![elsewhere(number)]).await;
+        assert_eq!(recorded, Ok(()));
+        let watcher = Watcher::new(world.connection.clone(), world.config(), recorder.clone());
+        let status = watcher.status();
+        let task = tokio::spawn(watcher.run(std::future::pending()));
+        eventually(code, || {
+            let error = status.borrow().error.clone()?;
+            error.starts_with(code).then_some(())
+        })
+        .await;
+        task.abort();
+        assert_eq!(
+            recorder.events(),
+            [elsewhere(number)],
+            "nothing is recorded"
+        );
+    }
+
+    // An RPC that has not come as far as the record is no reorg, neither at start nor later.
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    world.ask().await;
+    follow(&world, &watching).await;
+    let snapshot = world.anvil.request("evm_snapshot", json!([])).await;
+    world.ask().await;
+    follow(&world, &watching).await;
+    let recorded = world.recorder.events();
+    world.anvil.request("evm_revert", json!([snapshot])).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(watching.status.borrow().error.is_none());
+    drop(watching);
+    let watching = world.watch(world.config());
+    eventually("the wait", || watching.status.borrow().error.clone()).await;
+    assert_eq!(world.recorder.events(), recorded);
 }

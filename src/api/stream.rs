@@ -57,6 +57,7 @@ pub(super) async fn post_stream(
     let job = node.take_job(request, input, peer).await?;
     let follow = Follow {
         first: Some(Bytes::from(format!("{job}\n"))),
+        id_flushed: false,
         reader: node.streams.join(job).reader(),
         head: node.handle.head(),
         stopping: node.stopping.clone(),
@@ -89,6 +90,7 @@ pub(super) async fn post_stream(
 /// One client's reading of one stream.
 struct Follow {
     first: Option<Bytes>,
+    id_flushed: bool,
     reader: StreamReader,
     head: watch::Receiver<Seq>,
     stopping: watch::Receiver<bool>,
@@ -104,6 +106,11 @@ impl Follow {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
+        }
+        if !std::mem::replace(&mut self.id_flushed, true) {
+            // A pause of one turn lets the id go out in a segment of its own: clients of the
+            // original take the first bytes they receive for the id.
+            tokio::task::yield_now().await;
         }
         loop {
             self.head.mark_unchanged();

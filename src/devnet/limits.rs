@@ -77,6 +77,10 @@ pub const READS_AT_ONCE: usize = 8;
 /// Longest wait of a read for its turn before the client is told that the chain is busy.
 pub const READ_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a start waits for the port and the directory of a process that is just dying: the
+/// system takes both back a moment after `kill -9`.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(1);
+
 /// Largest payload of one journal frame, in bytes. A group of commands stays far below:
 /// [`GROUP_COMMANDS_MAX`] transactions of [`TX_BYTES_MAX`], or [`MINE_BLOCKS_MAX`] blocks.
 pub const JOURNAL_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;

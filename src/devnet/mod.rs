@@ -36,7 +36,7 @@ mod writer;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, Bytes, U256, address, bytes};
 use axum::serve::ListenerExt;
@@ -244,6 +244,23 @@ impl DevnetConfig {
     }
 }
 
+/// Binds the address, waiting a moment for one that a dying process still holds.
+async fn bind(address: SocketAddr) -> Result<TcpListener, DevnetError> {
+    let patience = Instant::now() + limits::TAKEOVER_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(source) if source.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(DevnetError::Listen { address, source });
+            }
+            Err(_) if Instant::now() >= patience => {
+                return Err(DevnetError::AddressInUse(address));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 /// A running development chain. Dropped, it stops without ceremony; nothing acknowledged is lost.
 #[derive(Debug)]
 pub struct Devnet {
@@ -264,16 +281,7 @@ impl Devnet {
     /// Address in use, storage, lock, damage, another chain id, configuration: see [`DevnetError`].
     pub async fn start(config: DevnetConfig) -> Result<Self, DevnetError> {
         config.check()?;
-        let listener = TcpListener::bind(config.listen).await.map_err(|source| {
-            if source.kind() == std::io::ErrorKind::AddrInUse {
-                DevnetError::AddressInUse(config.listen)
-            } else {
-                DevnetError::Listen {
-                    address: config.listen,
-                    source,
-                }
-            }
-        })?;
+        let listener = bind(config.listen).await?;
         let failed = |source| DevnetError::Listen {
             address: config.listen,
             source,

@@ -117,7 +117,6 @@ kinds! {
     13 => JobReported { job, client, at, status, containers, result },
     14 => JobCancelled { job, at },
     15 => EffectEnded { effect, attempt, at, outcome },
-    16 => ChainFactsStaged { block, part, facts },
 }
 
 /// Encodes an event in the newest version of its kind.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              open                simulated, worth it            in a block, succeeded
-//!   Planned ─────────► Simulating ───────────────────► Sent(nonce) ─────────────► Included
+//!   Planned ─────────► Simulating ───────(Ready)─────► Sent(nonce) ─────────────► Included
 //!    ▲  ▲ │               │                              │  │  ▲                    │   │
 //!    │  │ │ others met    │ reverted, unavailable        │  │  └─── block is gone ──┘   │ final
 //!    │  │ ▼ redundancy    ▼ (backoff, bounded)           │  │                           ▼
@@ -12,31 +12,43 @@
 //!    │  Abandoned(loss)                     Withdrawn(loss): its nonce is used up by an empty
 //!    └─ a reorg takes the others' away      transfer; the chain's word still counts if it came first
 //! ```
+//! Ready is a moment's wait for the next batch, where the contracts take batches.
 //! At most one delivery of a (subscription, interval) is live at a time: a job has one delivery,
 //! and an interval of an identity one job. What a nonce goes through is in
 //! [`crate::transaction`].
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     admission,
+    delegation::DelegationKey,
     effect::{Action, Delivery as Call, Effect},
-    event::{Failure, Outcome, Success},
-    job::{Cause, Step},
-    limits::{DELIVERIES_KEPT, GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX},
+    event::{Failure, Outcome, Subscription, Success},
+    job::{Cause, Step, Work},
+    limits::{DELIVERIES_KEPT, READ_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
-    subscription::{self, Identity, Rejected},
-    transaction::{Quote, Use},
+    subscription::{self, Identity, Rejected, Responses},
+    transaction::{Quote, Slot, Use},
     types::{
-        Amount, BlockTime, DeliveryNo, EffectId, Interval, JobNo, Nonce, PayloadAt, SubscriptionId,
-        WallTime,
+        Amount, BlockTime, DeliveryNo, EffectId, Hash, Interval, JobNo, Nonce, PayloadAt,
+        SubscriptionId, WallTime,
     },
 };
+
+/// Selector of the Coordinator's `IntervalCompleted()` (`docs/spec/contracts.md` 2).
+const INTERVAL_COMPLETED: [u8; 4] = [0x2f, 0x4c, 0xa8, 0x5b];
+
+/// Selector of the Coordinator's `NodeRespondedAlready()`.
+const NODE_RESPONDED_ALREADY: [u8; 4] = [0x88, 0xa2, 0x1e, 0x4f];
 
 /// The bytes of a delivery: where they stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -56,6 +68,8 @@ pub enum State {
     Planned,
     /// Run against the head.
     Simulating,
+    /// Simulated; waits for the transaction in hand, to go with others in one batch.
+    Ready,
     /// It has a nonce: being signed, sent, or waiting in the pool.
     Sent(Nonce),
     /// In a block that may still go.
@@ -95,6 +109,8 @@ pub enum Loss {
     PayloadMissing,
     /// The configuration no longer names a chain or a wallet.
     Unconfigured,
+    /// The node's wallet does not allow the stake that its verifier asks for.
+    NoStake,
 }
 
 impl fmt::Display for Loss {
@@ -113,6 +129,7 @@ impl fmt::Display for Loss {
             Self::Unavailable => f.write_str("the chain could not be reached"),
             Self::PayloadMissing => f.write_str("a payload is missing"),
             Self::Unconfigured => f.write_str("no chain or wallet is configured"),
+            Self::NoStake => f.write_str("the node's wallet does not allow the stake"),
         }
     }
 }
@@ -124,6 +141,8 @@ pub enum Move {
     Simulate,
     /// It waits for its next attempt.
     Wait,
+    /// It waits for the next batch.
+    Queue,
     /// It was given a nonce.
     Send(Nonce),
     /// It is in a block.
@@ -146,41 +165,51 @@ impl State {
     pub fn step(self, step: Move) -> Option<Self> {
         match (self, step) {
             (Self::Planned, Move::Simulate) => Some(Self::Simulating),
-            (Self::Planned | Self::Simulating | Self::Parked | Self::Sent(_), Move::Wait) => {
-                Some(Self::Planned)
-            }
-            (Self::Simulating, Move::Send(nonce)) => Some(Self::Sent(nonce)),
+            (
+                Self::Planned | Self::Simulating | Self::Ready | Self::Parked | Self::Sent(_),
+                Move::Wait,
+            ) => Some(Self::Planned),
+            (Self::Simulating, Move::Queue) => Some(Self::Ready),
+            (Self::Simulating | Self::Ready, Move::Send(nonce)) => Some(Self::Sent(nonce)),
             // Whatever the machine had decided, what a block holds is so.
             (
-                Self::Sent(_)
-                | Self::Withdrawn(_)
-                | Self::Planned
+                Self::Planned
                 | Self::Simulating
+                | Self::Ready
+                | Self::Sent(_)
                 | Self::Parked
-                | Self::Abandoned(_),
+                | Self::Abandoned(_)
+                | Self::Withdrawn(_),
                 Move::Include(nonce),
             ) => Some(Self::Included(nonce)),
             (
-                Self::Included(_) | Self::Planned | Self::Simulating | Self::Parked,
+                Self::Planned | Self::Simulating | Self::Ready | Self::Included(_) | Self::Parked,
                 Move::Undo(nonce),
             ) => Some(Self::Sent(nonce)),
             (Self::Included(_), Move::Finalize) => Some(Self::Final),
-            (Self::Planned | Self::Simulating, Move::Park) => Some(Self::Parked),
+            (Self::Planned | Self::Simulating | Self::Ready, Move::Park) => Some(Self::Parked),
             (
-                Self::Planned | Self::Simulating | Self::Parked | Self::Sent(_),
+                Self::Planned | Self::Simulating | Self::Ready | Self::Parked | Self::Sent(_),
                 Move::Abandon(loss),
             ) => Some(Self::Abandoned(loss)),
             (Self::Sent(_), Move::Withdraw(loss)) => Some(Self::Withdrawn(loss)),
-            (Self::Planned, Move::Send(_) | Move::Finalize | Move::Withdraw(_))
+            (Self::Planned, Move::Queue | Move::Send(_) | Move::Finalize | Move::Withdraw(_))
             | (Self::Simulating, Move::Simulate | Move::Finalize | Move::Withdraw(_))
+            | (Self::Ready, Move::Simulate | Move::Queue | Move::Finalize | Move::Withdraw(_))
             | (
                 Self::Sent(_),
-                Move::Simulate | Move::Send(_) | Move::Undo(_) | Move::Finalize | Move::Park,
+                Move::Simulate
+                | Move::Queue
+                | Move::Send(_)
+                | Move::Undo(_)
+                | Move::Finalize
+                | Move::Park,
             )
             | (
                 Self::Included(_),
                 Move::Simulate
                 | Move::Wait
+                | Move::Queue
                 | Move::Send(_)
                 | Move::Include(_)
                 | Move::Park
@@ -189,12 +218,18 @@ impl State {
             )
             | (
                 Self::Parked,
-                Move::Simulate | Move::Send(_) | Move::Finalize | Move::Park | Move::Withdraw(_),
+                Move::Simulate
+                | Move::Queue
+                | Move::Send(_)
+                | Move::Finalize
+                | Move::Park
+                | Move::Withdraw(_),
             )
             | (
                 Self::Final,
                 Move::Simulate
                 | Move::Wait
+                | Move::Queue
                 | Move::Send(_)
                 | Move::Include(_)
                 | Move::Undo(_)
@@ -207,6 +242,7 @@ impl State {
                 Self::Abandoned(_) | Self::Withdrawn(_),
                 Move::Simulate
                 | Move::Wait
+                | Move::Queue
                 | Move::Send(_)
                 | Move::Undo(_)
                 | Move::Finalize
@@ -221,9 +257,12 @@ impl State {
     #[must_use]
     pub fn is_live(self) -> bool {
         match self {
-            Self::Planned | Self::Simulating | Self::Sent(_) | Self::Included(_) | Self::Parked => {
-                true
-            }
+            Self::Planned
+            | Self::Simulating
+            | Self::Ready
+            | Self::Sent(_)
+            | Self::Included(_)
+            | Self::Parked => true,
             Self::Final | Self::Abandoned(_) | Self::Withdrawn(_) => false,
         }
     }
@@ -234,8 +273,10 @@ impl State {
 pub struct Delivery {
     /// The job whose answer it is.
     pub job: JobNo,
-    /// The subscription it was computed for.
+    /// The subscription it was computed for; of a delegated one the record alone.
     pub identity: Identity,
+    /// The delegated subscription it was computed for.
+    pub delegation: Option<DelegationKey>,
     /// The interval it was computed for.
     pub interval: Interval,
     /// Its bytes.
@@ -261,7 +302,9 @@ pub struct Deliveries {
     pub(crate) all: BTreeMap<DeliveryNo, Delivery>,
     /// Planned, but the account may not send.
     pub(crate) blocked: BTreeSet<DeliveryNo>,
-    /// Parked, by the head's height at that moment.
+    /// Ready, with gas and fees.
+    pub(crate) ready: BTreeMap<DeliveryNo, Quote>,
+    /// Parked, by the newest height of which anything can be undone at that moment.
     pub(crate) parked: BTreeSet<(u64, DeliveryNo)>,
     /// Ended, in the order of their numbers.
     ended: BTreeSet<DeliveryNo>,
@@ -322,7 +365,8 @@ fn cause_of(loss: Loss) -> Cause {
         | Loss::Unprofitable
         | Loss::TooMuchGas
         | Loss::Unavailable
-        | Loss::Unconfigured => Cause::Undelivered(loss),
+        | Loss::Unconfigured
+        | Loss::NoStake => Cause::Undelivered(loss),
     }
 }
 
@@ -334,12 +378,27 @@ impl Machine {
         job: JobNo,
         arguments: Arguments,
     ) -> Result<(), Halt> {
-        let Some((identity, interval)) = self.interval_of(job) else {
-            return Ok(());
+        let (identity, delegation, interval) = match self.jobs.get(job).map(|job| &job.work) {
+            Some(Work::Interval { identity, interval }) => (*identity, None, *interval),
+            Some(Work::Delegated { key, interval, .. }) => {
+                let record = self
+                    .delegations
+                    .get(*key)
+                    .map(|delegation| subscription::record_hash(&delegation.request.subscription))
+                    .unwrap_or_default();
+                let identity = Identity {
+                    id: SubscriptionId(0),
+                    block: Hash::ZERO,
+                    record,
+                };
+                (identity, Some(*key), *interval)
+            }
+            Some(Work::Client { .. } | Work::Reported { .. }) | None => return Ok(()),
         };
         let no = self.deliveries.insert(Delivery {
             job,
             identity,
+            delegation,
             interval,
             arguments,
             state: State::Planned,
@@ -352,31 +411,66 @@ impl Machine {
         if let Some(job) = self.jobs.all.get_mut(&job) {
             job.delivery = Some(no);
         }
+        self.note_stake(no);
         self.attempt_delivery(turn, no)
+    }
+
+    /// A live delivery with a verifier wants its price allowed as a stake.
+    fn note_stake(&mut self, no: DeliveryNo) {
+        let stake = self
+            .deliveries
+            .get(no)
+            .and_then(|delivery| self.terms_of(delivery))
+            .filter(|terms| !terms.verifier.is_zero() && !terms.payment_amount.is_zero())
+            .map(|terms| (terms.payment_token, terms.payment_amount));
+        if let Some(stake) = stake {
+            self.chores.stakes.insert(no, stake);
+        }
+    }
+
+    /// What a delivery's subscription says.
+    pub(crate) fn terms_of(&self, delivery: &Delivery) -> Option<&Subscription> {
+        match delivery.delegation {
+            Some(key) => self
+                .delegations
+                .get(key)
+                .map(|delegation| &delegation.request.subscription),
+            None => self
+                .subscriptions
+                .get(delivery.identity.id)
+                .map(|tracked| &tracked.subscription),
+        }
+    }
+
+    /// The id of a delivery's subscription in the chain; 0 for a delegated one without one.
+    pub(crate) fn chain_id_of(&self, delivery: &Delivery) -> SubscriptionId {
+        match delivery.delegation {
+            Some(key) => self
+                .delegations
+                .get(key)
+                .and_then(|delegation| delegation.id)
+                .unwrap_or_default(),
+            None => delivery.identity.id,
+        }
     }
 
     /// A planned delivery tries to go on: simulated, if it may be sent and would be taken.
     pub(crate) fn attempt_delivery(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
-        let Some(delivery) = self.deliveries.get(no) else {
-            return Ok(());
-        };
-        if delivery.state != State::Planned {
+        if self.deliveries.get(no).map(|delivery| delivery.state) != Some(State::Planned) {
             return Ok(());
         }
-        match self.chance(delivery.identity, delivery.interval) {
-            Chance::Open => {}
-            Chance::Early => {
-                self.replan_later(no);
-                return Ok(());
-            }
-            Chance::Met => {
-                self.park(no);
-                return Ok(());
-            }
-            Chance::Lost(loss) => return self.abandon(turn, no, loss),
+        if !self.settle_chance(turn, no)? {
+            return Ok(());
         }
         if !self.account.may_send() {
             self.deliveries.blocked.insert(no);
+            return Ok(());
+        }
+        if self.stake_above_cap(no) {
+            self.replan_later(no);
+            return Ok(());
+        }
+        if !self.stake_allowed(turn, no)? {
             return Ok(());
         }
         let (Some(action), Some(chain)) = (self.delivery_action(no), self.chain_config()) else {
@@ -387,15 +481,70 @@ impl Machine {
             action,
             at: self.expected_inclusion(),
         };
-        let id = self.issue(turn, Owner::Delivery(no), effect)?;
+        self.wait_for(turn, no, effect)?;
         self.move_delivery(no, Move::Simulate);
+        Ok(())
+    }
+
+    fn wait_for(&mut self, turn: &mut Turn, no: DeliveryNo, effect: Effect) -> Result<(), Halt> {
+        let id = self.issue(turn, Owner::Delivery(no), effect)?;
         if let Some(delivery) = self.deliveries.all.get_mut(&no) {
             delivery.effect = Some(id);
         }
         Ok(())
     }
 
-    /// Judges by the chain view, at the block time at which it would be included.
+    /// Whether a delivery would be taken now; if not, it waits, is parked or given up.
+    fn settle_chance(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<bool, Halt> {
+        match self.chance_of(no) {
+            Chance::Open => return Ok(true),
+            Chance::Early => self.replan_later(no),
+            Chance::Met => self.park(no),
+            Chance::Lost(loss) => self.abandon(turn, no, loss)?,
+        }
+        Ok(false)
+    }
+
+    /// Whether a delivery would put more at stake than its token's cap.
+    fn stake_above_cap(&self, no: DeliveryNo) -> bool {
+        let (Some((token, stake)), Some(config)) =
+            (self.chores.stakes.get(&no), self.config.as_ref())
+        else {
+            return false;
+        };
+        let Some(cap) = admission::stake_cap(config, *token) else {
+            return false;
+        };
+        let sent = self
+            .chores
+            .stakes
+            .iter()
+            .filter(|(other, (of, _))| {
+                of == token
+                    && self
+                        .deliveries
+                        .get(**other)
+                        .is_some_and(|delivery| matches!(delivery.state, State::Sent(_)))
+            })
+            .fold(self.proofs.at_stake(*token), |sum, (_, (_, stake))| {
+                sum.checked_add(*stake).unwrap_or(Amount::MAX)
+            });
+        sent.checked_add(*stake).is_none_or(|sum| sum > cap)
+    }
+
+    /// Judges a delivery by the chain view, at the block time at which it would be included.
+    pub(crate) fn chance_of(&self, no: DeliveryNo) -> Chance {
+        self.deliveries
+            .get(no)
+            .map_or(Chance::Lost(Loss::Gone), |delivery| {
+                match delivery.delegation {
+                    Some(key) => self.delegated_chance(key, delivery.interval),
+                    None => self.chance(delivery.identity, delivery.interval),
+                }
+            })
+    }
+
+    /// Judges an interval of an identity.
     pub(crate) fn chance(&self, identity: Identity, interval: Interval) -> Chance {
         let Some(tracked) = self.subscriptions.get(identity.id) else {
             return Chance::Lost(Loss::Gone);
@@ -406,31 +555,34 @@ impl Machine {
         if tracked.identity(identity.id) != identity {
             return Chance::Lost(Loss::Gone);
         }
+        self.chance_by(
+            &tracked.subscription,
+            interval,
+            tracked.responses_in(interval),
+        )
+    }
+
+    /// Judges an interval by a record and its responses.
+    pub(crate) fn chance_by(
+        &self,
+        terms: &Subscription,
+        interval: Interval,
+        responses: Responses,
+    ) -> Chance {
         let expected = self.expected_inclusion();
         if self
-            .last_moment(identity.id, interval)
+            .last_moment(terms.active_at, terms.period, interval)
             .is_some_and(|last| expected.0 > last)
         {
             return Chance::Lost(Loss::Closed);
         }
-        let responses = tracked.responses_in(interval);
-        match subscription::judge(
-            &tracked.subscription,
-            expected.as_contract_time(),
-            interval,
-            responses.count,
-            responses.responded,
-        ) {
+        let now = expected.as_contract_time();
+        match subscription::judge(terms, now, interval, responses.count, responses.responded) {
             Ok(()) => Chance::Open,
             Err(Rejected::NotFound) => Chance::Lost(Loss::Gone),
             Err(Rejected::NotActive) => Chance::Early,
             Err(Rejected::IntervalMismatch) => {
-                let now = subscription::interval_at(
-                    tracked.subscription.active_at,
-                    tracked.subscription.period,
-                    expected.as_contract_time(),
-                );
-                if now < interval {
+                if subscription::interval_at(terms.active_at, terms.period, now) < interval {
                     Chance::Early
                 } else {
                     Chance::Lost(Loss::Closed)
@@ -449,20 +601,39 @@ impl Machine {
 
     /// The last second of block time at which a delivery may be included, with its margin; `None`
     /// for an interval that does not end.
-    pub(crate) fn last_moment(&self, id: SubscriptionId, interval: Interval) -> Option<u64> {
-        let subscription = &self.subscriptions.get(id)?.subscription;
+    pub(crate) fn last_moment(
+        &self,
+        active_at: u32,
+        period: u32,
+        interval: Interval,
+    ) -> Option<u64> {
         let head = self.chain.head?;
-        let end =
-            subscription::interval_end(subscription.active_at, subscription.period, interval)?;
+        let end = subscription::interval_end(active_at, period, interval)?;
         let margin = u64::from(self.limits().closing_margin_s).saturating_add(1);
         Some(subscription::in_epoch_of(head.time.0, end).saturating_sub(margin))
     }
 
-    /// What a delivery's transaction does.
+    /// The block time from which on nothing new is sent for an interval.
+    pub(crate) fn closes_of(&self, active_at: u32, period: u32, interval: Interval) -> Option<u64> {
+        let wait = u64::from(self.limits().inclusion_delay_s);
+        self.last_moment(active_at, period, interval)
+            .map(|last| last.saturating_add(1).saturating_sub(wait))
+    }
+
+    /// What a delivery's own transaction does.
     pub(crate) fn delivery_action(&self, no: DeliveryNo) -> Option<Action> {
+        let call = self.delivery_call(no)?;
+        match self.deliveries.get(no)?.delegation {
+            Some(key) => self.delegated_action(key, call),
+            None => Some(Action::Deliver(call)),
+        }
+    }
+
+    /// The arguments of a delivery.
+    pub(crate) fn delivery_call(&self, no: DeliveryNo) -> Option<Call> {
         let delivery = self.deliveries.get(no)?;
-        let chain = self.config.as_ref()?.chain.as_ref()?;
-        Some(Action::Deliver(Call {
+        let chain = self.chain_config()?;
+        Some(Call {
             subscription: delivery.identity.id,
             interval: delivery.interval,
             input: delivery.arguments.input,
@@ -470,7 +641,7 @@ impl Machine {
             proof: delivery.arguments.proof,
             // Ignored by the contract where nothing is paid.
             node_wallet: chain.payment_wallet.unwrap_or_default(),
-        }))
+        })
     }
 
     /// What came of a simulation before sending.
@@ -490,6 +661,13 @@ impl Machine {
                 self.outbox.pending.remove(&id);
                 self.simulated(turn, no, *gas, *base_fee, *priority_fee)
             }
+            Outcome::Succeeded(Success::ResponsesRead {
+                responses,
+                responded,
+            }) => {
+                self.outbox.pending.remove(&id);
+                self.responses_read(turn, no, *responses, *responded)
+            }
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
                 self.outbox.pending.remove(&id);
                 self.simulation_reverted(turn, no, *selector)
@@ -508,7 +686,6 @@ impl Machine {
             | Outcome::Succeeded(
                 Success::InputsRead { .. }
                 | Success::PayerRead { .. }
-                | Success::ResponsesRead { .. }
                 | Success::ContainerAnswered { .. }
                 | Success::ContainerAnsweredOnchain { .. }
                 | Success::Signed { .. }
@@ -537,22 +714,14 @@ impl Machine {
             delivery.effect = None;
             delivery.refusals = 0;
         }
-        let Some(delivery) = self.deliveries.get(no) else {
+        if !self.settle_chance(turn, no)? {
             return Ok(());
-        };
-        match self.chance(delivery.identity, delivery.interval) {
-            Chance::Open => {}
-            Chance::Early => {
-                self.replan_later(no);
-                return Ok(());
-            }
-            Chance::Met => {
-                self.park(no);
-                return Ok(());
-            }
-            Chance::Lost(loss) => return self.abandon(turn, no, loss),
         }
-        let (Some(config), Some(chain)) = (self.config.as_ref(), self.chain_config()) else {
+        let (Some(config), Some(chain), Some(delivery)) = (
+            self.config.as_ref(),
+            self.chain_config(),
+            self.deliveries.get(no),
+        ) else {
             return self.abandon(turn, no, Loss::Unconfigured);
         };
         if gas > chain.gas_limit_max {
@@ -561,14 +730,8 @@ impl Machine {
         let expected_price = base_fee.saturating_add(priority_fee);
         let cost = Amount::from(u128::from(gas)).checked_mul(Amount::from(expected_price));
         let (price, token) = self
-            .subscriptions
-            .get(delivery.identity.id)
-            .map(|tracked| {
-                (
-                    tracked.subscription.payment_amount,
-                    tracked.subscription.payment_token,
-                )
-            })
+            .terms_of(delivery)
+            .map(|terms| (terms.payment_amount, terms.payment_token))
             .unwrap_or_default();
         if !admission::profitable(config, token, price, cost.unwrap_or(Amount::MAX)) {
             return self.abandon(turn, no, Loss::Unprofitable);
@@ -578,28 +741,73 @@ impl Machine {
             self.deliveries.blocked.insert(no);
             return Ok(());
         }
-        if base_fee > chain.max_fee_per_gas_cap {
+        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
+        let Some(quote) = self.quote(gas, base_fee, priority_fee) else {
             // Dearer than allowed: later, while the interval lasts.
             self.replan_later(no);
             return Ok(());
-        }
-        let margin = gas.checked_div(GAS_MARGIN_DIVISOR).unwrap_or_default();
-        let max_fee = base_fee
-            .saturating_mul(2)
-            .saturating_add(priority_fee)
-            .min(chain.max_fee_per_gas_cap);
-        let quote = Quote {
-            gas_limit: gas.saturating_add(margin).min(chain.gas_limit_max),
-            max_fee_per_gas: max_fee,
-            max_priority_fee_per_gas: priority_fee.min(max_fee),
         };
-        let nonce = self.open_slot(turn, Use::Deliver(no), quote)?;
+        if batches && self.account.slots.values().any(Slot::in_hand) {
+            self.move_delivery(no, Move::Queue);
+            self.deliveries.ready.insert(no, quote);
+            return Ok(());
+        }
+        let nonce = self.open_slot(turn, Use::Deliver(vec![no]), quote)?;
         self.move_delivery(no, Move::Send(nonce));
         Ok(())
     }
 
-    /// The call would revert: a transient cause (a balance, an allowance, a lagging head) may
-    /// pass, so it is tried a bounded number of times.
+    /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
+    pub(crate) fn flush_ready(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        while !self.deliveries.ready.is_empty()
+            && self.account.may_send()
+            && !self.account.slots.values().any(Slot::in_hand)
+        {
+            let Some(chain) = self.chain_config() else {
+                return Ok(());
+            };
+            let count_max = usize::from(chain.delivery_batch_max).max(1);
+            let gas_max = chain.gas_limit_max;
+            let mut batch = Vec::new();
+            let mut total = Quote::default();
+            let waiting: Vec<(DeliveryNo, Quote)> = self
+                .deliveries
+                .ready
+                .iter()
+                .map(|(no, quote)| (*no, *quote))
+                .collect();
+            for (no, quote) in waiting {
+                let gas = total.gas_limit.saturating_add(quote.gas_limit);
+                if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
+                    break;
+                }
+                if !self.settle_chance(turn, no)? {
+                    continue;
+                }
+                self.deliveries.ready.remove(&no);
+                batch.push(no);
+                total = Quote {
+                    gas_limit: gas,
+                    max_fee_per_gas: total.max_fee_per_gas.max(quote.max_fee_per_gas),
+                    max_priority_fee_per_gas: total
+                        .max_priority_fee_per_gas
+                        .max(quote.max_priority_fee_per_gas),
+                };
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let nonce = self.open_slot(turn, Use::Deliver(batch.clone()), total)?;
+            for no in batch {
+                self.move_delivery(no, Move::Send(nonce));
+            }
+        }
+        Ok(())
+    }
+
+    /// The call would revert. Where the chain says that the interval is met although its facts
+    /// did not, its responses are read; otherwise a transient cause (a balance, an allowance, a
+    /// lagging head) may pass, and it is tried a bounded number of times.
     fn simulation_reverted(
         &mut self,
         turn: &mut Turn,
@@ -612,15 +820,60 @@ impl Machine {
         };
         delivery.effect = None;
         delivery.refusals = delivery.refusals.saturating_add(1);
-        if delivery.refusals >= attempts_max {
+        let (refusals, interval) = (delivery.refusals, delivery.interval);
+        let id = self
+            .deliveries
+            .get(no)
+            .map(|delivery| self.chain_id_of(delivery))
+            .unwrap_or_default();
+        let met = matches!(selector, INTERVAL_COMPLETED | NODE_RESPONDED_ALREADY);
+        if let (true, true, Some(chain)) = (met, id.0 != 0, self.chain_config()) {
+            let effect = Effect::ReadResponses {
+                subscription: id,
+                interval,
+                node: chain.node,
+            };
+            return self.wait_for(turn, no, effect);
+        }
+        if refusals >= attempts_max {
             return self.abandon(turn, no, Loss::Reverts(selector));
         }
         self.replan_later(no);
         Ok(())
     }
 
+    /// The chain's own word on an interval that a simulation found met.
+    fn responses_read(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        responses: u16,
+        responded: bool,
+    ) -> Result<(), Halt> {
+        let attempts_max = self.limits().delivery_attempts_max;
+        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+            return Ok(());
+        };
+        delivery.effect = None;
+        let refusals = delivery.refusals;
+        let redundancy = self
+            .deliveries
+            .get(no)
+            .and_then(|delivery| self.terms_of(delivery))
+            .map_or(0, |terms| terms.redundancy);
+        if responded || responses == redundancy {
+            self.park(no);
+        } else if refusals >= attempts_max {
+            return self.abandon(turn, no, Loss::Reverts(INTERVAL_COMPLETED));
+        } else {
+            self.replan_later(no);
+        }
+        Ok(())
+    }
+
     /// Waits with backoff for the next attempt.
     pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
+        self.deliveries.ready.remove(&no);
         if !self.move_delivery(no, Move::Wait) {
             return;
         }
@@ -634,7 +887,9 @@ impl Machine {
                 failures,
             );
             let at = WallTime(now.0.saturating_add(wait));
-            delivery.replan_at = Some(at);
+            if let Some(old) = delivery.replan_at.replace(at) {
+                self.schedule.timers.remove(&(old, Timer::Replan(no)));
+            }
             self.schedule.timers.insert((at, Timer::Replan(no)));
         }
     }
@@ -657,7 +912,8 @@ impl Machine {
 
     /// Others met the interval, in a block that may still go.
     fn park(&mut self, no: DeliveryNo) {
-        let height = self.chain.head.map_or(0, |head| head.number);
+        let newest = self.chain.undo.keys().next_back().copied();
+        let height = newest.unwrap_or_else(|| self.chain.head.map_or(0, |head| head.number));
         self.unwait(no);
         if self.move_delivery(no, Move::Park) {
             if let Some(delivery) = self.deliveries.all.get_mut(&no) {
@@ -716,8 +972,10 @@ impl Machine {
         no: DeliveryNo,
         loss: Loss,
     ) -> Result<(), Halt> {
+        let job = self.deliveries.get(no).map(|delivery| delivery.job);
+        self.chores.stakes.remove(&no);
         self.deliveries.retire(no);
-        let Some(job) = self.deliveries.get(no).map(|delivery| delivery.job) else {
+        let Some(job) = job else {
             return Ok(());
         };
         self.fail_job(turn, job, cause_of(loss))
@@ -730,7 +988,7 @@ impl Machine {
         let state = delivery.and_then(|no| self.deliveries.get(no).map(|delivery| delivery.state));
         match (delivery, state) {
             (Some(no), Some(State::Sent(_))) => self.withdraw(turn, no, loss),
-            (Some(no), Some(State::Planned | State::Simulating | State::Parked)) => {
+            (Some(no), Some(State::Planned | State::Simulating | State::Ready | State::Parked)) => {
                 self.abandon(turn, no, loss)
             }
             (Some(_), Some(State::Included(_) | State::Final)) => Ok(()),
@@ -744,6 +1002,10 @@ impl Machine {
     /// Takes a delivery out of every set it waits in; gives back the effect it waited for.
     pub(crate) fn unwait(&mut self, no: DeliveryNo) -> Option<EffectId> {
         self.deliveries.blocked.remove(&no);
+        self.deliveries.ready.remove(&no);
+        if let Some((token, _)) = self.chores.stakes.get(&no) {
+            self.chores.waiting.remove(&(*token, no));
+        }
         let delivery = self.deliveries.all.get_mut(&no)?;
         if let Some(at) = delivery.replan_at.take() {
             self.schedule.timers.remove(&(at, Timer::Replan(no)));
@@ -781,20 +1043,27 @@ impl Machine {
             if let Some(effect) = self.unwait(no) {
                 self.drop_effect(turn, effect)?;
             }
-            // After a reorg an older attempt can win: the live one is then to be used up.
-            if let Some(State::Sent(other)) = self.deliveries.get(no).map(|delivery| delivery.state)
-                && other != nonce
-            {
-                self.fill(turn, other)?;
-            }
-            if self.move_delivery(no, Move::Include(nonce))
-                && let Some(job) = self.deliveries.get(no).map(|delivery| delivery.job)
-            {
-                self.step_job(job, Step::Included);
+            let before = self.deliveries.get(no).map(|delivery| delivery.state);
+            if self.move_delivery(no, Move::Include(nonce)) {
+                self.chores.stakes.remove(&no);
+                self.count_success();
+                if let Some(job) = self.deliveries.get(no).map(|delivery| delivery.job) {
+                    self.step_job(job, Step::Included);
+                }
+                // After a reorg an older attempt can win: the live one is to be used up.
+                if let Some(State::Sent(other)) = before
+                    && other != nonce
+                {
+                    self.leave_slot(turn, other, no)?;
+                }
+                if before.is_some_and(|state| !state.is_live()) {
+                    self.revive(turn, no)?;
+                }
             }
             return Ok(());
         }
         let attempts_max = self.limits().delivery_attempts_max;
+        self.count_loss();
         let Some(delivery) = self.deliveries.all.get_mut(&no) else {
             return Ok(());
         };
@@ -809,6 +1078,21 @@ impl Machine {
         Ok(())
     }
 
+    /// A delivery that was given up is in a block all the same: it is the interval's again, and
+    /// what was begun in its place is given up.
+    fn revive(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
+        let Some(delivery) = self.deliveries.get(no) else {
+            return Ok(());
+        };
+        let (id, interval, job) = (self.chain_id_of(delivery), delivery.interval, delivery.job);
+        if let Some(other) = self.jobs.by_interval.insert((id, interval), job)
+            && other != job
+        {
+            self.give_up(turn, other, Loss::Met)?;
+        }
+        Ok(())
+    }
+
     /// The block of a delivery's transaction is gone. Says whether the delivery waits at this
     /// nonce again; if not, another attempt is live, or it was given up, and the nonce is to be
     /// used up.
@@ -817,22 +1101,20 @@ impl Machine {
         turn: &mut Turn,
         no: DeliveryNo,
         nonce: Nonce,
-        succeeded: bool,
     ) -> Result<bool, Halt> {
         let Some(delivery) = self.deliveries.all.get_mut(&no) else {
             return Ok(false);
         };
         let job = delivery.job;
-        if !succeeded {
-            delivery.reverts = delivery.reverts.saturating_sub(1);
+        if delivery.state == State::Included(nonce) {
+            self.move_delivery(no, Move::Undo(nonce));
+            self.note_stake(no);
+            self.step_job(job, Step::Undone);
+            return Ok(true);
         }
+        delivery.reverts = delivery.reverts.saturating_sub(1);
         match delivery.state {
-            State::Included(at) if at == nonce => {
-                self.move_delivery(no, Move::Undo(nonce));
-                self.step_job(job, Step::Undone);
-                Ok(true)
-            }
-            State::Planned | State::Simulating | State::Parked => {
+            State::Planned | State::Simulating | State::Ready | State::Parked => {
                 if let Some(effect) = self.unwait(no) {
                     self.drop_effect(turn, effect)?;
                 }
@@ -848,22 +1130,16 @@ impl Machine {
     }
 
     /// The block of a delivery's transaction is final.
-    pub(crate) fn delivery_final(&mut self, no: DeliveryNo) {
-        if self.move_delivery(no, Move::Finalize) {
+    pub(crate) fn delivery_final(&mut self, no: DeliveryNo, nonce: Nonce) {
+        let state = self.deliveries.get(no).map(|delivery| delivery.state);
+        if state == Some(State::Included(nonce)) && self.move_delivery(no, Move::Finalize) {
+            let job = self.deliveries.get(no).map(|delivery| delivery.job);
             self.deliveries.retire(no);
-            if let Some(job) = self.deliveries.get(no).map(|delivery| delivery.job)
+            if let Some(job) = job
                 && self.step_job(job, Step::Finalized)
             {
                 self.close_job(job);
             }
         }
-    }
-
-    /// The price of the subscription of an interval's job.
-    pub(crate) fn price_of(&self, no: JobNo) -> Amount {
-        self.interval_of(no)
-            .and_then(|(identity, _)| self.subscriptions.get(identity.id))
-            .map(|tracked| tracked.subscription.payment_amount)
-            .unwrap_or_default()
     }
 }

@@ -96,12 +96,6 @@ impl Display for Event {
                 f.write_str(": ")?;
                 list(f, facts.iter())
             }
-            Self::ChainFactsStaged { block, part, facts } => write!(
-                f,
-                "part {part} of {} was read: {} facts",
-                Block(block),
-                facts.len()
-            ),
             Self::ChainReorged { ancestor } => {
                 write!(f, "the chain was reorganised above {}", Block(ancestor))
             }

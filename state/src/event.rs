@@ -52,21 +52,11 @@ pub enum Event {
     /// An operator confirmed that sending may go on although the chain is ahead of the log.
     QuarantineLifted,
     /// A block joined the canonical chain, with what in it concerns the node. Blocks without
-    /// such facts come only at deadlines, finality or a maximum gap.
+    /// such facts come only at deadlines, finality or a maximum gap. Facts that do not fit one
+    /// event come as several for the same block, one directly after the other in one atomic step.
     ChainCommitted {
         /// The block.
         block: BlockRef,
-        /// Its facts, in the order of their logs.
-        facts: Vec<ChainFact>,
-    },
-    /// A part of a block's facts, where all of them do not fit one event. Changes nothing before
-    /// the block's [`Event::ChainCommitted`], which carries the last part, and is forgotten when
-    /// another block or another part 0 comes first.
-    ChainFactsStaged {
-        /// The block.
-        block: BlockRef,
-        /// From 0, without gaps.
-        part: u16,
         /// Its facts, in the order of their logs.
         facts: Vec<ChainFact>,
     },

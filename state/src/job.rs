@@ -4,6 +4,7 @@
 //!  client:    (accepted) ─────────────────────────────► Running ──last answer──► Succeeded
 //!                                                        │ ▲ │
 //!                                        next container  └─┘ │
+//!  delegated: (accepted) ─► Waiting ─ active ─► ReadingPayer (if paid) ─► Running …
 //!  interval:  (due) ─► ReadingPayer ─► ReadingInputs ──► Running ──last answer──► Delivering
 //!                        │ (if paid)                                                │   ▲
 //!                        │                                                 included ▼   │ reorg
@@ -27,9 +28,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admission::{self, Reason},
     config::ClientId,
+    delegation::DelegationKey,
     delivery::{Arguments, Loss},
     effect::{ContainerCall, ContainerInput, Effect, Location, Purpose},
-    event::{Failure, Idempotency, JobKind, JobRequest, Outcome, ReportedStatus, Success},
+    event::{
+        Failure, Idempotency, JobKind, JobRequest, Outcome, ReportedStatus, Subscription, Success,
+    },
     limits::READ_ATTEMPTS_MAX,
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
@@ -44,6 +48,8 @@ use crate::{
 /// Where a job stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stage {
+    /// A delegated subscription's: accepted, not active yet.
+    Waiting,
     /// Asking what the consumer's wallet can pay.
     ReadingPayer,
     /// Asking the consumer for the inputs.
@@ -116,8 +122,14 @@ impl fmt::Display for Cause {
 /// What happens to a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// The wallet can pay.
+    /// A delegated subscription is active, and pays.
+    BeginPaid,
+    /// A delegated subscription is active, and is free.
+    BeginFree,
+    /// The wallet can pay; the inputs are asked for.
     PayerRead,
+    /// The wallet can pay; the inputs came with the request.
+    PayerReadDelegated,
     /// The inputs are there.
     InputsRead,
     /// A container answered, and another follows.
@@ -141,8 +153,11 @@ impl Stage {
     #[must_use]
     pub fn step(self, step: Step) -> Option<Self> {
         match (self, step) {
+            (Self::Waiting, Step::BeginPaid) => Some(Self::ReadingPayer),
             (Self::ReadingPayer, Step::PayerRead) => Some(Self::ReadingInputs),
-            (Self::ReadingInputs, Step::InputsRead) => Some(Self::Running { position: 0 }),
+            (Self::Waiting, Step::BeginFree)
+            | (Self::ReadingPayer, Step::PayerReadDelegated)
+            | (Self::ReadingInputs, Step::InputsRead) => Some(Self::Running { position: 0 }),
             (Self::Running { position }, Step::Answered) => Some(Self::Running {
                 position: position.saturating_add(1),
             }),
@@ -153,7 +168,8 @@ impl Stage {
             (Self::Included, Step::Undone) => Some(Self::Delivering),
             (Self::Included, Step::Finalized) => Some(Self::Succeeded),
             (
-                Self::ReadingPayer
+                Self::Waiting
+                | Self::ReadingPayer
                 | Self::ReadingInputs
                 | Self::Running { .. }
                 | Self::Delivering
@@ -161,66 +177,18 @@ impl Stage {
                 Step::Fail(cause),
             ) => Some(Self::Failed(cause)),
             (
-                Self::ReadingPayer,
-                Step::InputsRead
-                | Step::Answered
-                | Step::AnsweredClient
-                | Step::AnsweredInterval
-                | Step::Included
-                | Step::Undone
-                | Step::Finalized,
-            )
-            | (
-                Self::ReadingInputs,
-                Step::PayerRead
-                | Step::Answered
-                | Step::AnsweredClient
-                | Step::AnsweredInterval
-                | Step::Included
-                | Step::Undone
-                | Step::Finalized,
-            )
-            | (
-                Self::Running { .. },
-                Step::PayerRead
-                | Step::InputsRead
-                | Step::Included
-                | Step::Undone
-                | Step::Finalized,
-            )
-            | (
-                Self::Delivering,
-                Step::PayerRead
-                | Step::InputsRead
-                | Step::Answered
-                | Step::AnsweredClient
-                | Step::AnsweredInterval
-                | Step::Undone
-                | Step::Finalized,
-            )
-            | (
-                Self::Included,
-                Step::PayerRead
-                | Step::InputsRead
-                | Step::Answered
-                | Step::AnsweredClient
-                | Step::AnsweredInterval
-                | Step::Included,
-            )
-            | (
-                Self::Failed(_),
-                Step::PayerRead
-                | Step::InputsRead
-                | Step::Answered
-                | Step::AnsweredClient
-                | Step::AnsweredInterval
-                | Step::Undone
-                | Step::Finalized
-                | Step::Fail(_),
-            )
-            | (
-                Self::Succeeded,
-                Step::PayerRead
+                Self::Waiting
+                | Self::ReadingPayer
+                | Self::ReadingInputs
+                | Self::Running { .. }
+                | Self::Delivering
+                | Self::Included
+                | Self::Succeeded
+                | Self::Failed(_),
+                Step::BeginPaid
+                | Step::BeginFree
+                | Step::PayerRead
+                | Step::PayerReadDelegated
                 | Step::InputsRead
                 | Step::Answered
                 | Step::AnsweredClient
@@ -238,7 +206,8 @@ impl Stage {
     pub fn is_end(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed(_) => true,
-            Self::ReadingPayer
+            Self::Waiting
+            | Self::ReadingPayer
             | Self::ReadingInputs
             | Self::Running { .. }
             | Self::Delivering
@@ -267,6 +236,17 @@ pub enum Work {
         job: JobId,
         /// Who reported it.
         client: ClientId,
+    },
+    /// The first interval of a delegated subscription, as a client brought it.
+    Delegated {
+        /// The id under which its client may ask for it.
+        job: JobId,
+        /// Who brought it.
+        client: ClientId,
+        /// Of which.
+        key: DelegationKey,
+        /// Which; 0 while it waits.
+        interval: Interval,
     },
     /// An interval of a subscription.
     Interval {
@@ -381,6 +361,10 @@ impl Jobs {
                 self.by_client.insert((*client, no));
                 self.open_client = self.open_client.saturating_add(1);
             }
+            Work::Delegated { job: id, .. } => {
+                self.by_id.insert(*id, no);
+                self.open_interval = self.open_interval.saturating_add(1);
+            }
             Work::Interval { identity, interval } => {
                 self.by_interval.insert((identity.id, *interval), no);
                 self.open_interval = self.open_interval.saturating_add(1);
@@ -403,7 +387,7 @@ impl Jobs {
                 self.open_client = self.open_client.saturating_sub(1);
                 self.ended_client.insert((now, no));
             }
-            Work::Interval { .. } => {
+            Work::Interval { .. } | Work::Delegated { .. } => {
                 self.open_interval = self.open_interval.saturating_sub(1);
                 self.ended_interval.insert((now, no));
             }
@@ -430,8 +414,16 @@ impl Jobs {
             .min()
     }
 
-    /// Forgets ended jobs beyond age or count, at most `batch` of each kind.
-    pub(crate) fn evict(&mut self, now: WallTime, age_ms: u64, count_max: u32, batch: usize) {
+    /// Forgets ended jobs beyond age or count, at most `batch` of each kind; gives back what else
+    /// goes with them.
+    pub(crate) fn evict(
+        &mut self,
+        now: WallTime,
+        age_ms: u64,
+        count_max: u32,
+        batch: usize,
+    ) -> Vec<DelegationKey> {
+        let mut delegations = Vec::new();
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         for _ in 0..batch {
             let old = |set: &BTreeSet<(WallTime, JobNo)>| {
@@ -442,20 +434,19 @@ impl Jobs {
             let client = old(&self.ended_client);
             let interval = old(&self.ended_interval);
             if client.is_none() && interval.is_none() {
-                return;
+                break;
             }
             for (at, no) in client.into_iter().chain(interval) {
                 self.ended_client.remove(&(at, no));
                 self.ended_interval.remove(&(at, no));
-                self.forget(no);
+                delegations.extend(self.forget(no));
             }
         }
+        delegations
     }
 
-    fn forget(&mut self, no: JobNo) {
-        let Some(job) = self.all.remove(&no) else {
-            return;
-        };
+    fn forget(&mut self, no: JobNo) -> Option<DelegationKey> {
+        let job = self.all.remove(&no)?;
         match job.work {
             Work::Client {
                 job,
@@ -478,7 +469,12 @@ impl Jobs {
                     self.by_interval.remove(&(identity.id, interval));
                 }
             }
+            Work::Delegated { job, key, .. } => {
+                self.by_id.remove(&job);
+                return Some(key);
+            }
         }
+        None
     }
 }
 
@@ -538,11 +534,6 @@ impl Machine {
             .collect();
         let subscription = &tracked.subscription;
         let paid = !subscription.payment_amount.is_zero();
-        let read_payer = Effect::ReadPayer {
-            wallet: subscription.wallet,
-            spender: subscription.owner,
-            token: subscription.payment_token,
-        };
         let requires_proof = !subscription.verifier.is_zero();
         let no = self.jobs.insert(Job {
             work: Work::Interval { identity, interval },
@@ -567,11 +558,82 @@ impl Machine {
             self.schedule.ends.insert((at, no));
         }
         if paid {
-            let id = self.issue(turn, Owner::Job(no), read_payer)?;
-            self.job_waits(no, id);
-            Ok(())
+            self.read_payer(turn, no)
         } else {
             self.read_inputs(turn, no)
+        }
+    }
+
+    /// Asks what the wallet of a job's consumer can pay.
+    pub(crate) fn read_payer(&mut self, turn: &mut Turn, no: JobNo) -> Result<(), Halt> {
+        let Some(terms) = self.job_terms(no) else {
+            return self.fail_job(turn, no, Cause::Superseded);
+        };
+        let effect = Effect::ReadPayer {
+            wallet: terms.wallet,
+            spender: terms.owner,
+            token: terms.payment_token,
+        };
+        let id = self.issue(turn, Owner::Job(no), effect)?;
+        self.job_waits(no, id);
+        Ok(())
+    }
+
+    /// What the subscription of an interval's job says.
+    fn job_terms(&self, no: JobNo) -> Option<&Subscription> {
+        match &self.jobs.get(no)?.work {
+            Work::Interval { identity, .. } => self
+                .subscriptions
+                .get(identity.id)
+                .map(|tracked| &tracked.subscription),
+            Work::Delegated { key, .. } => self
+                .delegations
+                .get(*key)
+                .map(|delegation| &delegation.request.subscription),
+            Work::Client { .. } | Work::Reported { .. } => None,
+        }
+    }
+
+    /// A delegated subscription's job begins to wait.
+    pub(crate) fn wait_delegated(
+        &mut self,
+        work: Work,
+        containers: Vec<String>,
+        requires_proof: bool,
+        input: ContainerInput,
+    ) -> JobNo {
+        self.jobs.insert(Job {
+            work,
+            containers,
+            requires_proof,
+            input: Some(input),
+            results: Vec::new(),
+            error: None,
+            stage: Stage::Waiting,
+            since: self.now,
+            ended: None,
+            delivery: None,
+            effect: None,
+            closes: None,
+            expires: None,
+        })
+    }
+
+    /// A waiting job knows its interval now.
+    pub(crate) fn set_delegated_interval(
+        &mut self,
+        no: JobNo,
+        interval: Interval,
+        closes: Option<u64>,
+    ) {
+        if let Some(job) = self.jobs.all.get_mut(&no) {
+            if let Work::Delegated { interval: of, .. } = &mut job.work {
+                *of = interval;
+            }
+            job.closes = closes;
+            if let Some(at) = closes {
+                self.schedule.ends.insert((at, no));
+            }
         }
     }
 
@@ -599,7 +661,7 @@ impl Machine {
     }
 
     /// Calls the container of a running job's position.
-    fn run_container(&mut self, turn: &mut Turn, no: JobNo) -> Result<(), Halt> {
+    pub(crate) fn run_container(&mut self, turn: &mut Turn, no: JobNo) -> Result<(), Halt> {
         let Some(job) = self.jobs.all.get(&no) else {
             return Ok(());
         };
@@ -608,6 +670,11 @@ impl Machine {
         };
         let position = usize::from(position);
         let last = position.saturating_add(1) >= job.containers.len();
+        let onchain = if last {
+            Location::Onchain
+        } else {
+            Location::Offchain
+        };
         let (purpose, destination) = match &job.work {
             Work::Client { job, kind, .. } => (
                 Purpose::Job(*job),
@@ -622,11 +689,18 @@ impl Machine {
                     subscription: identity.id,
                     interval: *interval,
                 },
-                if last {
-                    Location::Onchain
-                } else {
-                    Location::Offchain
+                onchain,
+            ),
+            Work::Delegated { key, interval, .. } => (
+                Purpose::Interval {
+                    subscription: self
+                        .delegations
+                        .get(*key)
+                        .and_then(|delegation| delegation.id)
+                        .unwrap_or_default(),
+                    interval: *interval,
                 },
+                onchain,
             ),
         };
         let before = position
@@ -747,14 +821,16 @@ impl Machine {
             Stage::Running { position } => {
                 usize::from(position).saturating_add(1) >= job.containers.len()
             }
-            Stage::ReadingPayer
+            Stage::Waiting
+            | Stage::ReadingPayer
             | Stage::ReadingInputs
             | Stage::Delivering
             | Stage::Included
             | Stage::Succeeded
             | Stage::Failed(_) => false,
         };
-        let onchain = matches!(job.work, Work::Interval { .. });
+        let delegated = matches!(job.work, Work::Delegated { .. });
+        let onchain = delegated || matches!(job.work, Work::Interval { .. });
         match (job.stage, success) {
             (
                 Stage::ReadingPayer,
@@ -764,8 +840,15 @@ impl Machine {
                     allowance,
                 },
             ) => {
-                let price = self.price_of(no);
+                let price = self
+                    .job_terms(no)
+                    .map(|terms| terms.payment_amount)
+                    .unwrap_or_default();
                 match admission::admit_payer(price, *valid, *balance, *allowance) {
+                    Ok(()) if delegated => {
+                        self.step_job(no, Step::PayerReadDelegated);
+                        self.run_container(turn, no)
+                    }
                     Ok(()) => {
                         self.step_job(no, Step::PayerRead);
                         self.read_inputs(turn, no)
@@ -808,7 +891,8 @@ impl Machine {
                 self.plan_delivery(turn, no, arguments)
             }
             (
-                Stage::ReadingPayer
+                Stage::Waiting
+                | Stage::ReadingPayer
                 | Stage::ReadingInputs
                 | Stage::Running { .. }
                 | Stage::Delivering
@@ -890,12 +974,21 @@ impl Machine {
         }
     }
 
-    /// The subscription and interval of a job that is not a client's.
+    /// The subscription and interval of an ordinary interval's job.
     pub(crate) fn interval_of(&self, no: JobNo) -> Option<(Identity, Interval)> {
         match self.jobs.get(no)?.work {
             Work::Interval { identity, interval } => Some((identity, interval)),
-            Work::Client { .. } | Work::Reported { .. } => None,
+            Work::Client { .. } | Work::Reported { .. } | Work::Delegated { .. } => None,
         }
+    }
+
+    /// The terms and the interval of a job whose answer goes on chain.
+    pub(crate) fn interval_terms(&self, no: JobNo) -> Option<(&Subscription, Interval)> {
+        let interval = match self.jobs.get(no)?.work {
+            Work::Interval { interval, .. } | Work::Delegated { interval, .. } => interval,
+            Work::Client { .. } | Work::Reported { .. } => return None,
+        };
+        self.job_terms(no).map(|terms| (terms, interval))
     }
 
     /// `JobReported`: what ran elsewhere is recorded, and may be reported again until it is final.

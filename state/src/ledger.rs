@@ -268,6 +268,9 @@ impl Ledger {
         self.change(&entry, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_add(amount)?;
             credit.credits_pending = credit.credits_pending.checked_add(amount)?;
+            // What can be booked can also be posted.
+            debit.debits_pending.checked_add(debit.debits_posted)?;
+            credit.credits_pending.checked_add(credit.credits_posted)?;
             Some(())
         })?;
         self.last = EntryNo(self.last.0.saturating_add(1));

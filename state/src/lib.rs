@@ -18,10 +18,16 @@
 
 extern crate alloc;
 
+pub mod account;
 pub mod admission;
+mod books;
+pub mod breaker;
 pub mod chain;
+pub mod chore;
+mod clock;
 pub mod codec;
 pub mod config;
+pub mod delegation;
 pub mod delivery;
 mod describe;
 mod digest;
@@ -33,6 +39,7 @@ pub mod limits;
 pub mod machine;
 mod outbox;
 mod paged;
+pub mod proof;
 pub mod schedule;
 pub mod subscription;
 mod tracking;

@@ -10,9 +10,13 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    account::Account,
     admission::{self, Catalog},
+    breaker::Breaker,
     chain::ChainView,
+    chore::Chores,
     config::{ChainConfig, ClientId, Config, Limits},
+    delegation::Delegations,
     delivery::Deliveries,
     digest,
     effect::{Effect, Issued},
@@ -21,9 +25,9 @@ use crate::{
     ledger::{Ledger, Role},
     limits::OPEN_JOBS_CAP,
     outbox::{Outbox, Turn},
+    proof::Proofs,
     schedule::Schedule,
     subscription::Subscriptions,
-    transaction::Account,
     types::{
         Address, BlockTime, DeliveryNo, Hash, JobId, JobNo, Nonce, PayloadAt, Seq, SubscriptionId,
         WallTime,
@@ -128,6 +132,10 @@ pub enum JobStatus {
     },
 }
 
+/// The newest logic that this version knows. A change that would alter what an old log leads to
+/// gets the next number, and takes effect with [`Event::Upgraded`] alone.
+pub const LOGIC: u16 = 0;
+
 /// The deterministic state of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
@@ -150,6 +158,10 @@ pub struct Machine {
     pub(crate) jobs: Jobs,
     pub(crate) deliveries: Deliveries,
     pub(crate) account: Account,
+    pub(crate) chores: Chores,
+    pub(crate) proofs: Proofs,
+    pub(crate) delegations: Delegations,
+    pub(crate) breaker: Breaker,
     pub(crate) ledger: Ledger,
 }
 
@@ -177,6 +189,7 @@ impl Machine {
         let mut turn = Turn::new(self.seq);
         let started = matches!(event, Event::NodeStarted { .. });
         self.dispatch(&mut turn, event)?;
+        self.flush_ready(&mut turn)?;
         let issued = if started {
             self.in_flight()
         } else {
@@ -198,6 +211,13 @@ impl Machine {
             }
             Event::ConfigChanged(config) => self.config_changed(turn, config),
             Event::Upgraded { to } => {
+                if *to > LOGIC {
+                    return Err(Halt::new(
+                        turn.seq,
+                        2,
+                        "the log was continued by a newer version of the program; use that one",
+                    ));
+                }
                 self.logic = self.logic.max(*to);
                 Ok(())
             }
@@ -218,10 +238,6 @@ impl Machine {
             }
             Event::QuarantineLifted => self.quarantine_lifted(turn),
             Event::ChainCommitted { block, facts } => self.chain_committed(turn, block, facts),
-            Event::ChainFactsStaged { block, part, facts } => {
-                self.facts_staged(block, *part, facts);
-                Ok(())
-            }
             Event::ChainReorged { ancestor } => self.chain_reorged(turn, ancestor),
             Event::ChainFinalized { block } => self.chain_finalized(turn, block),
             Event::SubscriptionsSynced {
@@ -238,7 +254,10 @@ impl Machine {
             }
             Event::DelegatedAccepted(request) => {
                 self.see(request.at);
-                Ok(())
+                match self.check(event) {
+                    Verdict::Accept => self.delegated_accepted(turn, request),
+                    Verdict::Known(_) | Verdict::Refused(_) => Ok(()),
+                }
             }
             Event::JobReported {
                 job,
@@ -298,7 +317,7 @@ impl Machine {
                 if let Some((_, job)) = self.jobs.by_id(request.job) {
                     return match job.work {
                         Work::Client { .. } => Verdict::Known(request.job),
-                        Work::Reported { .. } | Work::Interval { .. } => {
+                        Work::Reported { .. } | Work::Interval { .. } | Work::Delegated { .. } => {
                             Verdict::Refused(Refusal::Conflict)
                         }
                     };
@@ -311,7 +330,10 @@ impl Machine {
                             Verdict::Known(*job)
                         }
                         Some(
-                            Work::Client { .. } | Work::Reported { .. } | Work::Interval { .. },
+                            Work::Client { .. }
+                            | Work::Reported { .. }
+                            | Work::Interval { .. }
+                            | Work::Delegated { .. },
                         )
                         | None => Verdict::Refused(Refusal::Conflict),
                     };
@@ -334,7 +356,7 @@ impl Machine {
                 Some((_, known)) => match (&known.work, known.stage.is_end()) {
                     (Work::Reported { .. }, false) => Verdict::Accept,
                     (Work::Reported { .. }, true) => Verdict::Refused(Refusal::Conflict),
-                    (Work::Client { .. } | Work::Interval { .. }, _) => {
+                    (Work::Client { .. } | Work::Interval { .. } | Work::Delegated { .. }, _) => {
                         Verdict::Refused(Refusal::OwnJob)
                     }
                 },
@@ -344,10 +366,7 @@ impl Machine {
                 Some(_) => Verdict::Accept,
                 None => Verdict::Refused(Refusal::UnknownJob),
             },
-            Event::DelegatedAccepted(_) => match self.chain_config() {
-                Some(_) => Verdict::Accept,
-                None => Verdict::Refused(Refusal::ChainNotEnabled),
-            },
+            Event::DelegatedAccepted(request) => self.check_delegated(request),
             Event::NodeStarted { .. }
             | Event::ConfigChanged(_)
             | Event::Upgraded { .. }
@@ -355,7 +374,6 @@ impl Machine {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
-            | Event::ChainFactsStaged { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }
@@ -364,7 +382,7 @@ impl Machine {
     }
 
     /// Whether one more client's job may be open.
-    fn check_room(&self) -> Verdict {
+    pub(crate) fn check_room(&self) -> Verdict {
         if self.paused() {
             Verdict::Refused(Refusal::Paused)
         } else if self.jobs.open_client >= self.limits().jobs_open_max.min(OPEN_JOBS_CAP) {
@@ -386,12 +404,6 @@ impl Machine {
         self.config
             .as_ref()
             .and_then(|config| config.chain.as_ref())
-    }
-
-    /// Whether intake is paused.
-    #[must_use]
-    pub fn paused(&self) -> bool {
-        false
     }
 
     /// The effects that are under way, with their present attempts: what the executor gets after
@@ -493,7 +505,7 @@ impl Machine {
             .filter(|(_, job)| pending.is_none_or(|pending| pending != job.stage.is_end()))
             .filter_map(|(_, job)| match job.work {
                 Work::Client { job, .. } | Work::Reported { job, .. } => Some(job),
-                Work::Interval { .. } => None,
+                Work::Interval { .. } | Work::Delegated { .. } => None,
             })
             .collect()
     }
@@ -537,7 +549,7 @@ impl Machine {
         self.account
             .slots()
             .flat_map(|(_, slot)| slot.versions.iter())
-            .filter(|version| version.does == crate::transaction::Use::Deliver(no))
+            .filter(|version| version.does.deliveries().contains(&no))
             .map(|version| version.tx)
             .collect()
     }
@@ -546,6 +558,24 @@ impl Machine {
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Stake allowances.
+    #[must_use]
+    pub fn chores(&self) -> &Chores {
+        &self.chores
+    }
+
+    /// Proofs that are open, or whose verdict is not final.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    /// Delegated subscriptions that clients brought.
+    #[must_use]
+    pub fn delegations(&self) -> &Delegations {
+        &self.delegations
     }
 
     /// The books.
@@ -595,7 +625,8 @@ impl Machine {
 /// A job's stage as `GET /api/jobs` says it.
 fn status_of(job: &Job) -> JobStatus {
     match job.stage {
-        Stage::ReadingPayer
+        Stage::Waiting
+        | Stage::ReadingPayer
         | Stage::ReadingInputs
         | Stage::Running { .. }
         | Stage::Delivering

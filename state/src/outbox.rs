@@ -19,6 +19,7 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    chore::Chore,
     effect::{Effect, Issued},
     event::{Failure, Outcome},
     machine::{Halt, Machine},
@@ -36,6 +37,8 @@ pub(crate) enum Owner {
     Delivery(DeliveryNo),
     /// A transaction, by its nonce.
     Slot(Nonce),
+    /// A transaction that is nobody's delivery, before it has a nonce.
+    Chore(Chore),
 }
 
 /// An effect without a terminal outcome.
@@ -73,6 +76,8 @@ pub(crate) struct Turn {
     pub(crate) touched: BTreeSet<SubscriptionId>,
     /// Jobs of subscriptions that are gone.
     pub(crate) gone: BTreeSet<JobNo>,
+    /// The place of the next effect among this event's.
+    next: u16,
 }
 
 impl Turn {
@@ -83,13 +88,16 @@ impl Turn {
             resume: BTreeSet::new(),
             touched: BTreeSet::new(),
             gone: BTreeSet::new(),
+            next: 0,
         }
     }
 
     /// The name of the next effect of this event.
-    fn next_id(&self) -> Result<EffectId, Halt> {
-        let ordinal = u16::try_from(self.issued.len())
-            .map_err(|_| Halt::new(self.seq, 3, "more than 65,535 effects of one event"))?;
+    fn next_id(&mut self) -> Result<EffectId, Halt> {
+        let ordinal = self.next;
+        self.next = ordinal
+            .checked_add(1)
+            .ok_or_else(|| Halt::new(self.seq, 3, "more than 65,535 effects of one event"))?;
         Ok(EffectId {
             seq: self.seq,
             ordinal,
@@ -219,6 +227,17 @@ impl Machine {
         Ok(())
     }
 
+    /// Takes a broadcast that was just issued back into waiting, where the account may not send.
+    pub(crate) fn hold_unless_allowed(&mut self, turn: &mut Turn, id: EffectId) {
+        if self.account.may_send() {
+            return;
+        }
+        if let Some(pending) = self.outbox.pending.get_mut(&id) {
+            pending.held = true;
+            turn.issued.retain(|issued| issued.id != id);
+        }
+    }
+
     /// The account may send: transactions that were held go out.
     pub(crate) fn release_held(&mut self, turn: &mut Turn) {
         let sending: Vec<EffectId> = self
@@ -292,6 +311,7 @@ impl Machine {
             Some(Owner::Job(no)) => self.job_effect_ended(turn, no, id, outcome),
             Some(Owner::Delivery(no)) => self.delivery_effect_ended(turn, no, id, outcome),
             Some(Owner::Slot(nonce)) => self.slot_effect_ended(turn, nonce, id, outcome),
+            Some(Owner::Chore(chore)) => self.chore_effect_ended(turn, chore, id, outcome),
             None => Ok(()),
         }
     }

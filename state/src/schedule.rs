@@ -7,7 +7,10 @@ use alloc::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{BlockTime, DeliveryNo, EffectId, JobNo, Nonce, SubscriptionId, WallTime};
+use crate::{
+    chore::Chore,
+    types::{BlockTime, DeliveryNo, EffectId, Interval, JobNo, Nonce, SubscriptionId, WallTime},
+};
 
 /// What a wall-time deadline is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -20,6 +23,8 @@ pub enum Timer {
     JobExpiry(JobNo),
     /// A delivery is planned again.
     Replan(DeliveryNo),
+    /// A chore is tried again.
+    Chore(Chore),
     /// The paused intake opens.
     BreakerCloses,
 }
@@ -33,6 +38,10 @@ pub struct Schedule {
     pub(crate) starts: BTreeSet<(u64, SubscriptionId)>,
     /// Jobs whose interval closes, by block time.
     pub(crate) ends: BTreeSet<(u64, JobNo)>,
+    /// Delegated jobs whose subscription becomes active, by block time.
+    pub(crate) delegated: BTreeSet<(u64, JobNo)>,
+    /// Proofs that nobody judged, by the block time at which anybody may finalise them.
+    pub(crate) proofs: BTreeSet<(u64, SubscriptionId, Interval)>,
     /// Everything that waits for the wall clock.
     pub(crate) timers: BTreeSet<(WallTime, Timer)>,
 }
@@ -47,7 +56,13 @@ impl Schedule {
     pub(crate) fn next_time(&self) -> Option<BlockTime> {
         let start = self.starts.first().map(|(at, _)| *at);
         let end = self.ends.first().map(|(at, _)| *at);
-        start.into_iter().chain(end).min().map(BlockTime)
+        let delegated = self.delegated.first().map(|(at, _)| *at);
+        let proof = self.proofs.first().map(|(at, _, _)| *at);
+        [start, end, delegated, proof]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(BlockTime)
     }
 
     /// The lowest height that is waited for.

@@ -34,6 +34,7 @@ impl Machine {
         {
             return; // The sync read it at a later block.
         }
+
         if self.subscriptions.cursor == Some(id) {
             let next = id.0.checked_add(1).map(SubscriptionId);
             self.journal(block.number, Undo::Cursor(self.subscriptions.cursor));
@@ -54,6 +55,7 @@ impl Machine {
                 synced: false,
             },
         );
+        self.alias_created(block, id, subscription, delegation);
     }
 
     /// One entry of a sync of the past.
@@ -296,6 +298,8 @@ impl Machine {
             self.schedule.depths.remove(&(height, id));
             self.reschedule(id);
         }
+        self.serve_proofs(turn, head.time.0)?;
+        self.serve_delegated(turn)?;
         let open_max = self.limits().jobs_open_max.min(OPEN_JOBS_CAP);
         for _ in 0..TAKE_UPS_PER_EVENT_MAX {
             let Some((time, id)) = self.schedule.starts.first().copied() else {
@@ -327,13 +331,11 @@ impl Machine {
         };
         let interval = tracked.interval(head);
         let identity = tracked.identity(id);
+        let (active_at, period) = (tracked.subscription.active_at, tracked.subscription.period);
         let admitted = tracked.standing == Standing::Admitted;
         let open = self.chance(identity, interval) == crate::delivery::Chance::Open;
         if admitted && open && interval > tracked.taken {
-            let closes = self.last_moment(id, interval).map(|last| {
-                last.saturating_add(1)
-                    .saturating_sub(u64::from(self.limits().inclusion_delay_s))
-            });
+            let closes = self.closes_of(active_at, period, interval);
             self.begin_interval(turn, identity, interval, closes)?;
         }
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
@@ -354,9 +356,10 @@ impl Machine {
         if let Some(job) = self.jobs.all.get_mut(&job) {
             job.closes = None;
         }
-        let Some((identity, interval)) = self.interval_of(job) else {
+        let Some((terms, interval)) = self.interval_terms(job) else {
             return Ok(());
         };
+        let ends = interval_end(terms.active_at, terms.period, interval);
         let sent = self
             .jobs
             .get(job)
@@ -367,21 +370,13 @@ impl Machine {
                 State::Included(_) => true,
                 State::Planned
                 | State::Simulating
+                | State::Ready
                 | State::Final
                 | State::Parked
                 | State::Abandoned(_)
                 | State::Withdrawn(_) => false,
             });
-        let end = self
-            .subscriptions
-            .get(identity.id)
-            .and_then(|tracked| {
-                interval_end(
-                    tracked.subscription.active_at,
-                    tracked.subscription.period,
-                    interval,
-                )
-            })
+        let end = ends
             .map(|end| subscription::in_epoch_of(head.time.0, end))
             .filter(|end| *end > head.time.0);
         match end {
@@ -411,7 +406,9 @@ impl Machine {
         if let Some((no, job)) = self.jobs.by_interval(id, interval) {
             let same = match &job.work {
                 crate::job::Work::Interval { identity: of, .. } => *of == identity,
-                crate::job::Work::Client { .. } | crate::job::Work::Reported { .. } => false,
+                crate::job::Work::Client { .. }
+                | crate::job::Work::Reported { .. }
+                | crate::job::Work::Delegated { .. } => true,
             };
             let again = match job.stage {
                 Stage::Failed(Cause::Cancelled | Cause::Superseded) => true,
@@ -428,6 +425,7 @@ impl Machine {
                     | Cause::Undelivered(_)
                     | Cause::Reported,
                 )
+                | Stage::Waiting
                 | Stage::ReadingPayer
                 | Stage::ReadingInputs
                 | Stage::Running { .. }

@@ -17,19 +17,27 @@
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
 //! of all versions at most one is included.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    chore::Chore,
     delivery::{Chance, Loss, Move, State},
-    effect::{Action, Effect},
+    effect::{Action, Delivery as Call, Effect},
     event::{Failure, Outcome, Receipt, Rejection, Success, TransactionState},
     limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX, VERSIONS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
     schedule::Timer,
-    types::{BlockRef, DeliveryNo, EffectId, Hash, Nonce, PayloadAt, WallTime},
+    types::{
+        Address, Amount, BlockRef, DeliveryNo, EffectId, Hash, Interval, Nonce, PayloadAt,
+        SubscriptionId, WallTime,
+    },
 };
 
 /// Gas of an empty transfer.
@@ -40,12 +48,46 @@ const TRANSFER_GAS: u64 = 21_000;
 const BUMP_DIVISOR: u128 = 4;
 
 /// What a nonce is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Use {
-    /// A delivery.
-    Deliver(DeliveryNo),
+    /// One delivery, or several in a batch.
+    Deliver(Vec<DeliveryNo>),
+    /// The stake allowance of a token is set.
+    Stake {
+        /// The token.
+        token: Address,
+        /// The allowance.
+        amount: Amount,
+    },
+    /// An expired proof is finalised.
+    Finalize {
+        /// The subscription.
+        id: SubscriptionId,
+        /// The interval.
+        interval: Interval,
+    },
     /// Nothing: the nonce is used up by an empty transfer.
     Fill,
+}
+
+impl Use {
+    /// The deliveries in it.
+    #[must_use]
+    pub fn deliveries(&self) -> &[DeliveryNo] {
+        match self {
+            Self::Deliver(list) => list,
+            Self::Stake { .. } | Self::Finalize { .. } | Self::Fill => &[],
+        }
+    }
+
+    /// The chore that it does.
+    pub(crate) fn chore(&self) -> Option<Chore> {
+        match self {
+            Self::Stake { token, .. } => Some(Chore::Stake(*token)),
+            Self::Finalize { id, interval } => Some(Chore::Finalize(*id, *interval)),
+            Self::Deliver(_) | Self::Fill => None,
+        }
+    }
 }
 
 /// Gas and fees of a transaction.
@@ -61,7 +103,7 @@ pub struct Quote {
 
 impl Quote {
     /// A quarter more per gas, and at least one wei.
-    fn bumped(self) -> Self {
+    pub(crate) fn bumped(self) -> Self {
         let more = |fee: u128| {
             fee.saturating_add(fee.checked_div(BUMP_DIVISOR).unwrap_or_default())
                 .saturating_add(1)
@@ -72,10 +114,18 @@ impl Quote {
             max_priority_fee_per_gas: more(self.max_priority_fee_per_gas),
         }
     }
+
+    /// The same fees for an empty transfer.
+    fn of_transfer(self) -> Self {
+        Self {
+            gas_limit: TRANSFER_GAS,
+            ..self
+        }
+    }
 }
 
 /// One signed transaction of a nonce.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Version {
     /// Its hash.
     pub tx: Hash,
@@ -111,6 +161,19 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// The effect that it waits for.
+    #[must_use]
+    pub fn effect(self) -> Option<EffectId> {
+        match self {
+            Self::Signing(id) | Self::Sending(id) | Self::Looking(id) | Self::Rechecking(id) => {
+                Some(id)
+            }
+            Self::Pooled | Self::Included { .. } => None,
+        }
+    }
+}
+
 /// A nonce that was opened and is not closed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Slot {
@@ -130,84 +193,39 @@ pub struct Slot {
     pub(crate) timer: Option<WallTime>,
 }
 
-/// Why the node does not send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Quarantine {
-    /// The chain has transactions of the account that the log does not know: a restored backup,
-    /// or a second copy with the same key.
-    ChainAhead {
-        /// The next nonce by the log.
-        known: Nonce,
-        /// The account's transactions in the chain.
-        observed: Nonce,
-    },
-    /// The chain has fewer transactions than the log knows to be final: another chain.
-    ChainBehind {
-        /// The first nonce that is not final by the log.
-        known: Nonce,
-        /// The account's transactions in the chain.
-        observed: Nonce,
-    },
-}
-
-/// The node's account.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Account {
-    /// The next nonce to open; `None` before the account was observed.
-    pub(crate) next: Option<Nonce>,
-    /// The first nonce that is not used up in a final block.
-    pub(crate) settled: Nonce,
-    /// Open nonces.
-    pub(crate) slots: BTreeMap<Nonce, Slot>,
-    /// The versions of the open nonces, by hash.
-    pub(crate) by_tx: BTreeMap<Hash, Nonce>,
-    /// Why nothing is sent.
-    pub(crate) quarantine: Option<Quarantine>,
-    /// Whether the account was observed in this run of the node.
-    pub(crate) observed: bool,
-    /// Nonces used by others with the same key, ever noticed.
-    pub(crate) foreign: u64,
-}
-
-impl Account {
-    /// Whether transactions may be sent.
-    #[must_use]
-    pub fn may_send(&self) -> bool {
-        self.observed && self.next.is_some() && self.quarantine.is_none()
+impl Slot {
+    fn new(wanted: Use, quote: Quote) -> Self {
+        Self {
+            wanted,
+            versions: Vec::new(),
+            phase: Phase::Pooled,
+            quote,
+            sent: false,
+            taken: false,
+            timer: None,
+        }
     }
 
-    /// Whether no transaction is under way.
-    pub(crate) fn idle(&self) -> bool {
-        self.slots.is_empty()
+    /// The version of a hash.
+    pub(crate) fn version(&self, tx: Hash) -> Option<&Version> {
+        self.versions.iter().find(|version| version.tx == tx)
     }
 
-    /// Why nothing is sent, if so.
-    #[must_use]
-    pub fn quarantine(&self) -> Option<Quarantine> {
-        self.quarantine
-    }
-
-    /// The next nonce to open.
-    #[must_use]
-    pub fn next_nonce(&self) -> Option<Nonce> {
-        self.next
-    }
-
-    /// How many nonces were found used by somebody else with the same key.
-    #[must_use]
-    pub fn foreign_nonces(&self) -> u64 {
-        self.foreign
-    }
-
-    /// Open nonces, ascending.
-    pub fn slots(&self) -> impl DoubleEndedIterator<Item = (Nonce, &Slot)> {
-        self.slots.iter().map(|(nonce, slot)| (*nonce, slot))
+    /// Whether it is with the signer, or on its way to the RPC.
+    pub(crate) fn in_hand(&self) -> bool {
+        matches!(self.phase, Phase::Signing(_) | Phase::Sending(_))
     }
 }
 
-/// The nonce after this one.
-fn after(nonce: Nonce) -> Nonce {
-    Nonce(nonce.0.saturating_add(1))
+/// What a look at a nonce's deliveries found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pruned {
+    /// All of them would be taken, or it holds none.
+    Same,
+    /// Their interval has not begun again.
+    Early,
+    /// Some are out; what is left is on its way.
+    Changed,
 }
 
 impl Machine {
@@ -235,19 +253,43 @@ impl Machine {
         wanted: Use,
         quote: Quote,
     ) -> Result<(), Halt> {
-        let slot = Slot {
-            wanted,
-            versions: Vec::new(),
-            phase: Phase::Pooled,
-            quote,
-            sent: false,
-            taken: false,
-            timer: None,
-        };
+        let slot = Slot::new(wanted, quote);
         if self.account.slots.insert(nonce, slot).is_some() {
             return Err(Halt::new(turn.seq, 11, "a nonce would be opened twice"));
         }
         Ok(())
+    }
+
+    /// A nonce that others wait for and nobody uses: it is used up once the reorg is undone.
+    pub(crate) fn open_gap(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(quote) = self
+            .account
+            .slots
+            .range(nonce..)
+            .next()
+            .map(|(_, slot)| slot.quote)
+        else {
+            return Ok(());
+        };
+        self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        turn.resume.insert(nonce);
+        Ok(())
+    }
+
+    /// What a use of a nonce does, as the signer needs it.
+    fn action_of(&self, wanted: &Use) -> Option<Action> {
+        match wanted {
+            Use::Deliver(list) => match list.as_slice() {
+                [one] => self.delivery_action(*one),
+                several => {
+                    let calls: Option<Vec<Call>> =
+                        several.iter().map(|no| self.delivery_call(*no)).collect();
+                    calls.map(Action::DeliverBatch)
+                }
+            },
+            Use::Stake { .. } | Use::Finalize { .. } => self.chore_action(wanted),
+            Use::Fill => Some(Action::FillNonce),
+        }
     }
 
     /// Asks for a signature of what a nonce is for now.
@@ -258,15 +300,13 @@ impl Machine {
             return Ok(());
         };
         let quote = slot.quote;
-        let action = match slot.wanted {
-            Use::Deliver(no) => self.delivery_action(no),
-            Use::Fill => Some(Action::FillNonce),
-        };
-        let Some(action) = action else {
+        let chain_id = chain.chain_id;
+        let Some(action) = self.action_of(&slot.wanted) else {
+            self.rest(nonce);
             return Ok(());
         };
         let effect = Effect::Sign {
-            chain_id: chain.chain_id,
+            chain_id,
             nonce,
             action,
             gas_limit: quote.gas_limit,
@@ -284,46 +324,63 @@ impl Machine {
         let Some(slot) = self.account.slots.get(&nonce) else {
             return Ok(());
         };
-        let Some(version) = slot.versions.last().copied() else {
+        let Some(version) = slot.versions.last() else {
             return self.sign(turn, nonce);
         };
         if version.does != slot.wanted {
             return self.sign(turn, nonce);
         }
-        if let Use::Deliver(no) = slot.wanted {
-            match self.slot_chance(no) {
-                Chance::Open => {}
-                Chance::Early => {
-                    self.rest(nonce);
-                    return Ok(());
-                }
-                Chance::Met => return self.withdraw(turn, no, Loss::Met),
-                Chance::Lost(loss) => return self.withdraw(turn, no, loss),
+        let (tx, raw) = (version.tx, version.raw);
+        match self.prune(turn, nonce)? {
+            Pruned::Same => {}
+            Pruned::Early => {
+                self.rest(nonce);
+                return Ok(());
             }
+            Pruned::Changed => return Ok(()),
         }
-        let effect = Effect::Broadcast {
-            tx: version.tx,
-            nonce,
-            raw: version.raw,
-        };
+        let effect = Effect::Broadcast { tx, nonce, raw };
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             slot.sent = true;
             slot.phase = Phase::Sending(id);
         }
+        // Not before the account was observed in this run of the node.
+        self.hold_unless_allowed(turn, id);
         Ok(())
     }
 
-    fn slot_chance(&self, no: DeliveryNo) -> Chance {
-        self.deliveries
-            .get(no)
-            .map_or(Chance::Lost(Loss::Gone), |delivery| {
-                self.chance(delivery.identity, delivery.interval)
-            })
+    /// Looks once more whether the deliveries of a nonce would be taken, and takes out those
+    /// that would not.
+    fn prune(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<Pruned, Halt> {
+        let list = match self.account.slots.get(&nonce).map(|slot| &slot.wanted) {
+            Some(Use::Deliver(list)) => list.clone(),
+            Some(Use::Stake { .. } | Use::Finalize { .. } | Use::Fill) | None => {
+                return Ok(Pruned::Same);
+            }
+        };
+        let mut lost = Vec::new();
+        let mut early = false;
+        for no in list {
+            match self.chance_of(no) {
+                Chance::Open => {}
+                Chance::Early => early = true,
+                Chance::Met => lost.push((no, Loss::Met)),
+                Chance::Lost(loss) => lost.push((no, loss)),
+            }
+        }
+        if !lost.is_empty() {
+            self.withdraw_from(turn, nonce, lost)?;
+            Ok(Pruned::Changed)
+        } else if early {
+            Ok(Pruned::Early)
+        } else {
+            Ok(Pruned::Same)
+        }
     }
 
     /// Asks what became of a nonce.
-    fn look(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+    pub(crate) fn look(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         self.stop_slot(turn, nonce)?;
         let Some(tx) = self
             .account
@@ -354,19 +411,15 @@ impl Machine {
     }
 
     /// Ends what a nonce waits for: its effect and its timer.
-    fn stop_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+    pub(crate) fn stop_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
         if let Some(at) = slot.timer.take() {
             self.schedule.timers.remove(&(at, Timer::Bump(nonce)));
         }
-        let effect = match slot.phase {
-            Phase::Signing(id)
-            | Phase::Sending(id)
-            | Phase::Looking(id)
-            | Phase::Rechecking(id) => id,
-            Phase::Pooled | Phase::Included { .. } => return Ok(()),
+        let Some(effect) = slot.phase.effect() else {
+            return Ok(());
         };
         slot.phase = Phase::Pooled;
         self.drop_effect(turn, effect)
@@ -405,17 +458,14 @@ impl Machine {
             slot.taken = false;
             return self.look(turn, nonce);
         }
-        if let Use::Deliver(no) = slot.wanted {
-            // No second, dearer version of what would no longer be taken.
-            match self.slot_chance(no) {
-                Chance::Open => {}
-                Chance::Early => {
-                    self.rest(nonce);
-                    return Ok(());
-                }
-                Chance::Met => return self.withdraw(turn, no, Loss::Met),
-                Chance::Lost(loss) => return self.withdraw(turn, no, loss),
+        // No second, dearer version of what would no longer be taken.
+        match self.prune(turn, nonce)? {
+            Pruned::Same => {}
+            Pruned::Early => {
+                self.rest(nonce);
+                return Ok(());
             }
+            Pruned::Changed => return Ok(()),
         }
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             slot.quote = quote;
@@ -430,17 +480,73 @@ impl Machine {
         no: DeliveryNo,
         loss: Loss,
     ) -> Result<(), Halt> {
-        let Some(State::Sent(nonce)) = self.deliveries.get(no).map(|delivery| delivery.state)
-        else {
+        match self.deliveries.get(no).map(|delivery| delivery.state) {
+            Some(State::Sent(nonce)) => self.withdraw_from(turn, nonce, vec![(no, loss)]),
+            Some(
+                State::Planned
+                | State::Simulating
+                | State::Ready
+                | State::Included(_)
+                | State::Final
+                | State::Parked
+                | State::Abandoned(_)
+                | State::Withdrawn(_),
+            )
+            | None => Ok(()),
+        }
+    }
+
+    /// Deliveries of one nonce are given up: the rest of a batch goes on without them; where
+    /// nothing is left, the nonce is taken back or used up.
+    fn withdraw_from(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        lost: Vec<(DeliveryNo, Loss)>,
+    ) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
-        if self.release(turn, nonce)? {
-            self.move_delivery(no, Move::Abandon(loss));
-        } else {
-            self.move_delivery(no, Move::Withdraw(loss));
-            self.fill(turn, nonce)?;
+        if matches!(slot.phase, Phase::Included { .. }) {
+            return Ok(());
         }
-        self.end_delivery(turn, no, loss)
+        let sent = slot.sent;
+        let mut empty = false;
+        if let Use::Deliver(list) = &mut slot.wanted {
+            list.retain(|no| lost.iter().all(|(gone, _)| gone != no));
+            empty = list.is_empty();
+        }
+        if empty {
+            if !self.release(turn, nonce)? {
+                self.fill(turn, nonce)?;
+            }
+        } else {
+            if sent {
+                slot.quote = slot.quote.bumped();
+            }
+            self.sign(turn, nonce)?;
+        }
+        for (no, loss) in lost {
+            let step = if sent {
+                Move::Withdraw(loss)
+            } else {
+                Move::Abandon(loss)
+            };
+            if self.move_delivery(no, step) {
+                self.end_delivery(turn, no, loss)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A delivery is done elsewhere: its nonce goes on without it.
+    pub(crate) fn leave_slot(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        no: DeliveryNo,
+    ) -> Result<(), Halt> {
+        self.withdraw_from(turn, nonce, vec![(no, Loss::Met)])
     }
 
     /// Takes back the newest nonce when nothing of it can have left the node.
@@ -473,11 +579,11 @@ impl Machine {
         if slot.sent {
             slot.quote = slot.quote.bumped();
         }
-        slot.quote.gas_limit = TRANSFER_GAS;
+        slot.quote = slot.quote.of_transfer();
         self.sign(turn, nonce)
     }
 
-    fn close_slot(&mut self, nonce: Nonce) {
+    pub(crate) fn close_slot(&mut self, nonce: Nonce) {
         if let Some(slot) = self.account.slots.remove(&nonce) {
             for version in &slot.versions {
                 self.account.by_tx.remove(&version.tx);
@@ -526,17 +632,24 @@ impl Machine {
     ) -> Result<(), Halt> {
         if let Outcome::Succeeded(Success::Signed { tx, raw }) = outcome {
             self.outbox.pending.remove(&id);
+            // The same fields give the same bytes: a version that is there already, or (where
+            // nonsense is fed) another nonce's, is not noted twice.
+            let known = self.account.by_tx.get(tx).copied();
             let Some(slot) = self.account.slots.get_mut(&nonce) else {
                 return Ok(());
             };
             slot.phase = Phase::Pooled;
+            if known.is_some_and(|of| of != nonce) {
+                return self.give_up_slot(turn, nonce, Loss::Unavailable);
+            }
+            slot.versions.retain(|version| version.tx != *tx);
             slot.versions.push(Version {
                 tx: *tx,
                 raw: PayloadAt {
                     seq: turn.seq,
                     payload: *raw,
                 },
-                does: slot.wanted,
+                does: slot.wanted.clone(),
                 quote: slot.quote,
             });
             self.account.by_tx.insert(*tx, nonce);
@@ -549,16 +662,21 @@ impl Machine {
         self.give_up_slot(turn, nonce, Loss::Unavailable)
     }
 
-    /// A nonce cannot be signed or sent for: its delivery is given up; an empty transfer cannot
+    /// A nonce cannot be signed or sent for: its deliveries are given up; anything else cannot
     /// be, and is tried again after a rest.
     fn give_up_slot(&mut self, turn: &mut Turn, nonce: Nonce, loss: Loss) -> Result<(), Halt> {
-        match self.account.slots.get(&nonce).map(|slot| slot.wanted) {
-            Some(Use::Deliver(no)) => self.withdraw(turn, no, loss),
-            Some(Use::Fill) | None => {
-                self.rest(nonce);
-                Ok(())
-            }
+        let list = self
+            .account
+            .slots
+            .get(&nonce)
+            .map(|slot| slot.wanted.deliveries().to_vec())
+            .unwrap_or_default();
+        if list.is_empty() {
+            self.rest(nonce);
+            return Ok(());
         }
+        let lost = list.into_iter().map(|no| (no, loss)).collect();
+        self.withdraw_from(turn, nonce, lost)
     }
 
     fn broadcast_ended(
@@ -694,20 +812,24 @@ impl Machine {
         }
     }
 
-    /// `TransactionIncluded`: a version of an open nonce is in a block. `false` when the
-    /// transaction is not one of ours.
+    /// `TransactionIncluded`: a version of an open nonce is in a block. `fulfilled` are the
+    /// subscriptions that the node answered in this block: a batch succeeds item by item.
+    /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
+        fulfilled: &BTreeSet<SubscriptionId>,
     ) -> Result<bool, Halt> {
-        let Some(does) = self.account.slots.get(&receipt.nonce).and_then(|slot| {
-            slot.versions
-                .iter()
-                .find(|version| version.tx == receipt.tx)
-                .map(|version| version.does)
-        }) else {
+        let Some(does) = self
+            .account
+            .slots
+            .get(&receipt.nonce)
+            .filter(|slot| !matches!(slot.phase, Phase::Included { .. }))
+            .and_then(|slot| slot.version(receipt.tx))
+            .map(|version| version.does.clone())
+        else {
             return Ok(false);
         };
         self.stop_slot(turn, receipt.nonce)?;
@@ -719,11 +841,30 @@ impl Machine {
                 succeeded: receipt.succeeded,
             },
         );
-        match does {
-            Use::Deliver(no) => {
-                self.delivery_included(turn, no, receipt.nonce, receipt.succeeded)?;
+        let wanted = self
+            .account
+            .slots
+            .get(&receipt.nonce)
+            .map(|slot| slot.wanted.clone());
+        let batch = does.deliveries().len() > 1;
+        for no in does.deliveries() {
+            let delivered = receipt.succeeded
+                && (!batch
+                    || self
+                        .deliveries
+                        .get(*no)
+                        .is_some_and(|delivery| fulfilled.contains(&delivery.identity.id)));
+            self.delivery_included(turn, *no, receipt.nonce, delivered)?;
+        }
+        // A version that lacked a delivery came first: the delivery goes on elsewhere.
+        for no in wanted.iter().flat_map(Use::deliveries) {
+            if !does.deliveries().contains(no) {
+                self.replan_later(*no);
             }
-            Use::Fill => {}
+        }
+        if let Some(chore) = wanted.as_ref().and_then(Use::chore) {
+            let done = does.chore() == Some(chore) && receipt.succeeded;
+            self.chore_included(turn, block, &does, chore, done)?;
         }
         Ok(true)
     }
@@ -734,24 +875,38 @@ impl Machine {
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
-        let Phase::Included { tx, succeeded, .. } = slot.phase else {
+        let Phase::Included { tx, .. } = slot.phase else {
             return Ok(());
         };
         slot.phase = Phase::Pooled;
-        let does = slot
-            .versions
-            .iter()
-            .find(|version| version.tx == tx)
-            .map(|version| version.does);
-        if let Some(Use::Deliver(no)) = does {
-            let waits_here = self.delivery_undone(turn, no, nonce, succeeded)?;
-            if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                slot.wanted = if waits_here {
-                    Use::Deliver(no)
+        let Some(does) = slot.version(tx).map(|version| version.does.clone()) else {
+            return Ok(());
+        };
+        let wanted = match &does {
+            Use::Deliver(list) => {
+                let mut waiting = Vec::new();
+                for no in list {
+                    if self.delivery_undone(turn, *no, nonce)? {
+                        waiting.push(*no);
+                    }
+                }
+                if waiting.is_empty() {
+                    Use::Fill
+                } else {
+                    Use::Deliver(waiting)
+                }
+            }
+            Use::Stake { .. } | Use::Finalize { .. } => {
+                if self.chore_undone(turn, &does, nonce)? {
+                    does
                 } else {
                     Use::Fill
-                };
+                }
             }
+            Use::Fill => Use::Fill,
+        };
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            slot.wanted = wanted;
         }
         Ok(())
     }
@@ -765,40 +920,45 @@ impl Machine {
         if !matches!(slot.phase, Phase::Pooled) {
             return Ok(());
         }
-        let newest = slot.versions.last().map(|version| version.does);
-        match slot.wanted {
-            Use::Deliver(no) => {
-                match self.slot_chance(no) {
-                    Chance::Open => {}
-                    Chance::Early => {
-                        self.rest(nonce);
-                        return Ok(());
-                    }
-                    Chance::Met => return self.withdraw(turn, no, Loss::Met),
-                    Chance::Lost(loss) => return self.withdraw(turn, no, loss),
+        if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
+            if let Some(slot) = self.account.slots.get_mut(&nonce) {
+                slot.quote = slot.quote.bumped();
+                if slot.wanted == Use::Fill {
+                    slot.quote = slot.quote.of_transfer();
                 }
-                let (Some(action), Some(chain)) = (self.delivery_action(no), self.chain_config())
-                else {
-                    return self.withdraw(turn, no, Loss::Unconfigured);
-                };
-                let effect = Effect::Simulate {
-                    from: chain.node,
-                    action,
-                    at: self.expected_inclusion(),
-                };
-                let id = self.issue(turn, Owner::Slot(nonce), effect)?;
-                self.set_phase(nonce, Phase::Rechecking(id));
-                Ok(())
             }
-            Use::Fill if newest == Some(Use::Fill) => self.broadcast(turn, nonce),
-            Use::Fill => {
-                if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                    slot.quote = slot.quote.bumped();
-                    slot.quote.gas_limit = TRANSFER_GAS;
-                }
-                self.sign(turn, nonce)
-            }
+            return match self.prune(turn, nonce)? {
+                Pruned::Same | Pruned::Early => self.sign(turn, nonce),
+                Pruned::Changed => Ok(()),
+            };
         }
+        if slot.wanted.deliveries().is_empty() {
+            return self.broadcast(turn, nonce);
+        }
+        match self.prune(turn, nonce)? {
+            Pruned::Same => {}
+            Pruned::Early => {
+                self.rest(nonce);
+                return Ok(());
+            }
+            Pruned::Changed => return Ok(()),
+        }
+        let action = self
+            .account
+            .slots
+            .get(&nonce)
+            .and_then(|slot| self.action_of(&slot.wanted));
+        let (Some(action), Some(chain)) = (action, self.chain_config()) else {
+            return self.give_up_slot(turn, nonce, Loss::Unconfigured);
+        };
+        let effect = Effect::Simulate {
+            from: chain.node,
+            action,
+            at: self.expected_inclusion(),
+        };
+        let id = self.issue(turn, Owner::Slot(nonce), effect)?;
+        self.set_phase(nonce, Phase::Rechecking(id));
+        Ok(())
     }
 
     /// The block of an included nonce is final: the nonce is closed.
@@ -806,123 +966,18 @@ impl Machine {
         let Some(slot) = self.account.slots.get(&nonce) else {
             return;
         };
-        let Phase::Included { tx, succeeded, .. } = slot.phase else {
+        let Phase::Included { tx, .. } = slot.phase else {
             return;
         };
-        let does = slot
-            .versions
-            .iter()
-            .find(|version| version.tx == tx)
-            .map(|version| version.does);
-        if let (Some(Use::Deliver(no)), true) = (does, succeeded) {
-            self.delivery_final(no);
+        let list = slot
+            .version(tx)
+            .map(|version| version.does.deliveries().to_vec())
+            .unwrap_or_default();
+        for no in list {
+            self.delivery_final(no, nonce);
         }
         self.close_slot(nonce);
         self.account.settled = self.account.settled.max(after(nonce));
-    }
-
-    /// A nonce was used by a transaction that is not ours: what it was for gets another, and the
-    /// count goes on behind it.
-    pub(crate) fn foreign_nonce(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
-        self.account.foreign = self.account.foreign.saturating_add(1);
-        let wanted = self.account.slots.get(&nonce).map(|slot| slot.wanted);
-        self.stop_slot(turn, nonce)?;
-        self.close_slot(nonce);
-        self.account.next = self.account.next.map(|next| next.max(after(nonce)));
-        if let Some(Use::Deliver(no)) = wanted {
-            self.replan_later(no);
-        }
-        Ok(())
-    }
-
-    /// A block that held a foreign transaction is gone: its nonce is free again. Where later
-    /// nonces wait for it, it is used up; else it is the next.
-    pub(crate) fn foreign_undone(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
-        if self.account.slots.contains_key(&nonce) {
-            return Ok(());
-        }
-        if self.account.next == Some(after(nonce)) {
-            self.account.next = Some(nonce);
-            return Ok(());
-        }
-        let Some(quote) = self
-            .account
-            .slots
-            .range(nonce..)
-            .next()
-            .map(|(_, slot)| slot.quote)
-        else {
-            return Ok(());
-        };
-        let quote = Quote {
-            gas_limit: TRANSFER_GAS,
-            ..quote.bumped()
-        };
-        self.insert_slot(turn, nonce, Use::Fill, quote)?;
-        turn.resume.insert(nonce);
-        Ok(())
-    }
-
-    /// `AccountObserved`: what the chain says of the account, before anything is sent.
-    pub(crate) fn account_observed(
-        &mut self,
-        turn: &mut Turn,
-        observed: Nonce,
-    ) -> Result<(), Halt> {
-        self.account.observed = true;
-        match self.account.next {
-            None => {
-                self.account.next = Some(observed);
-                self.account.settled = observed;
-            }
-            Some(known) if observed > known => {
-                self.account.quarantine = Some(Quarantine::ChainAhead { known, observed });
-            }
-            Some(_) if observed < self.account.settled => {
-                self.account.quarantine = Some(Quarantine::ChainBehind {
-                    known: self.account.settled,
-                    observed,
-                });
-            }
-            Some(_) => {}
-        }
-        if self.account.may_send() {
-            self.release_held(turn);
-            self.unblock(turn)?;
-        }
-        Ok(())
-    }
-
-    /// `QuarantineLifted`: an operator confirmed. What the log had in the pool is looked up, and
-    /// new nonces begin behind the chain's.
-    pub(crate) fn quarantine_lifted(&mut self, turn: &mut Turn) -> Result<(), Halt> {
-        match self.account.quarantine.take() {
-            Some(Quarantine::ChainAhead { observed, .. }) => {
-                self.account.next = self.account.next.map(|next| next.max(observed));
-            }
-            Some(Quarantine::ChainBehind { observed, .. }) => {
-                if self.account.slots.is_empty() {
-                    self.account.next = Some(observed);
-                }
-                self.account.settled = observed;
-            }
-            None => return Ok(()),
-        }
-        let waiting: Vec<Nonce> = self
-            .account
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.phase, Phase::Pooled))
-            .map(|(nonce, _)| *nonce)
-            .collect();
-        for nonce in waiting {
-            self.look(turn, nonce)?;
-        }
-        if self.account.may_send() {
-            self.release_held(turn);
-            self.unblock(turn)?;
-        }
-        Ok(())
     }
 
     /// The nonces that wait for inclusion, with every version.
@@ -940,3 +995,11 @@ impl Machine {
             .collect()
     }
 }
+
+/// The nonce after this one.
+pub(crate) fn after(nonce: Nonce) -> Nonce {
+    Nonce(nonce.0.saturating_add(1))
+}
+
+/// The versions of open nonces, by hash.
+pub(crate) type ByTx = BTreeMap<Hash, Nonce>;

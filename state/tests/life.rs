@@ -10,7 +10,7 @@ use infernet_state::{
     job::Stage,
     ledger::{Balance, Role},
     machine::JobStatus,
-    types::{Amount, Interval, JobId, Nonce, SubscriptionId},
+    types::{Address, Amount, Interval, JobId, Nonce, SubscriptionId},
 };
 
 fn stage(world: &World, id: u32, interval: u32) -> Stage {
@@ -239,4 +239,199 @@ fn an_unincluded_transaction_is_bumped_and_an_unknown_one_looked_up() {
             .map(|(_, d)| d.state),
         Some(State::Final)
     ));
+}
+
+const VERIFIER: Address = Address([0xee; 20]);
+
+fn verified(price: u128) -> infernet_state::event::Subscription {
+    let mut terms = subscription(&["prover"]);
+    terms.payment_amount = Amount::from(price);
+    terms.verifier = VERIFIER;
+    terms
+}
+
+fn with_prover() -> infernet_state::Config {
+    let mut config = config();
+    let mut prover = container("prover");
+    prover.generates_proofs = true;
+    config.containers.push(prover);
+    config
+}
+
+#[test]
+fn a_proof_is_staked_for_judged_and_booked_both_ways() {
+    for (valid, wait, wallet, earned, slashed) in [
+        (true, 1, 8_500, 10_000, 0),
+        (false, 1, -10_000, 1_500, 10_000),
+        (false, 604_801, 8_500, 10_000, 0),
+    ] {
+        let mut world = World::new(with_prover());
+        world.next = vec![Next::Create(verified(10_000))];
+        world.mine(1);
+        world.run(6);
+        assert_eq!(world.delivered(), 1, "approved, then delivered");
+        assert_eq!(
+            world.machine.chores().allowance(NATIVE),
+            Amount::from(10_000)
+        );
+        assert_eq!(balance(&world, Role::Stake), Balance::Debit(10_000.into()));
+        assert_eq!(balance(&world, Role::Escrow), Balance::Debit(8_500.into()));
+        if wait == 1 {
+            world.next = vec![Next::Judge(0, valid)];
+            world.mine(wait);
+        } else {
+            // Nobody judges: the node finalises itself when the week has passed.
+            world.mine(wait);
+        }
+        world.run(4);
+        assert!(world.head().proofs.is_empty());
+        assert!(world.machine.proofs().iter().next().is_none());
+        for (role, amount) in [
+            (Role::Stake, 0),
+            (Role::Escrow, 0),
+            (Role::Receivable, 0),
+            (Role::NodeWallet, wallet),
+            (Role::Earnings, -earned),
+            (Role::ProtocolFees, 500 + 25),
+            (Role::VerifierFees, 975),
+            (Role::Slashes, slashed),
+        ] {
+            let size = Amount::from(u128::from(i64::unsigned_abs(amount)));
+            let expected = if amount < 0 {
+                Balance::Credit(size)
+            } else {
+                Balance::Debit(size)
+            };
+            assert_eq!(balance(&world, role), expected, "{role:?}, valid {valid}");
+        }
+        assert_eq!(world.replayed(), world.machine);
+    }
+}
+
+#[test]
+fn a_delegated_subscription_is_created_by_its_delivery_and_then_an_ordinary_one() {
+    let mut world = World::new(config());
+    let mut terms = subscription(&["alpha"]);
+    terms.period = 100;
+    terms.frequency = 3;
+    terms.active_at = world.head().block.time.as_contract_time() + 20;
+    world.mine(1);
+    let request = delegated(7, terms.clone(), world.now());
+    world.apply(Event::DelegatedAccepted(request.clone()));
+    // The same again is known, another body is a conflict.
+    let id = infernet_state::delegation::delegated_job_id((CONSUMER, 7));
+    let known = infernet_state::machine::Verdict::Known(id);
+    assert_eq!(
+        world
+            .machine
+            .check(&Event::DelegatedAccepted(request.clone())),
+        known
+    );
+    let mut other = request;
+    other.input = payload("other", 1);
+    assert_eq!(
+        world.machine.check(&Event::DelegatedAccepted(other)),
+        infernet_state::machine::Verdict::Refused(infernet_state::machine::Refusal::Conflict)
+    );
+    assert!(world.issued.is_empty(), "not active yet");
+    for _ in 0..30 {
+        world.settle();
+        world.mine(1);
+    }
+    assert_eq!(world.delivered(), 1);
+    assert_eq!(stage(&world, 1, 1), Stage::Included);
+    // The creation goes with its block; signature and nonce still hold.
+    let depth = world
+        .blocks
+        .iter()
+        .rev()
+        .take_while(|b| !b.delegated.is_empty())
+        .count();
+    world.reorg(depth);
+    assert!(world.machine.subscriptions().is_empty());
+    for _ in 0..290 {
+        world.settle();
+        world.mine(1);
+    }
+    world.finalize(0);
+    assert_eq!(world.delivered(), 3);
+    assert_eq!(world.machine.subscriptions().len(), 1);
+    assert!(matches!(
+        world.machine.job_status(id),
+        Some(JobStatus::Success { .. })
+    ));
+    assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
+    let mut with_batches = config();
+    if let Some(chain) = &mut with_batches.chain {
+        chain.delivery_batch_max = 3;
+    }
+    let mut world = World::new(with_batches);
+    world.next = (0..5)
+        .map(|_| Next::Create(subscription(&["alpha"])))
+        .collect();
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    let mut sizes: Vec<usize> = world
+        .pool
+        .values()
+        .map(|tx| match &tx.action {
+            infernet_state::effect::Action::DeliverBatch(items) => items.len(),
+            _ => 1,
+        })
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes.iter().sum::<usize>(), 5);
+    assert!(sizes.len() < 5, "at least one batch");
+    // Another node meets one of them first: the others of its batch still count.
+    world.next = vec![Next::Fulfil(3, Address([9; 20]))];
+    world.mine(1);
+    assert_eq!(world.delivered(), 4);
+    world.wait(1_000);
+    world.run(3);
+    assert_eq!(world.delivered(), 4);
+    assert!(matches!(stage(&world, 3, 1), Stage::Failed(_)));
+    assert_eq!(stage(&world, 4, 1), Stage::Succeeded);
+}
+
+#[test]
+fn repeated_losses_pause_intake_and_redundancy_met_by_others_is_not_sent() {
+    let mut careful = config();
+    careful.limits.breaker_losses = 2;
+    careful.limits.breaker_pause_ms = 60_000;
+    let mut world = World::new(careful);
+    world.next = vec![Next::Create(subscription(&["alpha"]))];
+    world.mine(1);
+    world.next = vec![Next::Fulfil(1, Address([9; 20]))];
+    world.mine(1);
+    world.run(2);
+    assert_eq!(world.delivered(), 0);
+    assert!(world.signed.is_empty(), "met before: not sent");
+    // Two deliveries that others precede in the very block of their inclusion.
+    for id in [2, 3] {
+        world.next = vec![Next::Create(subscription(&["alpha"]))];
+        world.mine(1);
+        world.mine(1);
+        world.settle();
+        world.next = vec![Next::Fulfil(id, Address([9; 20]))];
+        world.mine(1);
+    }
+    assert!(world.machine.paused());
+    world.next = vec![Next::Create(subscription(&["alpha"]))];
+    world.mine(1);
+    world.run(2);
+    assert!(
+        world
+            .machine
+            .jobs()
+            .by_interval(SubscriptionId(4), Interval(1))
+            .is_none()
+    );
+    world.wait(60_000);
+    world.run(3);
+    assert_eq!(world.delivered(), 1);
 }

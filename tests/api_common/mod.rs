@@ -46,6 +46,7 @@ pub(crate) struct Node {
     log: MemoryReader,
     container: Arc<Echo>,
     stop: watch::Sender<bool>,
+    stop_loop: watch::Sender<bool>,
     running: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -217,6 +218,7 @@ impl Node {
                 listen,
                 admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 rate_limit: options.rate_limit,
+                development: None,
             },
             ApiParts {
                 handle: handle.clone(),
@@ -237,14 +239,18 @@ impl Node {
             Event::ConfigChanged(config(options)),
         ];
         let (stop, stopped) = watch::channel(false);
+        let (stop_loop, loop_stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         let (address, admin) = (server.local_addr(), server.admin_addr());
-        running.push(tokio::spawn(server.serve(told(stopped.clone()))));
+        running.push(tokio::spawn(server.serve(told(stopped))));
         let executor = Executor::new(services, handle, world);
         running.push(tokio::spawn(async move {
-            driver.run(started, executor, told(stopped)).await.unwrap();
+            driver
+                .run(started, executor, told(loop_stopped))
+                .await
+                .unwrap();
         }));
         Ok(Self {
             options: options.clone(),
@@ -254,6 +260,7 @@ impl Node {
             log,
             container,
             stop,
+            stop_loop,
             running,
         })
     }
@@ -261,12 +268,21 @@ impl Node {
     /// Stops the node and starts it again on the same log.
     pub(crate) async fn restart(mut self) -> Self {
         self.stop.send_replace(true);
+        self.stop_loop.send_replace(true);
         // The container's task has no end of its own.
         for task in self.running.drain(1..) {
             task.await.unwrap();
         }
         let log = MemoryLog::reopen(&self.log);
         Self::start_on(log, self.options.clone()).await
+    }
+
+    /// Ends the loop as a failing log would, and leaves the interface up.
+    pub(crate) async fn end_loop(&mut self) {
+        self.stop_loop.send_replace(true);
+        if let Some(driver) = self.running.pop() {
+            driver.await.unwrap();
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -133,9 +133,9 @@ impl State {
     }
 
     fn is_settled(&self, nonce: Nonce) -> bool {
-        let mut canonical = self.events.iter();
+        let canonical = self.events.iter();
         let mut settled = None;
-        while let Some(event) = canonical.next() {
+        for event in canonical {
             match event {
                 Event::ChainCommitted { block, facts } => {
                     let here = facts.iter().any(|fact| match fact {

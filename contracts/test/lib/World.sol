@@ -31,8 +31,7 @@ struct DelegatedDelivery {
 }
 
 /// @title World
-/// @notice A deployment, as it ships: from the committed artifacts. `INFERNET_BUILD` chooses another build: `cancun` (with
-/// `FOUNDRY_EVM_VERSION=cancun`), or `source` for what forge itself compiled.
+/// @notice A deployment, as it ships: from the committed artifacts.
 abstract contract World is Test {
     uint16 internal constant FEE_RATE = 511;
     address internal constant FEE_RECIPIENT = address(0xFEE);
@@ -54,45 +53,12 @@ abstract contract World is Test {
     /// @dev Deploys everything, one consumer, and a wallet each for the consumer's owner and the node.
     function deployWorld() internal {
         vm.warp(1_700_000_000);
-        string memory build = vm.envOr("INFERNET_BUILD", string("paris"));
-        if (keccak256(bytes(build)) == keccak256("source")) {
-            Deployment memory d = LibDeploy.deploy(address(this), vm.getNonce(address(this)), FEE_RECIPIENT, FEE_RATE);
-            (registry, coordinator, inbox, reader) = (d.registry, d.coordinator, d.inbox, d.reader);
-            (fee, factory) = (d.fee, d.walletFactory);
-        } else {
-            deployArtifacts(keccak256(bytes(build)) == keccak256("cancun") ? "cancun/" : "");
-        }
+        Deployment memory d = LibDeploy.deploy(address(this), vm.getNonce(address(this)), FEE_RECIPIENT, FEE_RATE);
+        (registry, coordinator, inbox, reader) = (d.registry, d.coordinator, d.inbox, d.reader);
+        (fee, factory) = (d.fee, d.walletFactory);
         consumer = new Recorder(registry, vm.addr(SIGNER_KEY));
         wallet = newWallet(WALLET_OWNER);
         nodeWallet = newWallet(NODE);
-    }
-
-    function deployArtifacts(string memory coordinatorDir) private {
-        uint256 nonce = vm.getNonce(address(this));
-        bytes memory addresses = abi.encode(
-            vm.computeCreateAddress(address(this), nonce + 1),
-            vm.computeCreateAddress(address(this), nonce + 2),
-            vm.computeCreateAddress(address(this), nonce + 3),
-            vm.computeCreateAddress(address(this), nonce + 4),
-            vm.computeCreateAddress(address(this), nonce + 5)
-        );
-        registry = Registry(create("Registry", addresses));
-        bytes memory argument = abi.encode(registry);
-        coordinator = EIP712Coordinator(create(string.concat(coordinatorDir, "EIP712Coordinator"), argument));
-        inbox = Inbox(create("Inbox", argument));
-        reader = Reader(create("Reader", argument));
-        fee = Fee(create("Fee", abi.encode(FEE_RECIPIENT, FEE_RATE)));
-        factory = WalletFactory(payable(create("WalletFactory", argument)));
-    }
-
-    /// @dev Creates a contract from its artifact.
-    function create(string memory name, bytes memory arguments) internal returns (address created) {
-        string memory artifact = vm.readFile(string.concat(vm.projectRoot(), "/artifacts/", name, ".json"));
-        bytes memory code = abi.encodePacked(vm.parseJsonBytes(artifact, ".bytecode"), arguments);
-        assembly ("memory-safe") {
-            created := create(0, add(code, 0x20), mload(code))
-        }
-        check(created != address(0), name);
     }
 
     function newWallet(address owner) internal returns (Wallet) {

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use infernet_state::{
     Config, Effect, Event, Issued, Machine,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
-    effect::{Action, Delivery, Purpose},
+    effect::{Action, ContainerCall, ContainerInput, Delivery, Location, Purpose},
     event::{
-        ChainFact, Failure, JobKind, JobRequest, Outcome, Receipt, Rejection, Subscription,
-        Success, TransactionState, WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, JobKind, JobRequest, Outcome, Receipt, Rejection,
+        Subscription, Success, TransactionState, WalletChange, WalletFact,
     },
     subscription::{Rejected, judge},
     types::{
@@ -113,6 +113,21 @@ pub(crate) fn job(number: u8, containers: &[&str], at: WallTime) -> JobRequest {
     }
 }
 
+pub(crate) fn delegated(nonce: u32, terms: Subscription, at: WallTime) -> DelegatedRequest {
+    DelegatedRequest {
+        client: ClientId([1; 16]),
+        at,
+        subscription: terms,
+        nonce,
+        expiry: u32::MAX,
+        v: 27,
+        r: hash("r", nonce.into()),
+        s: hash("s", nonce.into()),
+        input: payload("delegated", nonce.into()),
+        known_id: SubscriptionId(0),
+    }
+}
+
 /// A subscription on the simulated chain.
 #[derive(Clone)]
 pub(crate) struct OnChain {
@@ -139,6 +154,12 @@ pub(crate) struct BlockState {
     pub(crate) facts: Vec<ChainFact>,
     pub(crate) subscriptions: BTreeMap<u32, OnChain>,
     pub(crate) nonce: u64,
+    /// What the node's account may lock in the node's wallet.
+    pub(crate) allowance: Amount,
+    /// Open proof requests: (id, interval) → (expiry, stake, escrow).
+    pub(crate) proofs: BTreeMap<(u32, u32), (u64, Amount, Amount)>,
+    /// Ids of delegated subscriptions: nonce → id (all of one owner).
+    pub(crate) delegated: BTreeMap<u32, u32>,
 }
 
 pub(crate) struct World {
@@ -152,10 +173,17 @@ pub(crate) struct World {
     pub(crate) signed: BTreeMap<Hash, Tx>,
     pub(crate) wall: u64,
     salt: u64,
-    /// For whom an answer was computed: payload of the delivered output → (id, creation).
-    pub(crate) answers: BTreeMap<Hash, (u32, Hash)>,
-    /// Successful deliveries of the node in the canonical chain: (creation, interval) → nonce.
-    pub(crate) refuse_broadcast: bool,
+    /// For whom an answer was computed, by the payload of the delivered output.
+    pub(crate) answers: BTreeMap<Hash, Answer>,
+}
+
+/// For whom an answer was computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// An id and the block that created it.
+    Interval(u32, Hash),
+    /// A delegated subscription, by its nonce.
+    Delegated(u32),
 }
 
 /// What somebody else does in the next block.
@@ -164,6 +192,7 @@ pub(crate) enum Next {
     Create(Subscription),
     Cancel(u32),
     Fulfil(u32, Address),
+    Judge(usize, bool),
     Foreign,
 }
 
@@ -178,6 +207,9 @@ impl World {
             facts: Vec::new(),
             subscriptions: BTreeMap::new(),
             nonce: 0,
+            allowance: Amount::ZERO,
+            proofs: BTreeMap::new(),
+            delegated: BTreeMap::new(),
         };
         let mut world = Self {
             machine: Machine::new(),
@@ -190,7 +222,6 @@ impl World {
             wall: GENESIS_TIME * 1_000,
             salt: 0,
             answers: BTreeMap::new(),
-            refuse_broadcast: false,
         };
         world.start(Some(config));
         world
@@ -254,7 +285,7 @@ impl World {
         let mut live = BTreeMap::new();
         for (no, delivery) in self.machine.deliveries().iter() {
             if delivery.state.is_live() {
-                let key = (delivery.identity, delivery.interval);
+                let key = (delivery.identity, delivery.delegation, delivery.interval);
                 assert_eq!(live.insert(key, no), None, "one live delivery per interval");
             }
         }
@@ -278,15 +309,31 @@ impl World {
             Effect::Broadcast { tx, .. } => self.signed[tx].action.clone(),
             _ => return,
         };
-        if let Action::Deliver(delivery) = action {
-            let (id, created) = self.answers[&delivery.output.payload.hash];
-            assert_eq!(id, delivery.subscription.0);
+        let calls = match action {
+            Action::Deliver(delivery) => vec![delivery],
+            Action::DeliverBatch(deliveries) => deliveries,
+            Action::DeliverDelegated {
+                nonce, delivery, ..
+            } => {
+                let made_for = self.answers[&delivery.output.payload.hash];
+                assert_eq!(made_for, Answer::Delegated(nonce));
+                return;
+            }
+            Action::ApproveStake { .. } | Action::FinalizeProof { .. } | Action::FillNonce => {
+                return;
+            }
+        };
+        for delivery in calls {
             let known = self
                 .machine
                 .subscriptions()
                 .get(delivery.subscription)
                 .expect("an answer for a subscription that is gone");
-            assert_eq!(known.block, created, "an answer for a stranger");
+            assert_eq!(
+                self.answers[&delivery.output.payload.hash],
+                Answer::Interval(delivery.subscription.0, known.block),
+                "an answer for a stranger"
+            );
         }
     }
 
@@ -324,7 +371,7 @@ impl World {
                 break;
             };
             self.pool.retain(|_, other| other.nonce != tx.nonce);
-            execute(&mut state, &tx, now);
+            execute(&mut state, &tx);
         }
         let used = state.nonce;
         self.pool.retain(|_, tx| tx.nonce >= used);
@@ -402,9 +449,18 @@ impl World {
         self.salt += 1;
         let salt = self.salt;
         let success = match &issued.effect {
-            Effect::ReadInputs { subscription, .. } => Success::InputsRead {
-                input: payload("input", subscription.0.into()),
-            },
+            Effect::ReadInputs { subscription, .. } => {
+                let input = payload("input", salt);
+                let created = self
+                    .machine
+                    .subscriptions()
+                    .get(*subscription)
+                    .map(|tracked| tracked.block)
+                    .unwrap_or_default();
+                self.answers
+                    .insert(input.hash, Answer::Interval(subscription.0, created));
+                Success::InputsRead { input }
+            }
             Effect::ReadPayer { .. } => Success::PayerRead {
                 valid: true,
                 balance: Amount::MAX,
@@ -414,27 +470,25 @@ impl World {
                 responses: 0,
                 responded: false,
             },
-            Effect::RunContainer(call) => match (&call.purpose, call.destination) {
-                (
-                    Purpose::Interval { subscription, .. },
-                    infernet_state::effect::Location::Onchain,
-                ) => {
-                    let created = self
-                        .machine
-                        .subscriptions()
-                        .get(*subscription)
-                        .map(|tracked| tracked.block)
-                        .unwrap_or_default();
+            Effect::RunContainer(call) => match call.purpose {
+                Purpose::Interval { .. } => {
+                    let answer = self.answer_for(call);
+                    let json = payload("json", salt);
+                    self.answers.insert(json.hash, answer);
                     let output = payload("onchain", salt);
-                    self.answers.insert(output.hash, (subscription.0, created));
-                    Success::ContainerAnsweredOnchain {
-                        output: payload("json", salt),
-                        deliver_input: payload("in", salt),
-                        deliver_output: output,
-                        deliver_proof: payload("proof", salt),
+                    self.answers.insert(output.hash, answer);
+                    if call.destination == Location::Onchain {
+                        Success::ContainerAnsweredOnchain {
+                            output: json,
+                            deliver_input: payload("in", salt),
+                            deliver_output: output,
+                            deliver_proof: payload("proof", salt),
+                        }
+                    } else {
+                        Success::ContainerAnswered { output: json }
                     }
                 }
-                _ => Success::ContainerAnswered {
+                Purpose::Job(_) => Success::ContainerAnswered {
                     output: payload("json", salt),
                 },
             },
@@ -445,10 +499,10 @@ impl World {
                     base_fee: GAS_PRICE - 1,
                     priority_fee: 1,
                 },
-                Err(rejected) => {
+                Err(reason) => {
                     return Some(Outcome::Failed(Failure::Reverted {
-                        selector: [rejected as u8; 4],
-                        reason: format!("{rejected:?}"),
+                        selector: selector_of(reason),
+                        reason: reason.into(),
                     }));
                 }
             },
@@ -502,11 +556,24 @@ impl World {
         Some(Outcome::Succeeded(success))
     }
 
-    fn simulate(&self, action: &Action, at: BlockTime) -> Result<(), Rejected> {
-        match action {
-            Action::Deliver(delivery) => check(self.head(), delivery, at.as_contract_time()),
-            _ => Ok(()),
-        }
+    /// For whom a call is made: for whom its input was read, or came with a request.
+    fn answer_for(&self, call: &ContainerCall) -> Answer {
+        let (ContainerInput::Json(at) | ContainerInput::Onchain(at)) = call.input;
+        let delegated = self
+            .machine
+            .delegations()
+            .iter()
+            .find(|(_, delegation)| delegation.request.input == at.payload)
+            .map(|((_, nonce), _)| Answer::Delegated(*nonce));
+        delegated.unwrap_or_else(|| self.answers[&at.payload.hash])
+    }
+
+    /// Runs a transaction against the head, at another time.
+    fn simulate(&self, action: &Action, at: BlockTime) -> Result<(), &'static str> {
+        let mut state = self.head().clone();
+        state.block.time = at.max(state.block.time);
+        let hash = hash("simulated", 0);
+        run(&mut state, action, hash)
     }
 
     /// Mines, answers and finalises until nothing is left to do.
@@ -546,40 +613,11 @@ impl World {
     }
 }
 
-fn check(state: &BlockState, delivery: &Delivery, now: u32) -> Result<(), Rejected> {
-    let subscription = state
-        .subscriptions
-        .get(&delivery.subscription.0)
-        .ok_or(Rejected::NotFound)?;
-    let interval = delivery.interval.0;
-    judge(
-        &subscription.record,
-        now,
-        delivery.interval,
-        subscription.counts.get(&interval).copied().unwrap_or(0),
-        subscription.ours.contains_key(&interval),
-    )
-}
-
 fn apply_next(state: &mut BlockState, next: Next, now: u32) {
     match next {
         Next::Create(mut record) => {
-            let id = state.subscriptions.len() as u32 + 1;
             record.active_at = now + record.period;
-            state.subscriptions.insert(
-                id,
-                OnChain {
-                    record: record.clone(),
-                    created: state.block.hash,
-                    counts: BTreeMap::new(),
-                    ours: BTreeMap::new(),
-                },
-            );
-            state.facts.push(ChainFact::SubscriptionCreated {
-                id: SubscriptionId(id),
-                subscription: record,
-                delegation: None,
-            });
+            create(state, record, None);
         }
         Next::Cancel(id) => {
             if let Some(subscription) = state.subscriptions.get_mut(&id) {
@@ -590,14 +628,6 @@ fn apply_next(state: &mut BlockState, next: Next, now: u32) {
             }
         }
         Next::Fulfil(id, node) => {
-            let delivery = Delivery {
-                subscription: SubscriptionId(id),
-                interval: Interval(0),
-                input: nothing(),
-                output: nothing(),
-                proof: nothing(),
-                node_wallet: NODE_WALLET,
-            };
             if let Some(subscription) = state.subscriptions.get_mut(&id) {
                 let interval = infernet_state::subscription::interval_at(
                     subscription.record.active_at,
@@ -605,7 +635,6 @@ fn apply_next(state: &mut BlockState, next: Next, now: u32) {
                     now,
                 );
                 let count = subscription.counts.get(&interval.0).copied().unwrap_or(0);
-                let _ = delivery;
                 if judge(&subscription.record, now, interval, count, false).is_ok() {
                     *subscription.counts.entry(interval.0).or_default() += 1;
                     state.facts.push(ChainFact::SubscriptionFulfilled {
@@ -613,6 +642,13 @@ fn apply_next(state: &mut BlockState, next: Next, now: u32) {
                         node,
                     });
                 }
+            }
+        }
+        Next::Judge(place, valid) => {
+            let count = state.proofs.len();
+            let chosen = state.proofs.keys().nth(place % count.max(1)).copied();
+            if let Some((id, interval)) = chosen {
+                judge_proof(state, (id, interval), valid, hash("judge", now.into()));
             }
         }
         Next::Foreign => {
@@ -631,43 +667,13 @@ pub(crate) fn nothing() -> PayloadAt {
     }
 }
 
-fn execute(state: &mut BlockState, tx: &Tx, now: u32) {
+/// A transaction of the node's account in a block.
+fn execute(state: &mut BlockState, tx: &Tx) {
     state.nonce += 1;
-    let mut succeeded = true;
-    if let Action::Deliver(delivery) = &tx.action {
-        succeeded = check(state, delivery, now).is_ok();
-        if succeeded {
-            let subscription = state
-                .subscriptions
-                .get_mut(&delivery.subscription.0)
-                .expect("checked");
-            *subscription.counts.entry(delivery.interval.0).or_default() += 1;
-            subscription.ours.insert(delivery.interval.0, true);
-            let price = subscription.record.payment_amount;
-            if !price.is_zero() {
-                let fee = Amount(price.0 / ruint_u256(20));
-                for (to, amount) in [
-                    (FEE_RECIPIENT, fee),
-                    (delivery.node_wallet, price.checked_sub(fee).expect("part")),
-                ] {
-                    state.facts.push(ChainFact::Wallet(WalletFact {
-                        wallet: CONSUMER_WALLET,
-                        owner: CONSUMER,
-                        tx: tx.hash,
-                        change: WalletChange::Transferred {
-                            spender: CONSUMER,
-                            token: NATIVE,
-                            to,
-                            amount,
-                        },
-                    }));
-                }
-            }
-            state.facts.push(ChainFact::SubscriptionFulfilled {
-                id: delivery.subscription,
-                node: NODE,
-            });
-        }
+    let before = state.clone();
+    let succeeded = run(state, &tx.action, tx.hash).is_ok();
+    if !succeeded {
+        *state = before;
     }
     state.facts.push(ChainFact::TransactionIncluded(Receipt {
         nonce: Nonce(tx.nonce),
@@ -677,6 +683,271 @@ fn execute(state: &mut BlockState, tx: &Tx, now: u32) {
         effective_gas_price: GAS_PRICE,
         l1_fee: Amount::ZERO,
     }));
+}
+
+fn run(state: &mut BlockState, action: &Action, tx: Hash) -> Result<(), &'static str> {
+    match action {
+        Action::Deliver(delivery) => deliver(state, delivery.subscription.0, delivery, tx),
+        Action::DeliverBatch(deliveries) => {
+            for delivery in deliveries {
+                let before = state.clone();
+                if deliver(state, delivery.subscription.0, delivery, tx).is_err() {
+                    *state = before;
+                }
+            }
+            Ok(())
+        }
+        Action::DeliverDelegated {
+            subscription,
+            nonce,
+            expiry,
+            delivery,
+            ..
+        } => {
+            let id = match state.delegated.get(nonce) {
+                Some(id) => *id,
+                None if state.block.time.as_contract_time() >= *expiry => {
+                    return Err("SignatureExpired");
+                }
+                None => {
+                    let id = create(state, subscription.clone(), Some(*nonce));
+                    state.delegated.insert(*nonce, id);
+                    id
+                }
+            };
+            deliver(state, id, delivery, tx)
+        }
+        Action::ApproveStake { amount, token, .. } => {
+            state.allowance = *amount;
+            wallet(
+                state,
+                NODE_WALLET,
+                NODE,
+                tx,
+                WalletChange::Approved {
+                    spender: NODE,
+                    token: *token,
+                    amount: *amount,
+                },
+            );
+            Ok(())
+        }
+        Action::FinalizeProof {
+            subscription,
+            interval,
+            ..
+        } => {
+            let key = (subscription.0, interval.0);
+            let (expiry, ..) = state.proofs.get(&key).ok_or("ProofRequestNotFound")?;
+            if state.block.time.0 < *expiry {
+                return Err("UnauthorizedVerifier");
+            }
+            judge_proof(state, key, true, tx);
+            Ok(())
+        }
+        Action::FillNonce => Ok(()),
+    }
+}
+
+/// The selectors that the machine knows; anything else for the others.
+fn selector_of(reason: &str) -> [u8; 4] {
+    match reason {
+        "IntervalCompleted" => [0x2f, 0x4c, 0xa8, 0x5b],
+        "NodeRespondedAlready" => [0x88, 0xa2, 0x1e, 0x4f],
+        _ => [9; 4],
+    }
+}
+
+fn name_of(rejected: Rejected) -> &'static str {
+    match rejected {
+        Rejected::NotFound => "SubscriptionNotFound",
+        Rejected::NotActive => "SubscriptionNotActive",
+        Rejected::IntervalMismatch => "IntervalMismatch",
+        Rejected::SubscriptionCompleted => "SubscriptionCompleted",
+        Rejected::IntervalCompleted => "IntervalCompleted",
+        Rejected::NodeRespondedAlready => "NodeRespondedAlready",
+    }
+}
+
+fn wallet(state: &mut BlockState, wallet: Address, owner: Address, tx: Hash, change: WalletChange) {
+    state.facts.push(ChainFact::Wallet(WalletFact {
+        wallet,
+        owner,
+        tx,
+        change,
+    }));
+}
+
+fn create(state: &mut BlockState, record: Subscription, delegation: Option<u32>) -> u32 {
+    let id = state.subscriptions.len() as u32 + 1;
+    state.subscriptions.insert(
+        id,
+        OnChain {
+            record: record.clone(),
+            created: state.block.hash,
+            counts: BTreeMap::new(),
+            ours: BTreeMap::new(),
+        },
+    );
+    state.facts.push(ChainFact::SubscriptionCreated {
+        id: SubscriptionId(id),
+        subscription: record,
+        delegation,
+    });
+    id
+}
+
+/// `deliverCompute`, as `docs/spec/contracts.md` 2.4 and 3 say it.
+fn deliver(
+    state: &mut BlockState,
+    id: u32,
+    delivery: &Delivery,
+    tx: Hash,
+) -> Result<(), &'static str> {
+    let now = state.block.time.as_contract_time();
+    let time = state.block.time.0;
+    let interval = delivery.interval.0;
+    let subscription = state
+        .subscriptions
+        .get_mut(&id)
+        .ok_or("SubscriptionNotFound")?;
+    let count = subscription.counts.get(&interval).copied().unwrap_or(0);
+    let responded = subscription.ours.contains_key(&interval);
+    judge(
+        &subscription.record,
+        now,
+        delivery.interval,
+        count,
+        responded,
+    )
+    .map_err(name_of)?;
+    subscription.counts.insert(interval, count + 1);
+    subscription.ours.insert(interval, true);
+    let terms = subscription.record.clone();
+    let price = terms.payment_amount;
+    if !price.is_zero() {
+        let part = |amount: Amount, of: u64| Amount(amount.0 / ruint_u256(of));
+        let fee = part(price, 20);
+        let mut rest = price.checked_sub(fee).expect("a part");
+        let pay = |state: &mut BlockState, to, amount| {
+            wallet(
+                state,
+                terms.wallet,
+                terms.owner,
+                tx,
+                WalletChange::Transferred {
+                    spender: terms.owner,
+                    token: NATIVE,
+                    to,
+                    amount,
+                },
+            );
+        };
+        pay(state, FEE_RECIPIENT, fee);
+        if terms.verifier.is_zero() {
+            pay(state, delivery.node_wallet, rest);
+        } else {
+            let verifier_fee = part(price, 10);
+            let share = part(verifier_fee, 40);
+            rest = rest.checked_sub(verifier_fee).expect("a part");
+            pay(state, FEE_RECIPIENT, share);
+            pay(
+                state,
+                terms.verifier,
+                verifier_fee.checked_sub(share).expect("a part"),
+            );
+            state.allowance = state
+                .allowance
+                .checked_sub(price)
+                .ok_or("InsufficientAllowance")?;
+            for (of, owner, amount) in [
+                (NODE_WALLET, NODE, price),
+                (terms.wallet, terms.owner, rest),
+            ] {
+                wallet(
+                    state,
+                    of,
+                    owner,
+                    tx,
+                    WalletChange::Escrowed {
+                        spender: owner,
+                        token: NATIVE,
+                        amount,
+                        locked: true,
+                    },
+                );
+            }
+            state
+                .proofs
+                .insert((id, interval), (time + 604_800, price, rest));
+        }
+    }
+    state.facts.push(ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(id),
+        node: NODE,
+    });
+    Ok(())
+}
+
+/// `finalizeProofVerification`, section 2.5.
+fn judge_proof(state: &mut BlockState, key: (u32, u32), valid: bool, tx: Hash) {
+    let Some((expiry, stake, escrow)) = state.proofs.remove(&key) else {
+        return;
+    };
+    let active = state.block.time.0 < expiry;
+    state.allowance = state.allowance.checked_add(stake).expect("fits");
+    for (of, owner, amount) in [
+        (NODE_WALLET, NODE, stake),
+        (CONSUMER_WALLET, CONSUMER, escrow),
+    ] {
+        wallet(
+            state,
+            of,
+            owner,
+            tx,
+            WalletChange::Escrowed {
+                spender: owner,
+                token: NATIVE,
+                amount,
+                locked: false,
+            },
+        );
+    }
+    if active && !valid {
+        state.allowance = state.allowance.checked_sub(stake).expect("unlocked");
+        wallet(
+            state,
+            NODE_WALLET,
+            NODE,
+            tx,
+            WalletChange::Transferred {
+                spender: NODE,
+                token: NATIVE,
+                to: CONSUMER_WALLET,
+                amount: stake,
+            },
+        );
+    } else {
+        wallet(
+            state,
+            CONSUMER_WALLET,
+            CONSUMER,
+            tx,
+            WalletChange::Transferred {
+                spender: CONSUMER,
+                token: NATIVE,
+                to: NODE_WALLET,
+                amount: escrow,
+            },
+        );
+    }
+    state.facts.push(ChainFact::ProofVerified {
+        id: SubscriptionId(key.0),
+        interval: Interval(key.1),
+        node: NODE,
+        active,
+        valid,
+    });
 }
 
 fn ruint_u256(value: u64) -> ruint::aliases::U256 {

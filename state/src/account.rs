@@ -1,0 +1,195 @@
+//! The node's account: which nonce is next, and whether anything may be sent.
+//!
+//! ```text
+//!   (start) ── AccountObserved, nothing unexplained ──► sending
+//!      │                                                  ▲
+//!      └── chain ahead of, or behind, the log ──► Quarantined ── QuarantineLifted ──┘
+//! ```
+//! Every run of the node begins unobserved: nothing is sent before the log was compared with the
+//! chain. A nonce that somebody else used with the same key is noticed and healed.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    machine::{Halt, Machine},
+    outbox::Turn,
+    transaction::{ByTx, Phase, Slot, after},
+    types::Nonce,
+};
+
+/// Why the node does not send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Quarantine {
+    /// The chain has transactions of the account that the log does not know: a restored backup,
+    /// or a second copy with the same key.
+    ChainAhead {
+        /// The next nonce by the log.
+        known: Nonce,
+        /// The account's transactions in the chain.
+        observed: Nonce,
+    },
+    /// The chain has fewer transactions than the log knows to be final: another chain.
+    ChainBehind {
+        /// The first nonce that is not final by the log.
+        known: Nonce,
+        /// The account's transactions in the chain.
+        observed: Nonce,
+    },
+}
+
+/// The node's account.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Account {
+    /// The next nonce to open; `None` before the account was observed.
+    pub(crate) next: Option<Nonce>,
+    /// The first nonce that is not used up in a final block.
+    pub(crate) settled: Nonce,
+    /// Open nonces.
+    pub(crate) slots: BTreeMap<Nonce, Slot>,
+    /// The versions of the open nonces.
+    pub(crate) by_tx: ByTx,
+    /// Why nothing is sent.
+    pub(crate) quarantine: Option<Quarantine>,
+    /// Whether the account was observed in this run of the node.
+    pub(crate) observed: bool,
+    /// Nonces used by others with the same key, ever noticed.
+    pub(crate) foreign: u64,
+}
+
+impl Account {
+    /// Whether transactions may be sent.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.observed && self.next.is_some() && self.quarantine.is_none()
+    }
+
+    /// Whether no transaction is under way.
+    pub(crate) fn idle(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Why nothing is sent, if so.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<Quarantine> {
+        self.quarantine
+    }
+
+    /// The next nonce to open.
+    #[must_use]
+    pub fn next_nonce(&self) -> Option<Nonce> {
+        self.next
+    }
+
+    /// How many nonces were found used by somebody else with the same key.
+    #[must_use]
+    pub fn foreign_nonces(&self) -> u64 {
+        self.foreign
+    }
+
+    /// Open nonces, ascending.
+    pub fn slots(&self) -> impl DoubleEndedIterator<Item = (Nonce, &Slot)> {
+        self.slots.iter().map(|(nonce, slot)| (*nonce, slot))
+    }
+}
+
+impl Machine {
+    /// `AccountObserved`: what the chain says of the account, before anything is sent.
+    pub(crate) fn account_observed(
+        &mut self,
+        turn: &mut Turn,
+        observed: Nonce,
+    ) -> Result<(), Halt> {
+        self.account.observed = true;
+        match self.account.next {
+            None => {
+                self.account.next = Some(observed);
+                self.account.settled = observed;
+            }
+            Some(known) if observed > known => {
+                self.account.quarantine = Some(Quarantine::ChainAhead { known, observed });
+            }
+            Some(_) if observed < self.account.settled => {
+                self.account.quarantine = Some(Quarantine::ChainBehind {
+                    known: self.account.settled,
+                    observed,
+                });
+            }
+            Some(_) => {}
+        }
+        self.send_if_allowed(turn)
+    }
+
+    /// `QuarantineLifted`: an operator confirmed. What the log had in the pool is looked up, and
+    /// new nonces begin behind the chain's.
+    pub(crate) fn quarantine_lifted(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        match self.account.quarantine.take() {
+            Some(Quarantine::ChainAhead { observed, .. }) => {
+                self.account.next = self.account.next.map(|next| next.max(observed));
+            }
+            Some(Quarantine::ChainBehind { observed, .. }) => {
+                if self.account.slots.is_empty() {
+                    self.account.next = Some(observed);
+                }
+                self.account.settled = observed;
+            }
+            None => return Ok(()),
+        }
+        let waiting: Vec<Nonce> = self
+            .account
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.phase, Phase::Pooled))
+            .map(|(nonce, _)| *nonce)
+            .collect();
+        for nonce in waiting {
+            self.look(turn, nonce)?;
+        }
+        self.send_if_allowed(turn)
+    }
+
+    fn send_if_allowed(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        if self.account.may_send() {
+            self.release_held(turn);
+            self.unblock(turn)?;
+        }
+        Ok(())
+    }
+
+    /// A nonce was used by a transaction that is not ours: what it was for gets another, and the
+    /// count goes on behind it.
+    pub(crate) fn foreign_nonce(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        self.account.foreign = self.account.foreign.saturating_add(1);
+        let wanted = self
+            .account
+            .slots
+            .get(&nonce)
+            .map(|slot| slot.wanted.clone());
+        self.stop_slot(turn, nonce)?;
+        self.close_slot(nonce);
+        self.account.next = self.account.next.map(|next| next.max(after(nonce)));
+        if let Some(wanted) = wanted {
+            for no in wanted.deliveries() {
+                self.replan_later(*no);
+            }
+            if let Some(chore) = wanted.chore() {
+                self.chore_failed(turn, chore)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that held a foreign transaction is gone: its nonce is free again. Where later
+    /// nonces wait for it, it is used up; else it is the next.
+    pub(crate) fn foreign_undone(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        if self.account.slots.contains_key(&nonce) {
+            return Ok(());
+        }
+        if self.account.next == Some(after(nonce)) {
+            self.account.next = Some(nonce);
+            return Ok(());
+        }
+        self.open_gap(turn, nonce)
+    }
+}

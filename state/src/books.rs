@@ -1,0 +1,393 @@
+//! From the chain's own events to the ledger's entries.
+//!
+//! Only events of factory-valid wallets reach the machine (anybody can emit a `Transfer`); what
+//! they mean follows from their transaction and spender. The price of a delivery is booked with
+//! its receipt, and everything that then moves explains it:
+//!
+//! | event | debit | credit |
+//! |---|---|---|
+//! | receipt | Gas, DataFees | NodeAccount |
+//! | receipt of a paid delivery | Receivable | Earnings |
+//! | first transfer of the payer, and others to the same | ProtocolFees | Receivable |
+//! | transfer to the node's wallet | NodeWallet | Receivable |
+//! | other transfer, with a verifier | VerifierFees | Receivable |
+//! | consumer's escrow locked | Escrow | Receivable |
+//! | node's stake locked, unlocked | Stake, NodeWallet | NodeWallet, Stake |
+//! | escrow paid out | NodeWallet | Escrow |
+//! | verdict "not valid" | Earnings | Escrow |
+//! | node's stake transferred away | Slashes | NodeWallet |
+//! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
+//! | withdrawal | Owner | NodeWallet |
+//! | balance read | the difference, against Suspense | |
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chain::Undo,
+    event::{Receipt, WalletChange, WalletFact},
+    ledger::{Account, Balance, Code, Entry, EntryState, Role},
+    machine::{Halt, Machine},
+    outbox::Turn,
+    proof::{PROOF_WEEK_S, Proof, ProofState},
+    transaction::Phase,
+    types::{Address, Amount, BlockRef, Hash, Nonce, SubscriptionId},
+};
+
+/// The two sides of an entry and what it books.
+type Sides = (Role, Role, Code);
+
+impl Machine {
+    /// A receipt of the node's account.
+    pub(crate) fn receipt(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        receipt: &Receipt,
+        fulfilled: &BTreeSet<SubscriptionId>,
+    ) -> Result<(), Halt> {
+        if self.transaction_included(turn, block, receipt, fulfilled)? {
+            self.journal(block.number, Undo::Included(receipt.nonce));
+        } else if self.foreign_is_news(receipt.nonce) {
+            self.foreign_used(turn, block, receipt.nonce)?;
+        } else {
+            return Ok(()); // A receipt heard of twice.
+        }
+        let gas = Amount::from(u128::from(receipt.gas_used))
+            .checked_mul(Amount::from(receipt.effective_gas_price))
+            .ok_or_else(|| Halt::new(turn.seq, 32, "the cost of gas does not fit 256 bits"))?;
+        let native = Address::ZERO;
+        let (tx, paid_by) = (receipt.tx, Role::NodeAccount);
+        self.book(
+            turn,
+            block,
+            tx,
+            (Role::Gas, paid_by, Code::Gas),
+            native,
+            gas,
+        )?;
+        self.book(
+            turn,
+            block,
+            tx,
+            (Role::DataFees, paid_by, Code::DataFee),
+            native,
+            receipt.l1_fee,
+        )?;
+        self.book_prices(turn, block, receipt)
+    }
+
+    /// Whether a nonce that none of our transactions used is not known to be used up.
+    fn foreign_is_news(&self, nonce: Nonce) -> bool {
+        nonce >= self.account.settled
+            && self
+                .account
+                .slots
+                .get(&nonce)
+                .is_none_or(|slot| !matches!(slot.phase, Phase::Included { .. }))
+    }
+
+    /// A nonce of the account was used by somebody else.
+    pub(crate) fn foreign_used(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        nonce: Nonce,
+    ) -> Result<(), Halt> {
+        if !self.foreign_is_news(nonce) {
+            return Ok(());
+        }
+        self.foreign_nonce(turn, nonce)?;
+        self.journal(block.number, Undo::Foreign(nonce));
+        Ok(())
+    }
+
+    /// Each delivery that a transaction brought earned its price; one with a verifier has its
+    /// proof open from here on.
+    fn book_prices(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        receipt: &Receipt,
+    ) -> Result<(), Halt> {
+        let list = self
+            .account
+            .slots
+            .get(&receipt.nonce)
+            .and_then(|slot| slot.version(receipt.tx))
+            .map(|version| version.does.deliveries().to_vec())
+            .unwrap_or_default();
+        for no in list {
+            let Some(delivery) = self.deliveries.get(no) else {
+                continue;
+            };
+            if delivery.state != crate::delivery::State::Included(receipt.nonce) {
+                continue;
+            }
+            let (id, interval) = (self.chain_id_of(delivery), delivery.interval);
+            let Some(terms) = self.terms_of(delivery).cloned() else {
+                continue;
+            };
+            if terms.payment_amount.is_zero() {
+                continue;
+            }
+            self.book(
+                turn,
+                block,
+                receipt.tx,
+                (Role::Receivable, Role::Earnings, Code::Price),
+                terms.payment_token,
+                terms.payment_amount,
+            )?;
+            if terms.verifier.is_zero() {
+                continue;
+            }
+            let proof = Proof {
+                delivery: no,
+                owner: terms.owner,
+                wallet: terms.wallet,
+                token: terms.payment_token,
+                stake: terms.payment_amount,
+                escrow: Amount::ZERO,
+                expires: block.time.0.saturating_add(PROOF_WEEK_S),
+                state: ProofState::Open,
+            };
+            self.open_proof(block, id, interval, proof);
+        }
+        Ok(())
+    }
+
+    /// Books a pending entry with its undo.
+    pub(crate) fn book(
+        &mut self,
+        turn: &Turn,
+        block: &BlockRef,
+        tx: Hash,
+        (debit, credit, code): Sides,
+        token: Address,
+        amount: Amount,
+    ) -> Result<(), Halt> {
+        let booked = self
+            .ledger
+            .book(Entry {
+                seq: turn.seq,
+                block: block.number,
+                tx,
+                debit: Account { role: debit, token },
+                credit: Account {
+                    role: credit,
+                    token,
+                },
+                amount,
+                code,
+                state: EntryState::Pending,
+            })
+            .map_err(|_| Halt::new(turn.seq, 33, "an account's sum does not fit 256 bits"))?;
+        if let Some(no) = booked {
+            self.journal(block.number, Undo::Booked(no));
+        }
+        Ok(())
+    }
+
+    /// An event of a wallet: what it means for the node's books.
+    pub(crate) fn wallet_fact(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        fact: &WalletFact,
+    ) -> Result<(), Halt> {
+        let Some(chain) = self.chain_config() else {
+            return Ok(());
+        };
+        let (Some(wallet), node) = (chain.payment_wallet, chain.node) else {
+            return Ok(());
+        };
+        let own = fact.wallet == wallet;
+        match &fact.change {
+            WalletChange::Transferred {
+                spender,
+                token,
+                to,
+                amount,
+            } => {
+                let into = self.transfer_in(fact, wallet, *spender, *token, *to, *amount);
+                if let Some(sides) = into {
+                    self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                }
+                if own {
+                    let sides = if *spender == node {
+                        (Role::Slashes, Role::NodeWallet, Code::StakeSlashed)
+                    } else {
+                        (Role::Owner, Role::NodeWallet, Code::Spent)
+                    };
+                    self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                }
+                if own && *spender == node {
+                    self.use_allowance(turn, block, *token, *amount)?;
+                }
+                Ok(())
+            }
+            WalletChange::Escrowed {
+                spender,
+                token,
+                amount,
+                locked: true,
+            } => {
+                if own && *spender == node {
+                    let sides = (Role::Stake, Role::NodeWallet, Code::StakeLocked);
+                    self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                    return self.use_allowance(turn, block, *token, *amount);
+                }
+                if self.account.by_tx.contains_key(&fact.tx) {
+                    let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
+                    self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                    self.escrow_seen(fact.wallet, *spender, *amount);
+                }
+                Ok(())
+            }
+            WalletChange::Escrowed {
+                spender,
+                token,
+                amount,
+                locked: false,
+            } => {
+                if !(own && *spender == node) {
+                    return Ok(());
+                }
+                let sides = (Role::NodeWallet, Role::Stake, Code::StakeReleased);
+                self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                // The reference reverts where the sum does not fit; there it stays what it was.
+                match self.chores.allowance(*token).checked_add(*amount) {
+                    Some(more) => self.set_allowance(turn, block, *token, more),
+                    None => Ok(()),
+                }
+            }
+            WalletChange::Approved {
+                spender,
+                token,
+                amount,
+            } if own && *spender == node => self.set_allowance(turn, block, *token, *amount),
+            WalletChange::Withdrawn { token, amount } if own => {
+                let sides = (Role::Owner, Role::NodeWallet, Code::Withdrawal);
+                self.book(turn, block, fact.tx, sides, *token, *amount)
+            }
+            WalletChange::BalanceRead { token, balance } if own => {
+                self.reconcile(turn, block, Role::NodeWallet, *token, *balance)
+            }
+            WalletChange::Withdrawn { .. }
+            | WalletChange::BalanceRead { .. }
+            | WalletChange::Approved { .. } => Ok(()),
+        }
+    }
+
+    /// What a transfer out of a payer's wallet means; `None` when it is none of the node's.
+    fn transfer_in(
+        &mut self,
+        fact: &WalletFact,
+        wallet: Address,
+        spender: Address,
+        token: Address,
+        to: Address,
+        amount: Amount,
+    ) -> Option<Sides> {
+        let ours = self.account.by_tx.contains_key(&fact.tx);
+        if to == wallet && self.owes_escrow(fact.wallet, spender, token, amount) {
+            return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
+        }
+        if !ours {
+            return (to == wallet && fact.wallet != wallet).then_some((
+                Role::NodeWallet,
+                Role::Suspense,
+                Code::Deposit,
+            ));
+        }
+        let own_stake = self
+            .chain_config()
+            .is_some_and(|chain| fact.wallet == wallet && spender == chain.node);
+        if own_stake {
+            return None; // A slash within the delivery: booked as what leaves the wallet.
+        }
+        let first = self.chain.payments.first(fact.tx, fact.wallet, spender, to);
+        Some(if to == wallet {
+            (Role::NodeWallet, Role::Receivable, Code::Payout)
+        } else if first || self.chain.payments.is_protocol(fact.tx, to) {
+            // `docs/spec/contracts.md` 3: the protocol is paid before anybody else.
+            (Role::ProtocolFees, Role::Receivable, Code::ProtocolFee)
+        } else {
+            (Role::VerifierFees, Role::Receivable, Code::VerifierFee)
+        })
+    }
+
+    /// A lock or transfer of the node's own stake uses its allowance up.
+    fn use_allowance(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        token: Address,
+        amount: Amount,
+    ) -> Result<(), Halt> {
+        let left = self
+            .chores
+            .allowance(token)
+            .checked_sub(amount)
+            .unwrap_or_default();
+        self.set_allowance(turn, block, token, left)
+    }
+
+    /// Books the difference between what the chain shows and what the entries explain.
+    pub(crate) fn reconcile(
+        &mut self,
+        turn: &Turn,
+        block: &BlockRef,
+        role: Role,
+        token: Address,
+        shown: Amount,
+    ) -> Result<(), Halt> {
+        let too_large = || Halt::new(turn.seq, 33, "an account's sum does not fit 256 bits");
+        let known = self
+            .ledger
+            .totals(role, token)
+            .balance()
+            .ok_or_else(too_large)?;
+        let more = match known {
+            Balance::Debit(known) => shown.checked_sub(known),
+            Balance::Credit(short) => Some(shown.checked_add(short).ok_or_else(too_large)?),
+        };
+        let (sides, amount) = match (more, known) {
+            (Some(more), _) => ((role, Role::Suspense, Code::Reconciled), more),
+            (None, Balance::Debit(known) | Balance::Credit(known)) => (
+                (Role::Suspense, role, Code::Reconciled),
+                known.checked_sub(shown).unwrap_or_default(),
+            ),
+        };
+        self.book(turn, block, Hash::ZERO, sides, token, amount)
+    }
+}
+
+/// The transfers of a block's transactions so far: to whom the first of each payer went.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Payments {
+    first: BTreeMap<(Hash, Address, Address), Address>,
+}
+
+impl Payments {
+    /// Whether this is the first transfer of this payer in this transaction; remembers to whom
+    /// it went.
+    fn first(&mut self, tx: Hash, wallet: Address, spender: Address, to: Address) -> bool {
+        let mut is_first = false;
+        self.first.entry((tx, wallet, spender)).or_insert_with(|| {
+            is_first = true;
+            to
+        });
+        is_first
+    }
+
+    /// Whether the protocol was paid at this address in this transaction.
+    fn is_protocol(&self, tx: Hash, to: Address) -> bool {
+        self.first
+            .range((tx, Address::ZERO, Address::ZERO)..)
+            .take_while(|((of, _, _), _)| *of == tx)
+            .any(|(_, first)| *first == to)
+    }
+}

@@ -1,0 +1,421 @@
+//! Transactions that are nobody's delivery: stake allowances, and proofs that nobody judged.
+//!
+//! ```text
+//!   (wanted) ─► Quoting ── simulated ──► Sent(nonce) ── included ──► (done)
+//!                 │  ▲                      │
+//!        reverted │  │ timer                │ reverted, nonce used by another
+//!                 ▼  │                      │
+//!              BackingOff ◄─────────────────┘ ── too often ──► (lost)
+//! ```
+//! At most one chore of a kind is under way: one allowance per token, one finalisation per proof.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chain::Undo,
+    delivery::Loss,
+    effect::{Action, Effect},
+    event::{Failure, Outcome, Success},
+    limits::{GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX},
+    machine::{Halt, Machine},
+    outbox::{Owner, Turn, backoff_ms},
+    schedule::Timer,
+    transaction::{Quote, Use},
+    types::{
+        Address, Amount, BlockRef, DeliveryNo, EffectId, Interval, Nonce, SubscriptionId, WallTime,
+    },
+};
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Chore {
+    /// Set the stake allowance of a token.
+    Stake(Address),
+    /// Finalise a proof whose week has passed.
+    Finalize(SubscriptionId, Interval),
+}
+
+/// Where a chore stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    Quoting(EffectId),
+    Sent(Nonce),
+    BackingOff(WallTime),
+}
+
+/// A chore under way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) wanted: Use,
+    pub(crate) stage: Stage,
+    pub(crate) failures: u16,
+}
+
+/// Stakes and the chores they make.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Chores {
+    pub(crate) tasks: BTreeMap<Chore, Task>,
+    /// What the node's account may lock in the node's wallet, by token, as the chain says.
+    pub(crate) allowances: BTreeMap<Address, Amount>,
+    /// Stakes of live deliveries that no block has locked yet.
+    pub(crate) stakes: BTreeMap<DeliveryNo, (Address, Amount)>,
+    /// Deliveries that wait for an allowance.
+    pub(crate) waiting: BTreeSet<(Address, DeliveryNo)>,
+}
+
+impl Chores {
+    /// The allowance of a token as the chain says, zero before it was heard of.
+    #[must_use]
+    pub fn allowance(&self, token: Address) -> Amount {
+        self.allowances.get(&token).copied().unwrap_or_default()
+    }
+
+    /// The stakes of a token that live deliveries will lock; saturating.
+    #[must_use]
+    pub fn wanted(&self, token: Address) -> Amount {
+        self.stakes
+            .values()
+            .filter(|(of, _)| *of == token)
+            .fold(Amount::ZERO, |sum, (_, stake)| {
+                sum.checked_add(*stake).unwrap_or(Amount::MAX)
+            })
+    }
+}
+
+impl Machine {
+    /// Whether the stake of a delivery is allowed; if not, the delivery waits, and the allowance
+    /// is asked for.
+    pub(crate) fn stake_allowed(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<bool, Halt> {
+        let Some((token, _)) = self.chores.stakes.get(&no).copied() else {
+            return Ok(true);
+        };
+        let wanted = self.chores.wanted(token);
+        if self.chores.allowance(token) >= wanted {
+            self.chores.waiting.remove(&(token, no));
+            return Ok(true);
+        }
+        self.chores.waiting.insert((token, no));
+        let chore = Chore::Stake(token);
+        if !self.chores.tasks.contains_key(&chore) {
+            // Twice what is wanted now, so that not every delivery needs its own approval; never
+            // the 2^256 - 1 that an unlock could not add to (`docs/spec/contracts.md` 12, N2).
+            let amount = wanted
+                .checked_add(wanted)
+                .filter(|amount| *amount < Amount::MAX)
+                .unwrap_or(wanted);
+            self.begin_chore(turn, chore, Use::Stake { token, amount })?;
+        }
+        Ok(false)
+    }
+
+    /// Begins a chore: its transaction is quoted.
+    pub(crate) fn begin_chore(
+        &mut self,
+        turn: &mut Turn,
+        chore: Chore,
+        wanted: Use,
+    ) -> Result<(), Halt> {
+        let failures = self
+            .chores
+            .tasks
+            .get(&chore)
+            .map_or(0, |task| task.failures);
+        let action = self.chore_action(&wanted);
+        let (Some(action), Some(chain), true) =
+            (action, self.chain_config(), self.account.may_send())
+        else {
+            self.back_off_chore(chore, wanted, failures);
+            return Ok(());
+        };
+        let effect = Effect::Simulate {
+            from: chain.node,
+            action,
+            at: self.expected_inclusion(),
+        };
+        let id = self.issue(turn, Owner::Chore(chore), effect)?;
+        self.chores.tasks.insert(
+            chore,
+            Task {
+                wanted,
+                stage: Stage::Quoting(id),
+                failures,
+            },
+        );
+        Ok(())
+    }
+
+    fn back_off_chore(&mut self, chore: Chore, wanted: Use, failures: u16) {
+        let limits = self.limits();
+        let wait = backoff_ms(
+            limits.retry_backoff_ms,
+            limits.retry_backoff_max_ms,
+            failures.max(1),
+        );
+        let at = WallTime(self.now.0.saturating_add(wait.max(1)));
+        self.schedule.timers.insert((at, Timer::Chore(chore)));
+        self.chores.tasks.insert(
+            chore,
+            Task {
+                wanted,
+                stage: Stage::BackingOff(at),
+                failures,
+            },
+        );
+    }
+
+    /// What a chore's transaction does.
+    pub(crate) fn chore_action(&self, wanted: &Use) -> Option<Action> {
+        let chain = self.chain_config()?;
+        match wanted {
+            Use::Stake { token, amount } => Some(Action::ApproveStake {
+                wallet: chain.payment_wallet?,
+                spender: chain.node,
+                token: *token,
+                amount: *amount,
+            }),
+            Use::Finalize { id, interval } => Some(Action::FinalizeProof {
+                subscription: *id,
+                interval: *interval,
+                node: chain.node,
+            }),
+            Use::Deliver(_) | Use::Fill => None,
+        }
+    }
+
+    /// A chore's timer passed.
+    pub(crate) fn chore_due(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
+        let Some(task) = self.chores.tasks.get(&chore) else {
+            return Ok(());
+        };
+        if !matches!(task.stage, Stage::BackingOff(_)) {
+            return Ok(());
+        }
+        let wanted = task.wanted.clone();
+        if !self.still_wanted(chore) {
+            self.chores.tasks.remove(&chore);
+            return Ok(());
+        }
+        self.begin_chore(turn, chore, wanted)
+    }
+
+    /// Whether anybody still waits for a chore.
+    fn still_wanted(&self, chore: Chore) -> bool {
+        match chore {
+            Chore::Stake(token) => self
+                .chores
+                .waiting
+                .range((token, DeliveryNo(0))..=(token, DeliveryNo(u64::MAX)))
+                .next()
+                .is_some(),
+            Chore::Finalize(id, interval) => self.proofs.is_open(id, interval),
+        }
+    }
+
+    /// What came of quoting a chore.
+    pub(crate) fn chore_effect_ended(
+        &mut self,
+        turn: &mut Turn,
+        chore: Chore,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match outcome {
+            Outcome::Succeeded(Success::Simulated {
+                gas,
+                base_fee,
+                priority_fee,
+            }) => {
+                self.outbox.pending.remove(&id);
+                let Some(task) = self.chores.tasks.get(&chore) else {
+                    return Ok(());
+                };
+                let (wanted, failures) = (task.wanted.clone(), task.failures);
+                let quote = self.quote(*gas, *base_fee, *priority_fee);
+                match quote.filter(|_| self.account.may_send()) {
+                    Some(quote) if self.still_wanted(chore) => {
+                        let nonce = self.open_slot(turn, wanted.clone(), quote)?;
+                        self.chores.tasks.insert(
+                            chore,
+                            Task {
+                                wanted,
+                                stage: Stage::Sent(nonce),
+                                failures,
+                            },
+                        );
+                    }
+                    Some(_) => {
+                        self.chores.tasks.remove(&chore);
+                    }
+                    None => self.back_off_chore(chore, wanted, failures),
+                }
+                Ok(())
+            }
+            Outcome::Failed(Failure::Reverted { .. } | Failure::Missing { .. }) => {
+                self.outbox.pending.remove(&id);
+                self.chore_failed(turn, chore)
+            }
+            Outcome::Failed(
+                Failure::Unavailable { .. }
+                | Failure::Container { .. }
+                | Failure::Rejected(_)
+                | Failure::NotRerun,
+            )
+            | Outcome::Unknown { .. }
+            | Outcome::Succeeded(
+                Success::InputsRead { .. }
+                | Success::PayerRead { .. }
+                | Success::ResponsesRead { .. }
+                | Success::ContainerAnswered { .. }
+                | Success::ContainerAnsweredOnchain { .. }
+                | Success::Signed { .. }
+                | Success::Broadcast
+                | Success::LookedUp(_),
+            ) => {
+                if self.retry(id, READ_ATTEMPTS_MAX) {
+                    return Ok(());
+                }
+                self.chore_failed(turn, chore)
+            }
+        }
+    }
+
+    /// Gas with its margin and fees within the cap; `None` while the base fee is above it.
+    pub(crate) fn quote(&self, gas: u64, base_fee: u128, priority_fee: u128) -> Option<Quote> {
+        let chain = self.chain_config()?;
+        if base_fee > chain.max_fee_per_gas_cap {
+            return None;
+        }
+        let margin = gas.checked_div(GAS_MARGIN_DIVISOR).unwrap_or_default();
+        let max_fee = base_fee
+            .saturating_mul(2)
+            .saturating_add(priority_fee)
+            .min(chain.max_fee_per_gas_cap);
+        Some(Quote {
+            gas_limit: gas.saturating_add(margin).min(chain.gas_limit_max),
+            max_fee_per_gas: max_fee,
+            max_priority_fee_per_gas: priority_fee.min(max_fee),
+        })
+    }
+
+    /// An attempt at a chore failed: it is tried again a bounded number of times; then whoever
+    /// waits for it is told.
+    pub(crate) fn chore_failed(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
+        let Some(task) = self.chores.tasks.remove(&chore) else {
+            return Ok(());
+        };
+        let failures = task.failures.saturating_add(1);
+        if failures < self.limits().delivery_attempts_max {
+            self.back_off_chore(chore, task.wanted, failures);
+            return Ok(());
+        }
+        match chore {
+            Chore::Stake(token) => {
+                for no in self.waiting_for(token) {
+                    self.abandon(turn, no, Loss::NoStake)?;
+                }
+            }
+            Chore::Finalize(..) => {}
+        }
+        Ok(())
+    }
+
+    fn waiting_for(&self, token: Address) -> alloc::vec::Vec<DeliveryNo> {
+        self.chores
+            .waiting
+            .range((token, DeliveryNo(0))..=(token, DeliveryNo(u64::MAX)))
+            .map(|(_, no)| *no)
+            .collect()
+    }
+
+    /// A proof was judged: its own finalisation is no longer needed.
+    pub(crate) fn drop_finalization(
+        &mut self,
+        turn: &mut Turn,
+        id: SubscriptionId,
+        interval: Interval,
+    ) -> Result<(), Halt> {
+        let chore = Chore::Finalize(id, interval);
+        match self.chores.tasks.remove(&chore).map(|task| task.stage) {
+            Some(Stage::Quoting(effect)) => self.drop_effect(turn, effect),
+            Some(Stage::BackingOff(at)) => {
+                self.schedule.timers.remove(&(at, Timer::Chore(chore)));
+                Ok(())
+            }
+            Some(Stage::Sent(nonce)) => self.fill(turn, nonce),
+            None => Ok(()),
+        }
+    }
+
+    /// A transaction of a chore is in a block.
+    pub(crate) fn chore_included(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        does: &Use,
+        chore: Chore,
+        done: bool,
+    ) -> Result<(), Halt> {
+        if !done {
+            return self.chore_failed(turn, chore);
+        }
+        self.chores.tasks.remove(&chore);
+        if let Use::Stake { token, amount } = does {
+            self.set_allowance(turn, block, *token, *amount)?;
+        }
+        Ok(())
+    }
+
+    /// The block of a chore's transaction is gone. Says whether the chore waits at this nonce
+    /// again; if not, another attempt is under way, and the nonce is to be used up.
+    pub(crate) fn chore_undone(
+        &mut self,
+        turn: &mut Turn,
+        does: &Use,
+        nonce: Nonce,
+    ) -> Result<bool, Halt> {
+        let Some(chore) = does.chore() else {
+            return Ok(false);
+        };
+        let failures = match self.chores.tasks.get(&chore) {
+            Some(task) => {
+                let failures = task.failures;
+                match task.stage {
+                    Stage::Sent(_) => return Ok(false),
+                    Stage::Quoting(id) => self.drop_effect(turn, id)?,
+                    Stage::BackingOff(at) => {
+                        self.schedule.timers.remove(&(at, Timer::Chore(chore)));
+                    }
+                }
+                failures
+            }
+            None => 0,
+        };
+        self.chores.tasks.insert(
+            chore,
+            Task {
+                wanted: does.clone(),
+                stage: Stage::Sent(nonce),
+                failures,
+            },
+        );
+        Ok(true)
+    }
+
+    /// The chain says what the node's account may lock.
+    pub(crate) fn set_allowance(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        token: Address,
+        amount: Amount,
+    ) -> Result<(), Halt> {
+        let before = self.chores.allowances.insert(token, amount);
+        self.journal(block.number, Undo::Allowance { token, before });
+        for no in self.waiting_for(token) {
+            self.attempt_delivery(turn, no)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,425 @@
+//! Delegated subscriptions: signed by the subscriber, brought by a client, created on chain by
+//! the first delivery (`docs/spec/contracts.md` 4).
+//!
+//! ```text
+//!   accepted ─► Waiting ── its interval has begun ──► (the job runs; see `job`)
+//!                                                        │ included: the chain gives it an id
+//!                                                        ▼
+//!                                                 aliased to that id: later intervals are those
+//!                                                 of an ordinary subscription
+//! ```
+//! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
+//! nonce, not to an id, so a reorg makes it no stranger's. An existing (owner, nonce) gets the
+//! old id whatever the signature: if the record behind that id is another than the signed one,
+//! nothing is delivered.
+
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    admission,
+    chain::Undo,
+    delivery::{Chance, Loss},
+    effect::{Action, ContainerInput},
+    event::{DelegatedRequest, Subscription},
+    job::{Cause, Step, Work},
+    machine::{Halt, Machine, Refusal, Verdict},
+    outbox::Turn,
+    subscription::{self, CANCELLED_AT, record_hash},
+    types::{Address, BlockRef, Hash, Interval, JobId, JobNo, PayloadAt, SubscriptionId},
+};
+
+/// Who a delegated subscription is before the chain gives it an id.
+pub type DelegationKey = (Address, u32);
+
+/// A delegated subscription.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delegation {
+    /// The request as accepted.
+    pub request: DelegatedRequest,
+    /// The job of its first interval.
+    pub job: JobNo,
+    /// Its id, once the chain has one.
+    pub id: Option<SubscriptionId>,
+}
+
+/// All delegated subscriptions whose first job is kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Delegations {
+    pub(crate) all: BTreeMap<DelegationKey, Delegation>,
+    /// Those without an id, by the hash of their record.
+    pub(crate) by_record: BTreeMap<Hash, DelegationKey>,
+}
+
+impl Delegations {
+    /// One, by owner and nonce.
+    #[must_use]
+    pub fn get(&self, key: DelegationKey) -> Option<&Delegation> {
+        self.all.get(&key)
+    }
+
+    /// All, by owner and nonce.
+    pub fn iter(&self) -> impl Iterator<Item = (&DelegationKey, &Delegation)> {
+        self.all.iter()
+    }
+}
+
+/// The id under which a client may ask for the job of a delegated subscription: the first 16
+/// bytes of SHA-256 over its owner and nonce.
+#[must_use]
+pub fn delegated_job_id(key: DelegationKey) -> JobId {
+    let mut hasher = Sha256::new();
+    hasher.update(b"infernet delegated");
+    hasher.update(key.0.0);
+    hasher.update(key.1.to_be_bytes());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut id = [0; 16];
+    for (place, byte) in id.iter_mut().zip(digest) {
+        *place = byte;
+    }
+    JobId(id)
+}
+
+impl Machine {
+    /// Judges a delegated subscription before it is recorded, in the order of
+    /// `docs/spec/rest.md`. The same again is known; another under the same nonce conflicts.
+    pub(crate) fn check_delegated(&self, request: &DelegatedRequest) -> Verdict {
+        let (Some(config), Some(_)) = (self.config.as_ref(), self.chain_config()) else {
+            return Verdict::Refused(Refusal::ChainNotEnabled);
+        };
+        let key = (request.subscription.owner, request.nonce);
+        if let Some(known) = self.delegations.get(key) {
+            let known = &known.request;
+            let same = known.subscription == request.subscription
+                && known.expiry == request.expiry
+                && (known.v, known.r, known.s) == (request.v, request.r, request.s)
+                && known.input == request.input;
+            return if same {
+                Verdict::Known(delegated_job_id(key))
+            } else {
+                Verdict::Refused(Refusal::Conflict)
+            };
+        }
+        if self.expected_inclusion().as_contract_time() >= request.expiry && request.known_id.0 == 0
+        {
+            return Verdict::Refused(Refusal::SignatureExpired);
+        }
+        let containers = self
+            .catalog
+            .chain(config, &request.subscription.container_id);
+        let name = |container: Option<&&crate::config::ContainerConfig>| {
+            container
+                .map(|container| container.id.clone())
+                .unwrap_or_else(|| alloc::format!("{}", request.subscription.container_id))
+        };
+        match admission::admit(config, &self.catalog, &request.subscription, true) {
+            Err(admission::Reason::ContainerNotSupported) => {
+                Verdict::Refused(Refusal::ContainerNotSupported {
+                    container: name(None),
+                })
+            }
+            Err(admission::Reason::FirstContainerNotExternal) => {
+                Verdict::Refused(Refusal::FirstContainerNotExternal {
+                    container: name(containers.first()),
+                })
+            }
+            Err(admission::Reason::NoProof) => Verdict::Refused(Refusal::NoProof {
+                container: name(containers.last()),
+            }),
+            Err(admission::Reason::OwnerNotAllowed) => Verdict::Refused(Refusal::NotAllowed {
+                container: name(containers.first()),
+            }),
+            // A price is no matter of the request's form: as in the original it is accepted, and
+            // the reason is the job's.
+            Err(
+                admission::Reason::ChainNotEnabled
+                | admission::Reason::TokenNotAccepted
+                | admission::Reason::PriceTooLow
+                | admission::Reason::NoPaymentWallet
+                | admission::Reason::VerifierNotAccepted
+                | admission::Reason::StakeAboveCap
+                | admission::Reason::NothingWanted
+                | admission::Reason::WalletInvalid
+                | admission::Reason::BalanceTooLow
+                | admission::Reason::AllowanceTooLow
+                | admission::Reason::Unprofitable,
+            )
+            | Ok(()) => self.check_room(),
+        }
+    }
+
+    /// `DelegatedAccepted`.
+    pub(crate) fn delegated_accepted(
+        &mut self,
+        turn: &mut Turn,
+        request: &DelegatedRequest,
+    ) -> Result<(), Halt> {
+        let key = (request.subscription.owner, request.nonce);
+        let Some(config) = self.config.as_ref() else {
+            return Ok(());
+        };
+        let verdict = admission::admit(config, &self.catalog, &request.subscription, true);
+        let containers = self
+            .catalog
+            .chain(config, &request.subscription.container_id)
+            .into_iter()
+            .map(|container| container.id.clone())
+            .collect();
+        let input = ContainerInput::Json(PayloadAt {
+            seq: turn.seq,
+            payload: request.input,
+        });
+        let requires_proof = !request.subscription.verifier.is_zero();
+        let work = Work::Delegated {
+            job: delegated_job_id(key),
+            client: request.client,
+            key,
+            interval: Interval(0),
+        };
+        let no = self.wait_delegated(work, containers, requires_proof, input);
+        self.delegations.all.insert(
+            key,
+            Delegation {
+                request: request.clone(),
+                job: no,
+                id: None,
+            },
+        );
+        self.delegations
+            .by_record
+            .insert(record_hash(&request.subscription), key);
+        if let Err(reason) = verdict {
+            return self.fail_job(turn, no, Cause::Refused(reason));
+        }
+        if request.known_id.0 != 0 {
+            self.alias(key, request.known_id);
+        }
+        self.schedule_delegated(turn, key)
+    }
+
+    /// A delegated job waits until its subscription is active.
+    fn schedule_delegated(&mut self, turn: &mut Turn, key: DelegationKey) -> Result<(), Halt> {
+        let Some(delegation) = self.delegations.get(key) else {
+            return Ok(());
+        };
+        let head = self.chain.head.map_or(0, |head| head.time.0);
+        let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
+        let no = delegation.job;
+        self.schedule.delegated.insert((at, no));
+        if self.chain.head.is_some() {
+            self.serve_delegated(turn)?;
+        }
+        Ok(())
+    }
+
+    /// Delegated jobs whose subscription is active now.
+    pub(crate) fn serve_delegated(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        let Some(head) = self.chain.head else {
+            return Ok(());
+        };
+        for _ in 0..crate::limits::TAKE_UPS_PER_EVENT_MAX {
+            let Some((at, no)) = self.schedule.delegated.first().copied() else {
+                break;
+            };
+            if at > head.time.0 {
+                break;
+            }
+            self.schedule.delegated.remove(&(at, no));
+            self.begin_delegated(turn, no, &head)?;
+        }
+        Ok(())
+    }
+
+    fn begin_delegated(&mut self, turn: &mut Turn, no: JobNo, head: &BlockRef) -> Result<(), Halt> {
+        let Some(Work::Delegated { key, .. }) = self.jobs.get(no).map(|job| &job.work) else {
+            return Ok(());
+        };
+        let key = *key;
+        let Some(delegation) = self.delegations.get(key) else {
+            return Ok(());
+        };
+        let terms = &delegation.request.subscription;
+        let (paid, id) = (!terms.payment_amount.is_zero(), delegation.id);
+        let interval =
+            subscription::interval_at(terms.active_at, terms.period, head.time.as_contract_time());
+        if terms.active_at == CANCELLED_AT {
+            return self.fail_job(turn, no, Cause::Cancelled);
+        }
+        // The ordinary work on an interval of that id came first: the request is attached to it.
+        if let Some(id) = id
+            && self
+                .jobs
+                .by_interval(id, interval)
+                .is_some_and(|(of, _)| of != no)
+        {
+            return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
+        }
+        let closes = self.closes_of(terms.active_at, terms.period, interval);
+        self.set_delegated_interval(no, interval, closes);
+        if let Some(id) = id {
+            self.take_over(id, interval, no);
+        }
+        match self.delegated_chance(key, interval) {
+            Chance::Open => {}
+            Chance::Early | Chance::Met => {
+                return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
+            }
+            Chance::Lost(loss) => return self.give_up(turn, no, loss),
+        }
+        self.begin_waiting(turn, no, paid)
+    }
+
+    /// Judges a delivery that creates its subscription, or finds it created.
+    pub(crate) fn delegated_chance(&self, key: DelegationKey, interval: Interval) -> Chance {
+        let Some(delegation) = self.delegations.get(key) else {
+            return Chance::Lost(Loss::Gone);
+        };
+        let request = &delegation.request;
+        let expected = self.expected_inclusion();
+        let now = expected.as_contract_time();
+        let tracked = delegation.id.and_then(|id| self.subscriptions.get(id));
+        if let Some(tracked) = tracked {
+            if tracked.subscription.active_at == CANCELLED_AT {
+                return Chance::Lost(Loss::Cancelled);
+            }
+            if tracked.subscription != request.subscription {
+                return Chance::Lost(Loss::Gone);
+            }
+        } else if delegation.id.is_none() && now >= request.expiry {
+            return Chance::Lost(Loss::Closed);
+        }
+        let responses = tracked
+            .map(|tracked| tracked.responses_in(interval))
+            .unwrap_or_default();
+        self.chance_by(&request.subscription, interval, responses)
+    }
+
+    /// What the transaction of a delegated delivery does.
+    pub(crate) fn delegated_action(
+        &self,
+        key: DelegationKey,
+        delivery: crate::effect::Delivery,
+    ) -> Option<Action> {
+        let request = &self.delegations.get(key)?.request;
+        Some(Action::DeliverDelegated {
+            subscription: request.subscription.clone(),
+            nonce: request.nonce,
+            expiry: request.expiry,
+            v: request.v,
+            r: request.r,
+            s: request.s,
+            delivery,
+        })
+    }
+
+    /// A subscription appeared on chain: if it is a delegated one of ours, it has its id now.
+    pub(crate) fn alias_created(
+        &mut self,
+        block: &BlockRef,
+        id: SubscriptionId,
+        subscription: &Subscription,
+        nonce: Option<u32>,
+    ) {
+        if self.delegations.by_record.is_empty() {
+            return;
+        }
+        let key = match nonce {
+            Some(nonce) => Some((subscription.owner, nonce)),
+            None => self
+                .delegations
+                .by_record
+                .get(&record_hash(subscription))
+                .copied(),
+        };
+        let Some(key) = key.filter(|key| {
+            self.delegations
+                .get(*key)
+                .is_some_and(|delegation| delegation.id.is_none())
+        }) else {
+            return;
+        };
+        self.alias(key, id);
+        self.journal(block.number, Undo::Aliased(key));
+    }
+
+    fn alias(&mut self, key: DelegationKey, id: SubscriptionId) {
+        let Some(delegation) = self.delegations.all.get_mut(&key) else {
+            return;
+        };
+        delegation.id = Some(id);
+        let (no, record) = (
+            delegation.job,
+            record_hash(&delegation.request.subscription),
+        );
+        self.delegations.by_record.remove(&record);
+        if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work)
+            && interval.0 > 0
+        {
+            let interval = *interval;
+            self.take_over(id, interval, no);
+        }
+    }
+
+    /// The job of a delegated subscription is the work on an interval of its id.
+    fn take_over(&mut self, id: SubscriptionId, interval: Interval, no: JobNo) {
+        self.jobs.by_interval.entry((id, interval)).or_insert(no);
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+            tracked.taken = tracked.taken.max(interval);
+            self.reschedule(id);
+        }
+    }
+
+    /// The block that gave a delegated subscription its id is gone.
+    pub(crate) fn alias_undone(&mut self, key: DelegationKey) {
+        let Some(delegation) = self.delegations.all.get_mut(&key) else {
+            return;
+        };
+        let Some(id) = delegation.id.take() else {
+            return;
+        };
+        let no = delegation.job;
+        let record = record_hash(&delegation.request.subscription);
+        self.delegations.by_record.insert(record, key);
+        if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work) {
+            let place = (id, *interval);
+            if self.jobs.by_interval.get(&place) == Some(&no) {
+                self.jobs.by_interval.remove(&place);
+            }
+        }
+    }
+
+    /// The job of a delegated subscription is forgotten, and the request with it.
+    pub(crate) fn forget_delegation(&mut self, key: DelegationKey) {
+        if let Some(delegation) = self.delegations.all.remove(&key) {
+            let record = record_hash(&delegation.request.subscription);
+            if self.delegations.by_record.get(&record) == Some(&key) {
+                self.delegations.by_record.remove(&record);
+            }
+            if let Some(id) = delegation.id {
+                let places: alloc::vec::Vec<(SubscriptionId, Interval)> = self
+                    .jobs
+                    .by_interval
+                    .range((id, Interval(0))..=(id, Interval(u32::MAX)))
+                    .filter(|(_, no)| **no == delegation.job)
+                    .map(|(place, _)| *place)
+                    .collect();
+                for place in places {
+                    self.jobs.by_interval.remove(&place);
+                }
+            }
+        }
+    }
+
+    /// Steps a waiting job into its first stage.
+    fn begin_waiting(&mut self, turn: &mut Turn, no: JobNo, paid: bool) -> Result<(), Halt> {
+        if paid {
+            self.step_job(no, Step::BeginPaid);
+            self.read_payer(turn, no)
+        } else {
+            self.step_job(no, Step::BeginFree);
+            self.run_container(turn, no)
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Proofs: what is at stake from a delivery with a verifier until its verdict.
+//!
+//! ```text
+//!   delivery included, verifier set
+//!            │  stake and escrow are locked (`docs/spec/contracts.md` 3, 4b)
+//!            ▼
+//!          Open ──── ProofVerified, active and valid ─────► Paid
+//!            │ ───── ProofVerified, active and not valid ─► Slashed
+//!            │ ───── ProofVerified, a week has passed ────► Expired (the node is paid)
+//!            └─ its block is gone: (nothing)      a verdict's block is gone: Open again
+//! ```
+//! When the week has passed and nobody has finalised, the node does so itself: a chore.
+
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chain::Undo,
+    chore::Chore,
+    ledger::{Code, Role},
+    machine::{Halt, Machine},
+    outbox::Turn,
+    transaction::Use,
+    types::{Address, Amount, BlockRef, DeliveryNo, Hash, Interval, SubscriptionId},
+};
+
+/// How long a verifier has, in seconds of block time (`finalizeProofVerification`).
+pub const PROOF_WEEK_S: u64 = 604_800;
+
+/// Where a proof stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ProofState {
+    /// Not judged.
+    Open,
+    /// Found valid: the node is paid, its stake free.
+    Paid,
+    /// Found invalid: the stake is lost.
+    Slashed,
+    /// Not judged within the week: the node is paid, its stake free.
+    Expired,
+}
+
+/// A verdict of the chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Within the week.
+    pub active: bool,
+    /// As the verifier said.
+    pub valid: bool,
+}
+
+impl ProofState {
+    /// The state after a verdict, or `None` when there was one before.
+    #[must_use]
+    pub fn step(self, verdict: Verdict) -> Option<Self> {
+        match (self, verdict.active, verdict.valid) {
+            (Self::Open, true, true) => Some(Self::Paid),
+            (Self::Open, true, false) => Some(Self::Slashed),
+            (Self::Open, false, _) => Some(Self::Expired),
+            (Self::Paid | Self::Slashed | Self::Expired, _, _) => None,
+        }
+    }
+}
+
+/// A delivery's proof.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proof {
+    /// Whose proof it is.
+    pub delivery: DeliveryNo,
+    /// The consumer.
+    pub owner: Address,
+    /// The consumer's wallet.
+    pub wallet: Address,
+    /// The token.
+    pub token: Address,
+    /// What the node locked: the full price.
+    pub stake: Amount,
+    /// What the consumer locked for the node, as far as its event was seen.
+    pub escrow: Amount,
+    /// Block time from which on anybody may finalise.
+    pub expires: u64,
+    /// Where it stands.
+    pub state: ProofState,
+}
+
+/// Proofs that are open, or whose verdict is not final.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Proofs {
+    pub(crate) all: BTreeMap<(SubscriptionId, Interval), Proof>,
+}
+
+impl Proofs {
+    /// Them, ascending by subscription and interval.
+    pub fn iter(&self) -> impl Iterator<Item = (SubscriptionId, Interval, &Proof)> {
+        self.all
+            .iter()
+            .map(|((id, interval), proof)| (*id, *interval, proof))
+    }
+
+    pub(crate) fn is_open(&self, id: SubscriptionId, interval: Interval) -> bool {
+        self.all
+            .get(&(id, interval))
+            .is_some_and(|proof| proof.state == ProofState::Open)
+    }
+
+    /// What the node has at stake in a token; saturating.
+    #[must_use]
+    pub fn at_stake(&self, token: Address) -> Amount {
+        self.all
+            .values()
+            .filter(|proof| proof.token == token && proof.state == ProofState::Open)
+            .fold(Amount::ZERO, |sum, proof| {
+                sum.checked_add(proof.stake).unwrap_or(Amount::MAX)
+            })
+    }
+}
+
+impl Machine {
+    /// A delivery with a verifier was included.
+    pub(crate) fn open_proof(
+        &mut self,
+        block: &BlockRef,
+        id: SubscriptionId,
+        interval: Interval,
+        proof: Proof,
+    ) {
+        let expires = proof.expires;
+        if self.proofs.all.insert((id, interval), proof).is_none() {
+            self.schedule.proofs.insert((expires, id, interval));
+            self.journal(block.number, Undo::ProofOpened(id, interval));
+        }
+    }
+
+    /// That block is gone.
+    pub(crate) fn proof_undone(&mut self, id: SubscriptionId, interval: Interval) {
+        if let Some(proof) = self.proofs.all.remove(&(id, interval)) {
+            self.schedule.proofs.remove(&(proof.expires, id, interval));
+        }
+    }
+
+    /// The consumer's escrow for a delivery was locked in the transaction of that delivery.
+    pub(crate) fn escrow_seen(&mut self, wallet: Address, owner: Address, amount: Amount) {
+        // In the order of their logs: the oldest open proof of this payer without an escrow.
+        if let Some(proof) =
+            self.proofs.all.values_mut().find(|proof| {
+                proof.wallet == wallet && proof.owner == owner && proof.escrow.is_zero()
+            })
+        {
+            proof.escrow = amount;
+        }
+    }
+
+    /// Whether a payer owes this much to an open proof.
+    pub(crate) fn owes_escrow(
+        &self,
+        wallet: Address,
+        owner: Address,
+        token: Address,
+        amount: Amount,
+    ) -> bool {
+        self.proofs.all.values().any(|proof| {
+            proof.wallet == wallet
+                && proof.owner == owner
+                && proof.token == token
+                && proof.escrow == amount
+                && proof.state == ProofState::Open
+        })
+    }
+
+    /// `ProofVerified` of a proof of this node.
+    pub(crate) fn proof_verified(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        id: SubscriptionId,
+        interval: Interval,
+        verdict: Verdict,
+    ) -> Result<(), Halt> {
+        let Some(proof) = self.proofs.all.get_mut(&(id, interval)) else {
+            return Ok(());
+        };
+        let Some(next) = proof.state.step(verdict) else {
+            return Ok(());
+        };
+        proof.state = next;
+        let (token, escrow, expires) = (proof.token, proof.escrow, proof.expires);
+        self.schedule.proofs.remove(&(expires, id, interval));
+        self.journal(block.number, Undo::ProofJudged(id, interval));
+        if next == ProofState::Slashed {
+            // The price was booked as earned when it was delivered; it is not.
+            self.book(
+                turn,
+                block,
+                Hash::ZERO,
+                (Role::Earnings, Role::Escrow, Code::EscrowReleased),
+                token,
+                escrow,
+            )?;
+            self.count_loss();
+        }
+        self.drop_finalization(turn, id, interval)
+    }
+
+    /// The block of a verdict is gone.
+    pub(crate) fn verdict_undone(&mut self, id: SubscriptionId, interval: Interval) {
+        if let Some(proof) = self.proofs.all.get_mut(&(id, interval)) {
+            proof.state = ProofState::Open;
+            self.schedule.proofs.insert((proof.expires, id, interval));
+        }
+    }
+
+    /// A verdict is final.
+    pub(crate) fn verdict_final(&mut self, id: SubscriptionId, interval: Interval) {
+        if !self.proofs.is_open(id, interval) {
+            self.proofs.all.remove(&(id, interval));
+        }
+    }
+
+    /// Proofs whose week has passed: the node finalises them itself.
+    pub(crate) fn serve_proofs(&mut self, turn: &mut Turn, now: u64) -> Result<(), Halt> {
+        while let Some((expires, id, interval)) = self.schedule.proofs.first().copied() {
+            if expires > now {
+                break;
+            }
+            self.schedule.proofs.remove(&(expires, id, interval));
+            if self.proofs.is_open(id, interval) {
+                let chore = Chore::Finalize(id, interval);
+                self.begin_chore(turn, chore, Use::Finalize { id, interval })?;
+            }
+        }
+        Ok(())
+    }
+}
