@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use infernet_state::{Config, Event, Issued, config::ChainConfig, types::Address};
+use infernet_state::{
+    Config, Event, Issued, config::ChainConfig, event::DelegatedRequest, types::Address,
+};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
@@ -20,6 +22,7 @@ use crate::{
     api::{ApiConfig, ApiError, ApiParts, ApiServer, ClientKey},
     chain::{
         connect::{ChainConnection, ConnectError, Target},
+        delegation::DelegatedSigners,
         reads::ChainReads,
         signer::{KeyError, NodeKey},
         transactions::Transactions,
@@ -28,9 +31,10 @@ use crate::{
     config::ConfigError,
     container::{ContainerError, ContainerService, Containers},
     dev::DevError,
-    driver::{Clock as _, Driver, Fatal, Handle, Random as _, SystemWorld},
+    driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
     log::{LogError, Options, SledLog, SledReader},
+    ports::{Delegation, DelegationChecker, DelegationError},
     streams::Streams,
 };
 
@@ -215,6 +219,7 @@ impl Node {
             chain: deciding,
             ..config
         };
+        let slot = ChainSlot::default();
         let server = ApiServer::bind(
             api,
             ApiParts {
@@ -222,7 +227,7 @@ impl Node {
                 log: reader.clone(),
                 world: world.clone(),
                 containers: Arc::new(containers.clone()),
-                delegation: None,
+                delegation: chain.as_ref().map(|_| Arc::new(slot.clone()) as Arc<_>),
                 streams: streams.clone(),
                 client_key,
             },
@@ -247,7 +252,6 @@ impl Node {
         let calls = ContainerService::new(containers.clone(), reader.clone(), streams);
         let mut services = Services::new(calls.clone(), calls);
         if let Some(parts) = chain {
-            let slot = ChainSlot::default();
             services = services.with_chain(slot.reads(), slot.transactions());
             let follow = Follow {
                 parts,
@@ -481,31 +485,39 @@ fn chain_config(
 /// Items in one batch delivery: eight of the usual size stay far below a block's gas.
 const DELIVERY_BATCH_MAX: u16 = 8;
 
-/// The chain's services, which may come up later than the executor.
+/// What needs a connected chain, which may come up later than the executor.
 #[derive(Clone, Default)]
-struct ChainSlot(Arc<OnceLock<(EffectService, EffectService)>>);
+struct ChainSlot(Arc<OnceLock<ChainServices>>);
+
+struct ChainServices {
+    reads: EffectService,
+    transactions: EffectService,
+    signers: DelegatedSigners,
+}
 
 impl ChainSlot {
     fn fill(&self, connection: &ChainConnection, parts: &ChainParts, reader: &SledReader) {
         let reads = ChainReads::new(connection.clone(), reader.clone());
         let transactions = Transactions::new(connection.clone(), parts.key.clone(), reader.clone());
         // A second filling would be the same services again.
-        let _ = self
-            .0
-            .set((EffectService::new(reads), EffectService::new(transactions)));
+        let _ = self.0.set(ChainServices {
+            reads: EffectService::new(reads),
+            transactions: EffectService::new(transactions),
+            signers: DelegatedSigners::new(connection.clone()),
+        });
     }
 
     fn reads(&self) -> EffectService {
-        self.late(|(reads, _)| reads)
+        self.late(|services| &services.reads)
     }
 
     fn transactions(&self) -> EffectService {
-        self.late(|(_, transactions)| transactions)
+        self.late(|services| &services.transactions)
     }
 
     fn late(
         &self,
-        pick: impl Fn(&(EffectService, EffectService)) -> &EffectService + Clone + Send + Sync + 'static,
+        pick: impl Fn(&ChainServices) -> &EffectService + Clone + Send + Sync + 'static,
     ) -> EffectService {
         let slot = Arc::clone(&self.0);
         EffectService::new(tower::service_fn(move |issued: Issued| {
@@ -513,10 +525,24 @@ impl ChainSlot {
             async move {
                 match service {
                     Some(service) => service.oneshot(issued).await,
-                    None => Err::<Ended, BoxError>("the chain is not connected yet".into()),
+                    None => Err::<Ended, BoxError>(NOT_CONNECTED.into()),
                 }
             }
         }))
+    }
+}
+
+/// What is said of the chain before the first connection.
+const NOT_CONNECTED: &str = "the chain is not connected yet";
+
+impl DelegationChecker for ChainSlot {
+    fn check(&self, request: &DelegatedRequest) -> BoxFuture<Result<Delegation, DelegationError>> {
+        match self.0.get() {
+            Some(services) => services.signers.check(request),
+            None => Box::pin(std::future::ready(Err(DelegationError::Unavailable {
+                reason: NOT_CONNECTED.to_owned(),
+            }))),
+        }
     }
 }
 

@@ -45,10 +45,9 @@ fn expected(batches: u64) -> (Vec<Stored>, Vec<(PayloadAt, Vec<u8>)>) {
     let mut payloads = Vec::new();
     for number in 0..batches {
         let batch = batch(number);
-        let mut seq = memory.head().seq.0;
+        let first = memory.head().seq.0 + 1;
         memory.append(&batch).unwrap();
-        for record in batch {
-            seq += 1;
+        for (seq, record) in (first..).zip(batch) {
             payloads.extend(record.payloads.into_iter().map(|payload| {
                 let at = PayloadAt {
                     seq: Seq(seq),
@@ -317,7 +316,7 @@ fn a_damaged_log_is_refused_with_a_code_or_whole() {
                 format!("a bit flipped at {at}")
             }
         };
-        fs::write(&path, bytes).unwrap();
+        fs::write(&path, &bytes).unwrap();
         let read = SledLog::open(&copied, &options()).and_then(|log| {
             assert_eq!(
                 log.head().seq.0,
@@ -330,6 +329,12 @@ fn a_damaged_log_is_refused_with_a_code_or_whole() {
             Ok(read) => assert!(read == events, "{what}: another history"),
             Err(error) => {
                 refused += 1;
+                // Damage that shows only when it is read leaves the log open until then.
+                let untouched = fs::read(&path).unwrap() == bytes;
+                assert!(
+                    untouched || matches!(error, LogError::Damaged { .. }),
+                    "{what}: {error}"
+                );
                 assert!(error.to_string().starts_with("E-LOG-0"), "{what}: {error}");
                 assert!(error.to_string().contains("restore"), "{what}: {error}");
             }
@@ -358,4 +363,36 @@ fn unfinished_snapshots_of_sled_do_not_lock_the_log_out() {
         examine(dir.path(), acknowledged, name);
         assert!(!sled.join(name).exists());
     }
+}
+
+#[test]
+fn an_opening_that_was_interrupted_begins_again_from_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    for number in 0..10 {
+        log.append(&batch(number)).unwrap();
+    }
+    let acknowledged = log.head().seq.0;
+    drop(log);
+    let sled = database(dir.path()).parent().unwrap().to_owned();
+    let before = sled.with_extension("before");
+    // Killed while it copied: the copy is not whole, the database is.
+    copy(&sled, &sled.with_extension("copying"));
+    fs::write(sled.with_extension("copying").join("db"), b"half").unwrap();
+    examine(dir.path(), acknowledged, "killed while copying");
+    // Killed while sled changed the database, or while the copy was put back.
+    copy(&sled, &before);
+    fs::write(database(dir.path()), vec![0; 100_000]).unwrap();
+    examine(dir.path(), acknowledged, "killed while opening");
+    fs::rename(&sled, &before).unwrap();
+    examine(dir.path(), acknowledged, "killed while putting back");
+    // Killed while the copy was thrown away: what was appended since counts.
+    copy(&sled, &sled.with_extension("discard"));
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    log.append(&batch(10)).unwrap();
+    let acknowledged = log.head().seq.0;
+    drop(log);
+    examine(dir.path(), acknowledged, "killed while discarding");
+    let names = fs::read_dir(sled.parent().unwrap()).unwrap().count();
+    assert_eq!(names, 1, "nothing is left over");
 }

@@ -295,7 +295,6 @@ fn a_snapshot_is_used_only_where_it_fits() {
         bytes[at] ^= 0x10;
         fs::write(&newest, &bytes).unwrap();
         let found = story.log.latest_snapshot().unwrap();
-        // The three bytes of padding are all that may change.
         assert!(
             found.as_ref() == Some(&saved[1]) || (5..8).contains(&at),
             "byte {at}: {found:?}"

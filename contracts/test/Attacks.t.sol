@@ -181,8 +181,13 @@ contract AttacksTest is World {
     /// @dev Nobody but the coordinator moves funds, and no wallet can be talked into running foreign code.
     function testOnlyTheCoordinatorMovesFunds() public {
         pending();
-        bytes4[4] memory selectors =
-            [Wallet.cTransfer.selector, Wallet.cLock.selector, Wallet.cUnlock.selector, Wallet.cTransferTwice.selector];
+        bytes4[5] memory selectors = [
+            Wallet.cTransfer.selector,
+            Wallet.cTransferTwice.selector,
+            Wallet.cLock.selector,
+            Wallet.cUnlock.selector,
+            Wallet.cRelease.selector
+        ];
         for (uint256 i = 0; i < selectors.length; i++) {
             bytes memory zeros = new bytes(6 * 32);
             (bool ok, bytes memory reason) = address(wallet).call(abi.encodePacked(selectors[i], zeros));

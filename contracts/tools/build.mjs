@@ -39,8 +39,8 @@ const CANCUN_SUBSTITUTES = "cancun";
 /** The compiler's reminder to clear transient storage, which the guard does. */
 const TRANSIENT_STORAGE_WARNING = "2394";
 
-/** Contracts with a Cancun build of their own. */
-const CANCUN_CONTRACTS = ["Coordinator", "EIP712Coordinator"];
+/** The coordinators; they have a Cancun build of their own. */
+const COORDINATORS = ["Coordinator", "EIP712Coordinator"];
 
 const OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
 
@@ -50,8 +50,10 @@ const OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
  */
 const LEGACY_DIRS = ["src/examples/", "src/verifiers/"];
 
+/** How often the optimizer expects code to run: the coordinators are large and are to stay cheap to deploy. */
+const RUNS = { coordinators: 400, others: 20_000 };
+
 const SETTINGS = {
-  optimizer: { enabled: true, runs: 200 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
 };
 
@@ -68,18 +70,37 @@ function listSources(dir) {
   return found.sort();
 }
 
-function compile(solc, evmVersion, viaIR, outputSelection) {
+/** The text of every source; for Cancun with its substitutes. */
+function readSources(evmVersion) {
   const sources = {};
   for (const name of SOURCE_DIRS.flatMap(listSources)) {
     const substitute = path.join(root, CANCUN_SUBSTITUTES, path.basename(name));
     const substituted = evmVersion === "cancun" && fs.existsSync(substitute);
     sources[name] = { content: fs.readFileSync(substituted ? substitute : path.join(root, name), "utf8") };
   }
-  const input = { language: "Solidity", sources, settings: { ...SETTINGS, viaIR, evmVersion, outputSelection } };
-  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+  return sources;
+}
+
+/** Runs the compiler; warnings count as errors. */
+function run(solc, sources, settings, what) {
+  const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings })));
   const problems = (output.errors ?? []).filter((e) => e.severity !== "info" && e.errorCode !== TRANSIENT_STORAGE_WARNING);
   for (const problem of problems) process.stderr.write(`${problem.formattedMessage}\n`);
-  if (problems.length > 0) throw new Error(`${problems.length} warning(s) or error(s) for ${evmVersion}`);
+  if (problems.length > 0) throw new Error(`${problems.length} warning(s) or error(s): ${what}`);
+  return output;
+}
+
+/** Each source must compile when it is the first that somebody imports: import cycles through base contracts would break that. */
+function checkEachAlone(solc) {
+  const sources = readSources("paris");
+  for (const name of Object.keys(sources).filter((n) => n.startsWith("src/"))) {
+    run(solc, sources, { outputSelection: { [name]: { "*": ["abi"] } } }, `${name} alone`);
+  }
+}
+
+function compile(solc, { evmVersion, viaIR, runs }, outputSelection) {
+  const settings = { ...SETTINGS, optimizer: { enabled: true, runs }, viaIR, evmVersion, outputSelection };
+  const output = run(solc, readSources(evmVersion), settings, evmVersion);
 
   const artifacts = new Map();
   for (const [sourceName, contracts] of Object.entries(output.contracts)) {
@@ -91,7 +112,7 @@ function compile(solc, evmVersion, viaIR, outputSelection) {
         abi: contract.abi,
         bytecode: `0x${contract.evm.bytecode.object}`,
         deployedBytecode: `0x${contract.evm.deployedBytecode.object}`,
-        compiler: { version: solc.version(), evmVersion, optimizerRuns: SETTINGS.optimizer.runs, viaIR },
+        compiler: { version: solc.version(), evmVersion, optimizerRuns: runs, viaIR },
       };
       if (artifacts.has(contractName)) throw new Error(`two contracts are called ${contractName}`);
       artifacts.set(contractName, artifact);
@@ -103,21 +124,27 @@ function compile(solc, evmVersion, viaIR, outputSelection) {
 /** All artifact files, by path below artifacts/. */
 export function compileAll() {
   const solc = require("solc");
+  checkEachAlone(solc);
   const files = new Map();
   const put = (name, artifact) => files.set(name, `${JSON.stringify(artifact, null, 1)}\n`);
   const isLegacy = (name) => LEGACY_DIRS.some((dir) => name.startsWith(dir));
-  const sources = SOURCE_DIRS.flatMap(listSources);
+  const coordinators = COORDINATORS.map((name) => `src/${name}.sol`);
+  const rest = SOURCE_DIRS.flatMap(listSources).filter((name) => !coordinators.includes(name));
   const select = (names) => Object.fromEntries(names.map((name) => [name, { "*": OUTPUTS }]));
+  const paris = { evmVersion: "paris", viaIR: true, runs: RUNS.others };
+  const small = { ...paris, runs: RUNS.coordinators };
   const builds = [
-    compile(solc, "paris", true, select(sources.filter((name) => !isLegacy(name)))),
-    compile(solc, "paris", false, select(sources.filter(isLegacy))),
+    compile(solc, small, select(coordinators)),
+    compile(solc, paris, select(rest.filter((name) => !isLegacy(name)))),
+    compile(solc, { ...paris, viaIR: false }, select(rest.filter(isLegacy))),
   ];
   for (const [name, artifact] of builds.flatMap((build) => [...build])) {
     if (files.has(`${name}.json`)) throw new Error(`two contracts are called ${name}`);
     put(`${name}.json`, artifact);
   }
-  const cancun = select(CANCUN_CONTRACTS.map((name) => `src/${name}.sol`));
-  for (const [name, artifact] of compile(solc, "cancun", true, cancun)) put(`cancun/${name}.json`, artifact);
+  for (const [name, artifact] of compile(solc, { ...small, evmVersion: "cancun" }, select(coordinators))) {
+    put(`cancun/${name}.json`, artifact);
+  }
   return files;
 }
 

@@ -1,7 +1,9 @@
 //! Closed parts of the log: a block file each, written and read back whole before the sled
 //! database that it came from is given up.
 //!
-//! `<data-dir>/archives/<first>-<last>.blocks`, positions in 20 digits, so that names sort.
+//! `<data-dir>/archives/<first>-<last>.blocks`, positions in 20 digits, so that names sort; and
+//! `<first>-<last>.snap`, the snapshot that the part began with, so that the oldest one kept can
+//! be replayed without those before it.
 
 use std::{
     fs::{self, File},
@@ -14,6 +16,8 @@ use infernet_state::types::Seq;
 use super::{
     Head, LogError,
     blockfile::{BlockFile, Tail},
+    directory::replace,
+    snapshot::{self, Snapshot},
     store::{damaged, parse},
     volume::{Directory, Volume as _, storage, sync_dir},
 };
@@ -63,6 +67,36 @@ impl Archive {
         Ok(metadata.len())
     }
 
+    /// The snapshot that it begins with; `None` when it begins with the first event.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Storage`].
+    pub(crate) fn snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        if self.first.0 == 1 {
+            return Ok(None);
+        }
+        let path = self.path.with_extension("snap");
+        let base = self.blocks()?.base();
+        match snapshot::read_file(&path)? {
+            Some(snapshot) if snapshot.head == base => Ok(Some(snapshot)),
+            _ => Err(damaged(
+                base.seq,
+                format!("the snapshot {} is not what was recorded", path.display()),
+            )),
+        }
+    }
+
+    /// Keeps the snapshot that it begins with beside it, durably.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn keep_snapshot(&self, snapshot: &Snapshot) -> Result<(), LogError> {
+        replace(
+            &self.path.with_extension("snap"),
+            &snapshot::encode(snapshot),
+        )
+    }
+
     /// Writes it again with one block replaced by another with the same events.
     ///
     /// # Durability
@@ -87,9 +121,15 @@ impl Archive {
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn remove(&self) -> Result<(), LogError> {
-        fs::remove_file(&self.path)
-            .and_then(|()| self.path.parent().map_or(Ok(()), sync_dir))
-            .map_err(storage("remove", self.path.display()))
+        let snapshot = self.path.with_extension("snap");
+        let remove = || {
+            fs::remove_file(&self.path)?;
+            if snapshot.exists() {
+                fs::remove_file(&snapshot)?;
+            }
+            self.path.parent().map_or(Ok(()), sync_dir)
+        };
+        remove().map_err(storage("remove", self.path.display()))
     }
 }
 

@@ -485,26 +485,29 @@ impl Builder {
         }
     }
 
-    /// Adds an event with the places of its payloads.
+    /// Adds an event with the places of its payloads; `None` for one that was erased elsewhere.
     ///
     /// # Errors
     /// [`FrameError::Length`].
     pub fn push(
         &mut self,
         event: &EncodedEvent,
-        payloads: &[(PayloadRef, Place<'_>)],
+        payloads: &[(PayloadRef, Option<Place<'_>>)],
     ) -> Result<(), FrameError> {
         frame::encode(event, &mut self.frames)?;
         let index = self.count;
         self.count += 1;
         self.hash = frame::chain_event(&self.hash, self.head().seq, event);
         for (reference, place) in payloads {
-            self.payloads.extend_from_slice(&index.to_be_bytes());
+            // An erased one has no bytes to stand anywhere: it is written as one in no pack.
+            let erased = place.is_none();
+            let place = place.unwrap_or(Place::Pack(PackAt::default()));
             let kind = match place {
                 Place::Inline(_) => 1,
                 Place::Pack(_) => 2,
             };
-            self.payloads.extend_from_slice(&[kind, 0]);
+            self.payloads.extend_from_slice(&index.to_be_bytes());
+            self.payloads.extend_from_slice(&[kind, u8::from(erased)]);
             self.payloads
                 .extend_from_slice(&reference.len.to_be_bytes());
             self.payloads.extend_from_slice(&reference.hash.0);

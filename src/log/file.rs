@@ -14,12 +14,12 @@ use super::{
     blockfile::{BlockFile, Tail},
     commit,
     pack::{PackWriter, Packs, sha256},
-    store::damaged,
-    volume::{Volume, storage},
+    store::{damaged, parse},
+    volume::{Volume, VolumeFile, storage},
 };
 
 /// Name of the block file.
-const BLOCKS: &str = "blocks";
+pub(crate) const BLOCKS: &str = "blocks";
 
 /// A log in a block file.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl<V: Volume + Clone> FileLog<V> {
         };
         let file = open()?;
         // What is visible after a killed process need not be durable.
-        crate::log::volume::VolumeFile::sync(&file)
+        VolumeFile::sync(&file)
             .and_then(|()| volume.sync_names())
             .map_err(storage("sync", volume.name()))?;
         let blocks = match BlockFile::open(file, BLOCKS, Tail::Cut)? {
@@ -122,10 +122,54 @@ impl<V: Volume + Clone> FileLog<V> {
 }
 
 impl<V: Volume> FileLog<V> {
-    /// Adds blocks that another log made, as one durable step. Their packs are copied before.
+    /// Adds blocks that another log made, after the parts of its packs that they refer to.
+    ///
+    /// # Durability
+    /// The blocks and their payloads are durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log is then to be opened anew.
+    pub(crate) fn take<W: Volume>(
+        &mut self,
+        blocks: &[Vec<u8>],
+        from: &Packs<W>,
+        packs: PackAt,
+    ) -> Result<Head, LogError> {
+        let have = self.writer.end();
+        for pack in have.pack.max(1)..=packs.pack {
+            if pack < packs.pack && !from.has(pack) {
+                // Only events that are no longer kept referred to it.
+                continue;
+            }
+            let begin = if pack == have.pack { have.offset } else { 0 };
+            let end = (pack == packs.pack).then_some(packs.offset);
+            from.copy_part(&self.shared.packs, pack, begin, end)?;
+        }
+        self.writer = PackWriter::at(packs);
+        self.store(blocks)
+    }
+
+    /// The packs.
+    pub(crate) fn packs(&self) -> &Packs<V> {
+        &self.shared.packs
+    }
+
+    /// Writes all blocks into another file, one of them replaced by another with the same events.
     ///
     /// # Errors
     /// [`LogError`].
+    pub(crate) fn rewrite(&self, file: V::File, name: &str, block: &[u8]) -> Result<(), LogError> {
+        let replaced = parse(block, Seq(0))?.first;
+        let old = self.shared.blocks();
+        let mut new = BlockFile::create(file, name, old.base(), PackAt::default())?;
+        old.blocks(|bytes| {
+            let same = parse(bytes, replaced)?.first == replaced;
+            new.append(&[if same { block } else { bytes }])
+        })?;
+        new.sync()
+    }
+
+    /// Adds blocks as one durable step.
     fn store(&mut self, blocks: &[Vec<u8>]) -> Result<Head, LogError> {
         let mut file = self
             .shared
@@ -146,7 +190,12 @@ impl<V: Volume> FileLog<V> {
     /// The commit itself, without the memory of failures.
     fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
         let before = self.shared.head();
-        let commit = commit::plan(before, batch, &self.shared.packs, &mut self.writer)?;
+        let commit = commit::plan(
+            before,
+            &commit::drafts(batch),
+            &self.shared.packs,
+            &mut self.writer,
+        )?;
         if commit.blocks.is_empty() {
             return Ok(before);
         }
@@ -205,6 +254,22 @@ impl<V: Volume> LogReader for FileReader<V> {
         };
         drop(blocks);
         payload_of(&bytes, at, &self.shared.packs)
+    }
+}
+
+impl<V: Volume> FileReader<V> {
+    /// The head before the first event.
+    pub(crate) fn base_head(&self) -> Head {
+        self.shared.blocks().base()
+    }
+
+    /// The bytes of the block that holds an event.
+    pub(crate) fn block_bytes(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        let last = self.shared.head().seq;
+        self.shared
+            .blocks()
+            .block(seq)?
+            .ok_or(LogError::Missing { seq, last })
     }
 }
 

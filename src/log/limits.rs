@@ -66,6 +66,23 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Cached snapshots that are kept: the newest, and the one before in case it is damaged.
 pub const SNAPSHOTS_KEPT: usize = 2;
 
+/// The longest line of an export, in bytes: the largest payload in base64, and what stands
+/// around it. A snapshot stands on one line too; one that is larger is not exported.
+pub const EXPORT_LINE_BYTES_MAX: u64 = 96 * 1024 * 1024;
+
+/// The longest line of the file of checkpoints, in bytes: an identity and seven short fields.
+pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Events that an import commits at once, and about how many bytes: the sync is shared, the
+/// memory bounded.
+pub const IMPORT_EVENTS: usize = 4096;
+
+/// See [`IMPORT_EVENTS`].
+pub const IMPORT_BYTES: usize = 16 * 1024 * 1024;
+
+/// About how many bytes a mirror copies between two syncs while it catches up.
+pub const MIRROR_BYTES: usize = 8 * 1024 * 1024;
+
 /// The longest identity of a data directory, in bytes: it is quoted in errors.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 

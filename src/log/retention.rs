@@ -12,7 +12,7 @@ use super::{
     directory::{free_bytes, log_name},
     limits::{FREE_INTAKE_BYTES, ROLL_BYTES},
     sled::SledLog,
-    snapshot::{Snapshot, write_base},
+    snapshot::{Snapshot, base_snapshot, write_base},
     store::{Base, Extent, Store},
     view::View,
     volume::{storage, sync_dir},
@@ -79,6 +79,9 @@ impl SledLog {
             }
             Ok(())
         })?;
+        if let Some(began_with) = base_snapshot(store)? {
+            archive.keep_snapshot(&began_with)?;
+        }
         let name = log_name(snapshot.head.seq);
         let path = self.directory().path().join("log").join(&name);
         if path.exists() {
@@ -219,7 +222,10 @@ pub(crate) fn clear_leftovers(
 }
 
 /// Bytes that the files below a directory take on the disk. What vanishes meanwhile counts 0.
-fn tree_bytes(path: &Path) -> Result<u64, LogError> {
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn tree_bytes(path: &Path) -> Result<u64, LogError> {
     use std::os::unix::fs::MetadataExt as _;
     let list = || -> std::io::Result<Vec<_>> { path.read_dir()?.collect() };
     let mut sum = 0;

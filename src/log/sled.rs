@@ -12,15 +12,17 @@ use super::{
     Durability, EventLog, Head, LogError, LogReader, Record, Stored,
     archive::{self, Archive},
     block::{self, BlockError, Erased},
-    commit,
+    commit::{self, Draft, drafts},
     directory::{DataDir, Options, Witness, log_name},
     file::no_payload,
     limits::TAIL_BLOCKS_CHECKED,
     pack::{PackWriter, Packs},
+    preserve::Preserved,
     retention::clear_leftovers,
+    snapshot::{Snapshot, write_base},
     store::{Base, Extent, Store, damaged, parse},
     view::{Home, View},
-    volume::Directory,
+    volume::{Directory, storage, sync_dir},
 };
 
 /// The log in a data directory. See the module's documentation for the layout.
@@ -80,29 +82,65 @@ impl SledLog {
     /// [`LogError`]; the directory is then as it was, except for left-overs of a crash.
     pub fn open(path: &Path, options: &Options) -> Result<Self, LogError> {
         let mut directory = DataDir::open(path, options)?;
-        let logs = directory.subdirectory("log")?;
-        let (witness, seen) = Witness::open(directory.path())?;
-        let store = match directory.current() {
-            Some(current) => Store::open(&current, options.cache_bytes)?,
-            None => {
-                let name = log_name(Seq(0));
-                let fresh = logs.join(&name);
-                // An unfinished first attempt: nothing was ever acknowledged from it.
-                if fresh.exists() {
-                    fs::remove_dir_all(&fresh)
-                        .map_err(super::volume::storage("remove", fresh.display()))?;
-                }
-                let store = Store::create(&fresh, Base::default(), options.cache_bytes)?;
-                directory.set_current(&name)?;
-                store
+        let Some(current) = directory.current() else {
+            if !options.create {
+                return Err(directory.holds_no_log());
             }
+            let store = first_store(&directory, options, None)?;
+            directory.set_current(&log_name(Seq(0)))?;
+            return Self::assemble(directory, store, options);
         };
+        let preserved = Preserved::make(&current, options.free_floor_bytes)?;
+        let opened = Store::open(&current, options.cache_bytes)
+            .and_then(|store| Self::assemble(directory, store, options));
+        match (preserved, &opened) {
+            (Some(copy), Ok(_)) => copy.discard()?,
+            (Some(copy), Err(_)) => copy.restore()?,
+            (None, _) => {}
+        }
+        opened
+    }
+
+    /// Begins a log that is filled from another one, behind a snapshot if there is one. Until
+    /// [`SledLog::complete`] the directory counts as empty.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Directory`] when there is a log already.
+    pub(super) fn begin(
+        path: &Path,
+        options: &Options,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Self, LogError> {
+        let directory = DataDir::open(path, options)?;
+        if directory.current().is_some() {
+            return Err(LogError::Directory {
+                file: path.display().to_string(),
+                reason: "there is a log in it already".into(),
+            });
+        }
+        let store = first_store(&directory, options, snapshot)?;
+        Self::assemble(directory, store, options)
+    }
+
+    /// Makes the directory of [`SledLog::begin`] a log.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(super) fn complete(&mut self) -> Result<(), LogError> {
+        let base = self.view().store.base().head.seq;
+        self.directory.set_current(&log_name(base))
+    }
+
+    /// The log of an open database.
+    fn assemble(directory: DataDir, store: Store, options: &Options) -> Result<Self, LogError> {
+        let (witness, seen) = Witness::open(directory.path())?;
         let extent = store.extent(TAIL_BLOCKS_CHECKED)?;
         if let Some(seen) = seen {
             check_witness(&store, extent, seen)?;
         }
         let archives = archives(&directory, &store)?;
         if let Some(current) = store.path().file_name() {
+            let logs = directory.path().join("log");
             clear_leftovers(&logs, &current.to_string_lossy(), &archives)?;
         }
         let packs = Directory::new(directory.subdirectory("packs")?);
@@ -224,8 +262,18 @@ impl SledLog {
         self.failed |= result.is_err();
     }
 
+    /// As [`EventLog::append`], also for payloads that were erased elsewhere.
+    pub(super) fn append_drafts(&mut self, batch: &[Draft<'_>]) -> Result<Head, LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        let result = self.commit(batch);
+        self.fail_on(&result);
+        result
+    }
+
     /// The commit itself, without the memory of failures.
-    fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
+    fn commit(&mut self, batch: &[Draft<'_>]) -> Result<Head, LogError> {
         let view = self.shared.view();
         let extent = view.extent;
         let commit = commit::plan(extent.head, batch, &self.shared.packs, &mut self.writer)?;
@@ -248,6 +296,16 @@ impl SledReader {
     pub fn first(&self) -> Seq {
         self.shared.view().first()
     }
+
+    /// What is published now.
+    pub(super) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// The packs.
+    pub(super) fn packs(&self) -> &Packs<Directory> {
+        &self.shared.packs
+    }
 }
 
 impl EventLog for SledLog {
@@ -262,12 +320,7 @@ impl EventLog for SledLog {
     }
 
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        if self.failed {
-            return Err(LogError::Failed);
-        }
-        let result = self.commit(batch);
-        self.fail_on(&result);
-        result
+        self.append_drafts(&drafts(batch))
     }
 
     fn reader(&self) -> SledReader {
@@ -289,6 +342,38 @@ impl LogReader for SledReader {
     fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
         self.shared.view().payload(at, &self.shared.packs)
     }
+}
+
+/// The first database of a directory. What an unfinished first attempt left is removed: nothing
+/// was ever acknowledged from it.
+fn first_store(
+    directory: &DataDir,
+    options: &Options,
+    snapshot: Option<&Snapshot>,
+) -> Result<Store, LogError> {
+    let logs = directory.subdirectory("log")?;
+    let head = snapshot.map_or(Head::default(), |snapshot| snapshot.head);
+    let fresh = logs.join(log_name(head.seq));
+    let witness = directory.path().join("HEAD");
+    let clear = || {
+        fs::remove_dir_all(&logs)?;
+        fs::create_dir(&logs)?;
+        if witness.exists() {
+            fs::remove_file(&witness)?;
+        }
+        fs::create_dir(&fresh)
+    };
+    clear().map_err(storage("create", fresh.display()))?;
+    let base = Base {
+        head,
+        snapshot: snapshot
+            .map(|snapshot| write_base(&fresh, snapshot))
+            .transpose()?,
+        ..Base::default()
+    };
+    let store = Store::create(&fresh, base, options.cache_bytes)?;
+    sync_dir(directory.path()).map_err(storage("sync", directory.path().display()))?;
+    Ok(store)
 }
 
 /// The archives that lead up to the current log. One that begins where the log begins was

@@ -32,7 +32,7 @@ const FORMAT: u8 = 1;
 const HEAD_BYTES: usize = 112;
 
 /// Name of the snapshot beside a database that begins with one.
-const BASE_FILE: &str = "snapshot";
+pub(crate) const BASE_FILE: &str = "snapshot";
 
 /// The machine's state behind an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,18 +111,15 @@ pub(crate) fn base_snapshot(store: &Store) -> Result<Option<Snapshot>, LogError>
         return Ok(None);
     };
     let path = store.path().join(BASE_FILE);
-    let bytes = read(&path, reference.len)?;
-    if bytes.len() as u64 != reference.len || sha256(&bytes) != reference.sha256 {
-        return Err(damaged(
+    let file = read(&path, reference.len)?;
+    let recorded = file.len() as u64 == reference.len && sha256(&file) == reference.sha256;
+    match decode(file).filter(|snapshot| recorded && snapshot.head == base.head) {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => Err(damaged(
             base.head.seq,
             format!("the snapshot {} is not what was recorded", path.display()),
-        ));
+        )),
     }
-    Ok(Some(Snapshot {
-        head: base.head,
-        digest: reference.digest,
-        bytes,
-    }))
 }
 
 /// Writes the snapshot that a database is to begin with, durably.
@@ -130,13 +127,13 @@ pub(crate) fn base_snapshot(store: &Store) -> Result<Option<Snapshot>, LogError>
 /// # Errors
 /// [`LogError::Storage`], [`LogError::TooLarge`].
 pub(crate) fn write_base(database: &Path, snapshot: &Snapshot) -> Result<SnapshotRef, LogError> {
-    let len = snapshot.bytes.len() as u64;
-    check_size(len)?;
-    replace(&database.join(BASE_FILE), &snapshot.bytes)?;
+    check_size(snapshot.bytes.len() as u64)?;
+    let file = encode(snapshot);
+    replace(&database.join(BASE_FILE), &file)?;
     Ok(SnapshotRef {
         digest: snapshot.digest,
-        sha256: sha256(&snapshot.bytes),
-        len,
+        sha256: sha256(&file),
+        len: file.len() as u64,
     })
 }
 
@@ -153,7 +150,7 @@ fn check_size(len: u64) -> Result<(), LogError> {
 }
 
 /// A snapshot with its head.
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
+pub(crate) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD_BYTES + snapshot.bytes.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[FORMAT, 0, 0, 0]);
@@ -171,9 +168,29 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
 /// A cached snapshot, if it is whole, fits the log, and is not older than the one that the log
 /// begins with.
 fn read_cache(path: &Path, view: &View) -> Result<Option<Snapshot>, LogError> {
-    let mut bytes = read(path, SNAPSHOT_BYTES_MAX + HEAD_BYTES as u64)?;
+    let base = view.store.base().head.seq;
+    let fits = |snapshot: &Snapshot| -> Result<bool, LogError> {
+        let head = snapshot.head;
+        Ok(head.seq >= base && view.head_at(head.seq)? == Some(head))
+    };
+    match read_file(path)? {
+        Some(snapshot) if fits(&snapshot)? => Ok(Some(snapshot)),
+        _ => Ok(None),
+    }
+}
+
+/// A snapshot with its head, if the file holds one and is whole.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn read_file(path: &Path) -> Result<Option<Snapshot>, LogError> {
+    Ok(decode(read(path, SNAPSHOT_BYTES_MAX + HEAD_BYTES as u64)?))
+}
+
+/// The snapshot that a file holds, if it is whole.
+fn decode(mut bytes: Vec<u8>) -> Option<Snapshot> {
     if bytes.len() < HEAD_BYTES || bytes[..4] != MAGIC || bytes[4] != FORMAT {
-        return Ok(None);
+        return None;
     }
     let state = bytes.split_off(HEAD_BYTES);
     let recorded = hash_at(&bytes, 80);
@@ -184,15 +201,11 @@ fn read_cache(path: &Path, view: &View) -> Result<Option<Snapshot>, LogError> {
     };
     let digest = hash_at(&bytes, 48);
     bytes.extend_from_slice(&state);
-    let superseded = head.seq < view.store.base().head.seq;
-    if superseded || sha256(&bytes) != recorded || view.head_at(head.seq)? != Some(head) {
-        return Ok(None);
-    }
-    Ok(Some(Snapshot {
+    (sha256(&bytes) == recorded).then_some(Snapshot {
         head,
         digest,
         bytes: state,
-    }))
+    })
 }
 
 /// A hash within bytes known to be long enough.

@@ -88,10 +88,9 @@ const PLACES_AHEAD: u64 = 64;
 const ALLOCATOR_HINT_BYTES: usize = 3 * SEGMENT_BYTES;
 
 /// Name of sled's database file.
-const DB_FILE: &str = "db";
+pub(crate) const DB_FILE: &str = "db";
 
 /// An open database.
-#[derive(Debug)]
 pub(crate) struct Store {
     db: Db,
     /// Our own descriptor of sled's file.
@@ -100,6 +99,16 @@ pub(crate) struct Store {
     base: Base,
     /// The block that was found last: the next one sought is likely beside it.
     hint: AtomicU64,
+}
+
+/// Without sled's own view, which prints everything that is stored.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far a log goes.

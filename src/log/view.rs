@@ -9,6 +9,7 @@ use super::{
     archive::Archive,
     file::{no_payload, payload_of},
     pack::Packs,
+    snapshot::{Snapshot, base_snapshot},
     store::{Extent, Store, caught, damaged, parse},
     volume::Directory,
 };
@@ -38,6 +39,28 @@ impl View {
         self.archives
             .first()
             .map_or(Seq(self.store.base().head.seq.0 + 1), |oldest| oldest.first)
+    }
+
+    /// The head before the first event that is kept.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn base(&self) -> Result<Head, LogError> {
+        match self.archives.first() {
+            Some(oldest) => Ok(oldest.blocks()?.base()),
+            None => Ok(self.store.base().head),
+        }
+    }
+
+    /// The snapshot that stands for everything before the first event that is kept.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        match self.archives.first() {
+            Some(oldest) => oldest.snapshot(),
+            None => base_snapshot(&self.store),
+        }
     }
 
     /// The archive that holds an event, if one does.

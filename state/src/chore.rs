@@ -110,6 +110,17 @@ impl Machine {
         Ok(false)
     }
 
+    /// Whether the allowances that a transaction's stakes need stand in the chain, or are not
+    /// under way.
+    pub(crate) fn stakes_stand(&self, wanted: &Use) -> bool {
+        wanted.deliveries().iter().all(|no| {
+            self.chores.stakes.get(no).is_none_or(|(token, stake)| {
+                self.chores.allowance(*token) >= *stake
+                    || !self.chores.tasks.contains_key(&Chore::Stake(*token))
+            })
+        })
+    }
+
     /// Begins a chore: its transaction is quoted.
     pub(crate) fn begin_chore(
         &mut self,

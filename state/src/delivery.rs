@@ -50,6 +50,11 @@ const INTERVAL_COMPLETED: [u8; 4] = [0x2f, 0x4c, 0xa8, 0x5b];
 /// Selector of the Coordinator's `NodeRespondedAlready()`.
 const NODE_RESPONDED_ALREADY: [u8; 4] = [0x88, 0xa2, 0x1e, 0x4f];
 
+/// Whether a revert says that the interval is met.
+pub(crate) fn is_met(selector: [u8; 4]) -> bool {
+    matches!(selector, INTERVAL_COMPLETED | NODE_RESPONDED_ALREADY)
+}
+
 /// The bytes of a delivery: where they stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Arguments {
@@ -826,7 +831,7 @@ impl Machine {
             .get(no)
             .map(|delivery| self.chain_id_of(delivery))
             .unwrap_or_default();
-        let met = matches!(selector, INTERVAL_COMPLETED | NODE_RESPONDED_ALREADY);
+        let met = is_met(selector);
         if let (true, true, Some(chain)) = (met, id.0 != 0, self.chain_config()) {
             let effect = Effect::ReadResponses {
                 subscription: id,

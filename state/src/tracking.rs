@@ -334,7 +334,11 @@ impl Machine {
         let (active_at, period) = (tracked.subscription.active_at, tracked.subscription.period);
         let admitted = tracked.standing == Standing::Admitted;
         let open = self.chance(identity, interval) == crate::delivery::Chance::Open;
-        if admitted && open && interval > tracked.taken {
+        let begun = self
+            .jobs
+            .by_interval(id, interval)
+            .is_some_and(|(_, job)| !may_begin_again(job.stage));
+        if admitted && open && !begun && interval > tracked.taken {
             let closes = self.closes_of(active_at, period, interval);
             self.begin_interval(turn, identity, interval, closes)?;
         }
@@ -402,48 +406,17 @@ impl Machine {
             tracked.standing = Standing::Admitted;
         }
         let interval = tracked.interval(&head);
-        let identity = tracked.identity(id);
-        if let Some((no, job)) = self.jobs.by_interval(id, interval) {
-            let same = match &job.work {
-                crate::job::Work::Interval { identity: of, .. } => *of == identity,
-                crate::job::Work::Client { .. }
-                | crate::job::Work::Reported { .. }
-                | crate::job::Work::Delegated { .. } => true,
-            };
-            let again = match job.stage {
-                Stage::Failed(Cause::Cancelled | Cause::Superseded) => true,
-                Stage::Failed(Cause::Undelivered(Loss::Met)) => true,
-                Stage::Failed(
-                    Cause::Container
-                    | Cause::NotRerun
-                    | Cause::Expired
-                    | Cause::IntervalClosed
-                    | Cause::ChainUnavailable
-                    | Cause::PayloadMissing
-                    | Cause::Refused(_)
-                    | Cause::Mismatched
-                    | Cause::Undelivered(_)
-                    | Cause::Reported,
-                )
-                | Stage::Waiting
-                | Stage::ReadingPayer
-                | Stage::ReadingInputs
-                | Stage::Running { .. }
-                | Stage::Delivering
-                | Stage::Included
-                | Stage::Succeeded => false,
-            };
-            if let Some(delivery) = job.delivery {
-                self.unpark(turn, delivery)?;
-            }
-            if again || !same {
-                if self.jobs.by_interval.get(&(id, interval)) == Some(&no) {
-                    self.jobs.by_interval.remove(&(id, interval));
+        match self.jobs.by_interval(id, interval) {
+            Some((_, job)) => {
+                let again = may_begin_again(job.stage);
+                if let Some(delivery) = job.delivery {
+                    self.unpark(turn, delivery)?;
                 }
-                self.retake(id, interval);
+                if again {
+                    self.retake(id, interval);
+                }
             }
-        } else {
-            self.retake(id, interval);
+            None => self.retake(id, interval),
         }
         self.reschedule(id);
         Ok(())
@@ -454,5 +427,36 @@ impl Machine {
             let before = Interval(interval.0.saturating_sub(1));
             tracked.taken = tracked.taken.min(before);
         }
+    }
+}
+
+/// Whether an interval's work may begin again after a reorg: it ended for a reason that the chain
+/// gave and has taken back.
+fn may_begin_again(stage: Stage) -> bool {
+    match stage {
+        Stage::Failed(
+            Cause::Cancelled
+            | Cause::Superseded
+            | Cause::IntervalClosed
+            | Cause::Undelivered(Loss::Met),
+        ) => true,
+        Stage::Failed(
+            Cause::Container
+            | Cause::NotRerun
+            | Cause::Expired
+            | Cause::ChainUnavailable
+            | Cause::PayloadMissing
+            | Cause::Refused(_)
+            | Cause::Mismatched
+            | Cause::Undelivered(_)
+            | Cause::Reported,
+        )
+        | Stage::Waiting
+        | Stage::ReadingPayer
+        | Stage::ReadingInputs
+        | Stage::Running { .. }
+        | Stage::Delivering
+        | Stage::Included
+        | Stage::Succeeded => false,
     }
 }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chore::Chore,
-    delivery::{Chance, Loss, Move, State},
+    delivery::{Chance, Loss, Move, State, is_met},
     effect::{Action, Delivery as Call, Effect},
     event::{Failure, Outcome, Receipt, Rejection, Success, TransactionState},
     limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX, VERSIONS_MAX},
@@ -189,6 +189,8 @@ pub struct Slot {
     pub(crate) sent: bool,
     /// Whether a look found the nonce used by something else than the newest version.
     pub(crate) taken: bool,
+    /// Its inclusion is gone, and it was not simulated since.
+    pub(crate) recheck: bool,
     /// Its entry among the timers.
     pub(crate) timer: Option<WallTime>,
 }
@@ -202,6 +204,7 @@ impl Slot {
             quote,
             sent: false,
             taken: false,
+            recheck: false,
             timer: None,
         }
     }
@@ -441,9 +444,13 @@ impl Machine {
         if !matches!(slot.phase, Phase::Pooled) {
             return Ok(());
         }
+        let recheck = slot.recheck;
         if !self.account.may_send() {
             self.rest(nonce);
             return Ok(());
+        }
+        if recheck {
+            return self.resume_slot(turn, nonce);
         }
         self.bump(turn, nonce)
     }
@@ -777,13 +784,21 @@ impl Machine {
         match outcome {
             Outcome::Succeeded(Success::Simulated { .. }) => {
                 self.outbox.pending.remove(&id);
-                self.set_phase(nonce, Phase::Pooled);
+                if let Some(slot) = self.account.slots.get_mut(&nonce) {
+                    slot.phase = Phase::Pooled;
+                    slot.recheck = false;
+                }
                 self.broadcast(turn, nonce)
             }
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
                 self.outbox.pending.remove(&id);
                 self.set_phase(nonce, Phase::Pooled);
-                self.give_up_slot(turn, nonce, Loss::Reverts(*selector))
+                let loss = if is_met(*selector) {
+                    Loss::Met
+                } else {
+                    Loss::Reverts(*selector)
+                };
+                self.give_up_slot(turn, nonce, loss)
             }
             Outcome::Failed(
                 Failure::Unavailable { .. }
@@ -907,6 +922,7 @@ impl Machine {
         };
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             slot.wanted = wanted;
+            slot.recheck = true;
         }
         Ok(())
     }
@@ -943,11 +959,13 @@ impl Machine {
             }
             Pruned::Changed => return Ok(()),
         }
-        let action = self
-            .account
-            .slots
-            .get(&nonce)
-            .and_then(|slot| self.action_of(&slot.wanted));
+        let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
+        if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
+            // Its allowance went with the same reorg and comes again before it: look later.
+            self.rest(nonce);
+            return Ok(());
+        }
+        let action = wanted.and_then(|wanted| self.action_of(wanted));
         let (Some(action), Some(chain)) = (action, self.chain_config()) else {
             return self.give_up_slot(turn, nonce, Loss::Unconfigured);
         };

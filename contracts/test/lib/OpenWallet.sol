@@ -42,6 +42,12 @@ contract OpenWallet is Ownable, Coordinated {
         allowance[spender][token] += amount;
     }
 
+    function cRelease(address spender, address token, address to, uint256 amount) external onlyCoordinator {
+        _locked[token] -= amount;
+        allowance[spender][token] += amount;
+        _pay(spender, token, to, amount);
+    }
+
     function _pay(address spender, address token, address to, uint256 amount) private {
         allowance[spender][token] -= amount;
         bool ok;
