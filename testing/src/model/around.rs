@@ -7,7 +7,7 @@ use revm::primitives::{Address, B256, Bytes, U256};
 
 use super::{
     Answer, Branch, COIN, Call, Emitted, Model, Reason, Returned, Revert, coordinator::Delivery,
-    empty, types::fixed_selector,
+    empty, reason::fixed_selector,
 };
 
 /// What a transfer of a token does.

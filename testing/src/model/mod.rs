@@ -35,6 +35,7 @@ mod coordinator;
 mod delegation;
 mod extras;
 mod inbox;
+mod reason;
 mod rules;
 mod types;
 mod wallet;
@@ -47,10 +48,11 @@ pub use around::{Consumer, ConsumerScript, Control, Habit, Token, Verifier, Veri
 pub use branch::{Branch, Coverage};
 pub use delegation::{recover, signing_hash};
 pub use inbox::direct_write_origin;
+pub use reason::{ContractError, Reason, Revert};
 pub use rules::{HANDOVER_SECONDS, Infernet, PROOF_SECONDS, Reference, Rules};
 pub use types::{
-    Answer, BatchItem, CANCELLED, COIN, Call, ContractError, Delegated, Emitted, InboxItem, Log,
-    Outcome, OwnershipChange, Reason, Restricted, Returned, Revert, Subscription, container_id,
+    Answer, BatchItem, CANCELLED, COIN, Call, Delegated, Emitted, InboxItem, Log, Outcome,
+    OwnershipChange, Restricted, Returned, Subscription, container_id,
 };
 pub use wallet::{Fee, Ownable, Wallet};
 

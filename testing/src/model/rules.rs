@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use revm::primitives::{U256, uint};
 
-use super::types::{ContractError, Reason};
+use super::{ContractError, Reason};
 
 /// How long a verifier has to answer, in seconds.
 pub const PROOF_SECONDS: u32 = 604_800;
