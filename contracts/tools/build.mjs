@@ -11,7 +11,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
 
 /** Sources whose contracts become artifacts: everything below these folders. */
-const SOURCE_DIRS = ["src", "test/mocks"];
+const SOURCE_DIRS = ["src", "test/mocks", "reference"];
 
 /** Libraries and bases that nothing outside needs. (Bases that a node calls are kept for their ABI; they have no code.) */
 const SKIPPED = new Set([
@@ -45,10 +45,10 @@ const COORDINATORS = ["Coordinator", "EIP712Coordinator"];
 const OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
 
 /**
- * Sources below these folders are compiled by the older code generator: their code need not be as small, and the newer one takes
+ * Sources whose names start like this are compiled by the older code generator: their code need not be as small, and the newer one takes
  * a minute longer for them.
  */
-const LEGACY_DIRS = ["src/examples/", "src/verifiers/"];
+const LEGACY = ["src/examples/", "src/verifiers/", "test/mocks/Scripted"];
 
 /** How often the optimizer expects code to run: the coordinators are large and are to stay cheap to deploy. */
 const RUNS = { coordinators: 400, others: 20_000 };
@@ -127,7 +127,7 @@ export function compileAll() {
   checkEachAlone(solc);
   const files = new Map();
   const put = (name, artifact) => files.set(name, `${JSON.stringify(artifact, null, 1)}\n`);
-  const isLegacy = (name) => LEGACY_DIRS.some((dir) => name.startsWith(dir));
+  const isLegacy = (name) => LEGACY.some((prefix) => name.startsWith(prefix));
   const coordinators = COORDINATORS.map((name) => `src/${name}.sol`);
   const rest = SOURCE_DIRS.flatMap(listSources).filter((name) => !coordinators.includes(name));
   const select = (names) => Object.fromEntries(names.map((name) => [name, { "*": OUTPUTS }]));

@@ -3,6 +3,7 @@ pragma solidity ^0.8.13;
 
 /// @notice What a contract answers that takes tokens sent with `safeTransferFrom`.
 interface ERC721Receiver {
+    /// @notice Takes a token; answers with this function's selector.
     function onERC721Received(address operator, address from, uint256 tokenId, bytes calldata data) external returns (bytes4);
 }
 
@@ -26,8 +27,11 @@ abstract contract ERC721 {
 
     mapping(uint256 => address) private _owners;
 
+    /// @notice A token was sent, or made (from zero).
     event Transfer(address indexed from, address indexed to, uint256 indexed tokenId);
+    /// @notice Somebody may send one token.
     event Approval(address indexed owner, address indexed approved, uint256 indexed tokenId);
+    /// @notice Somebody may send all tokens of an account, or no longer.
     event ApprovalForAll(address indexed owner, address indexed operator, bool approved);
 
     /// @notice There is no such token.

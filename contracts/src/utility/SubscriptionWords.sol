@@ -126,23 +126,28 @@ library SubscriptionWords {
         return head | FUNDED;
     }
 
+    /// @dev The owner.
     function owner(uint256 head) internal pure returns (address) {
         return address(uint160(head));
     }
 
+    /// @dev From when it is active.
     function activeAt(uint256 head) internal pure returns (uint32) {
         return uint32(head >> ACTIVE_AT);
     }
 
+    /// @dev The period; its upper bits are in the rest word.
     function period(uint256 head, uint256 rest) internal pure returns (uint32) {
         return uint32(((head >> PERIOD) & ((1 << PERIOD_BITS) - 1)) | (((rest >> REST_PERIOD) & 0x3f) << PERIOD_BITS));
     }
 
+    /// @dev The frequency; its upper bits are in the rest word.
     function frequency(uint256 head, uint256 rest) internal pure returns (uint32) {
         return
             uint32(((head >> FREQUENCY) & ((1 << FREQUENCY_BITS) - 1)) | (((rest >> REST_FREQUENCY) & 0xfff) << FREQUENCY_BITS));
     }
 
+    /// @dev The redundancy; its upper bits are in the rest word.
     function redundancy(uint256 head, uint256 rest) internal pure returns (uint16) {
         return
             uint16(
@@ -150,14 +155,17 @@ library SubscriptionWords {
             );
     }
 
+    /// @dev Whether results go to the inbox.
     function isLazy(uint256 head) internal pure returns (bool) {
         return head & LAZY != 0;
     }
 
+    /// @dev Whether the payment is not zero.
     function isPaid(uint256 head) internal pure returns (bool) {
         return head & PAID != 0;
     }
 
+    /// @dev Whether payments are locked ahead.
     function isFunded(uint256 head) internal pure returns (bool) {
         return head & FUNDED != 0;
     }

@@ -25,9 +25,13 @@ library Groth16 {
     /// @dev Gas that everything else needs, generously.
     uint256 private constant OTHER_GAS = 50_000;
 
-    /// @dev Lengths in bytes.
+    /// @dev Length of a proof in bytes: A, B, C.
     uint256 internal constant PROOF_LENGTH = 256;
+
+    /// @dev Length in bytes of what each key starts with: alpha, beta, gamma, delta.
     uint256 internal constant KEY_FIXED_LENGTH = 448;
+
+    /// @dev Length of a point of G1 in bytes.
     uint256 internal constant POINT_LENGTH = 64;
 
     /// @notice There is too little gas to judge; a verdict could be wrong.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.13;
 
-import {Subscription} from "../../src/Coordinator.sol";
-import {Inbox} from "../../src/Inbox.sol";
-import {Registry} from "../../src/Registry.sol";
-import {BaseConsumer} from "../../src/consumer/Base.sol";
-import {Delegator} from "../../src/pattern/Delegator.sol";
-import {IVerifier} from "../../src/payments/IVerifier.sol";
+import {Subscription} from "../src/Coordinator.sol";
+import {Inbox} from "../src/Inbox.sol";
+import {Registry} from "../src/Registry.sol";
+import {BaseConsumer} from "../src/consumer/Base.sol";
+import {Delegator} from "../src/pattern/Delegator.sol";
+import {IVerifier} from "../src/payments/IVerifier.sol";
 import {ReferenceFee, ReferenceWallet, ReferenceWalletFactory} from "./ReferencePayments.sol";
 
 /// @title ReferenceCoordinator

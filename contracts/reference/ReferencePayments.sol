@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.13;
 
-import {Registry} from "../../src/Registry.sol";
-import {Coordinated} from "../../src/utility/Coordinated.sol";
-import {Ownable} from "../../src/utility/Ownable.sol";
-import {TokenTransfer} from "../../src/utility/TokenTransfer.sol";
+import {Registry} from "../src/Registry.sol";
+import {Coordinated} from "../src/utility/Coordinated.sol";
+import {Ownable} from "../src/utility/Ownable.sol";
+import {TokenTransfer} from "../src/utility/TokenTransfer.sol";
 
 /// @title ReferenceFee
 /// @notice The protocol fee as section 7 of docs/spec/contracts.md describes it: without a bound, without an event.
