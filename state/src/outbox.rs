@@ -139,6 +139,11 @@ impl Machine {
         let Some(pending) = self.outbox.pending.remove(&id) else {
             return Ok(());
         };
+        // Issued by this very event: it never leaves.
+        if let Some(place) = turn.issued.iter().rposition(|issued| issued.id == id) {
+            turn.issued.remove(place);
+            return Ok(());
+        }
         if let Some(at) = pending.retry_at {
             self.schedule.timers.remove(&(at, Timer::Retry(id)));
         } else if matches!(pending.effect, Effect::RunContainer(_)) {
