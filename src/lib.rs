@@ -1,6 +1,8 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
+pub mod api;
 pub mod chain;
+pub mod cli;
 pub mod config;
 pub mod container;
 pub mod crash;
@@ -9,5 +11,6 @@ pub mod devnet;
 pub mod driver;
 pub mod executor;
 pub mod log;
+pub mod node;
 pub mod ports;
 pub mod streams;

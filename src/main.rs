@@ -1,2 +1,7 @@
-//! Entry.
-fn main() {}
+//! `infernet`: the node, its development world and its tools, in one binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    infernet_node::cli::main()
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.13;
 
-import {Vm, vm} from "../test/lib/Vm.sol";
+import {vm} from "../test/lib/Vm.sol";
 import {EIP712Coordinator} from "../src/EIP712Coordinator.sol";
 import {Inbox} from "../src/Inbox.sol";
 import {Registry} from "../src/Registry.sol";
@@ -9,6 +9,7 @@ import {Fee} from "../src/payments/Fee.sol";
 import {WalletFactory} from "../src/payments/WalletFactory.sol";
 import {Reader} from "../src/utility/Reader.sol";
 import {console} from "../src/utility/Console.sol";
+import {Artifacts} from "./Artifacts.sol";
 
 /// @notice One deployment of all contracts.
 struct Deployment {
@@ -29,18 +30,20 @@ library LibDeploy {
     /// @param feeRecipient owner of the fee contract
     /// @param fee initial protocol fee in ten-thousandths
     function deploy(address deployer, uint256 nonce, address feeRecipient, uint16 fee) internal returns (Deployment memory d) {
-        d.registry = new Registry(
+        bytes memory addresses = abi.encode(
             vm.computeCreateAddress(deployer, nonce + 1),
             vm.computeCreateAddress(deployer, nonce + 2),
             vm.computeCreateAddress(deployer, nonce + 3),
             vm.computeCreateAddress(deployer, nonce + 4),
             vm.computeCreateAddress(deployer, nonce + 5)
         );
-        d.coordinator = new EIP712Coordinator(d.registry);
-        d.inbox = new Inbox(d.registry);
-        d.reader = new Reader(d.registry);
-        d.fee = new Fee(feeRecipient, fee);
-        d.walletFactory = new WalletFactory(d.registry);
+        d.registry = Registry(Artifacts.create("Registry", addresses));
+        bytes memory argument = abi.encode(d.registry);
+        d.coordinator = EIP712Coordinator(Artifacts.create("EIP712Coordinator", argument));
+        d.inbox = Inbox(Artifacts.create("Inbox", argument));
+        d.reader = Reader(Artifacts.create("Reader", argument));
+        d.fee = Fee(Artifacts.create("Fee", abi.encode(feeRecipient, fee)));
+        d.walletFactory = WalletFactory(payable(Artifacts.create("WalletFactory", argument)));
     }
 }
 

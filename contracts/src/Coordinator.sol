@@ -408,10 +408,10 @@ contract Coordinator is DeliveryGuard {
         (address payable wallet, address token, uint256 amount) = stored.payment(head, rest);
         address owner = SubscriptionWords.owner(head);
         nodeWallet.cUnlock(node, token, amount);
-        Wallet(wallet).cUnlock(owner, token, escrowed);
         if (payNode) {
-            Wallet(wallet).cTransfer(owner, token, address(nodeWallet), escrowed);
+            Wallet(wallet).cRelease(owner, token, address(nodeWallet), escrowed);
         } else {
+            Wallet(wallet).cUnlock(owner, token, escrowed);
             nodeWallet.cTransfer(node, token, wallet, amount);
         }
     }
@@ -465,18 +465,38 @@ contract Coordinator is DeliveryGuard {
         if (interval != d.interval) revert IntervalMismatch();
         if (interval > SubscriptionWords.frequency(head, rest)) revert SubscriptionCompleted();
 
+        uint256 redundancy = SubscriptionWords.redundancy(head, rest);
         bytes32 key = Keys.ofInterval(d.subscriptionId, interval);
-        uint256 count = redundancyCount[key];
-        if (count == SubscriptionWords.redundancy(head, rest)) revert IntervalCompleted();
+        uint256 count;
+        assembly ("memory-safe") {
+            // redundancyCount[key], with its place computed once
+            mstore(0x00, key)
+            mstore(0x20, redundancyCount.slot)
+            key := keccak256(0x00, 0x40)
+            count := sload(key)
+        }
+        if (count == redundancy) revert IntervalCompleted();
         unchecked {
             count++;
         }
-        redundancyCount[key] = uint16(count);
+        assembly ("memory-safe") {
+            sstore(key, count)
+        }
         d.count = count;
 
         key = Keys.ofNode(d.subscriptionId, interval, d.node);
-        if (nodeResponded[key]) revert NodeRespondedAlready();
-        nodeResponded[key] = true;
+        bool responded;
+        assembly ("memory-safe") {
+            // nodeResponded[key]
+            mstore(0x00, key)
+            mstore(0x20, nodeResponded.slot)
+            key := keccak256(0x00, 0x40)
+            responded := sload(key)
+        }
+        if (responded) revert NodeRespondedAlready();
+        assembly ("memory-safe") {
+            sstore(key, 1)
+        }
     }
 
     /// @dev Pays for a delivery from the subscription's wallet: the protocol, and the node; or, with a verifier, the protocol and

@@ -105,7 +105,7 @@ contract EIP712Coordinator is Coordinator {
 
         created = _createSubscription(copy);
         delegateCreatedIds[key] = created;
-        if (nonce > maxSubscriberNonce[copy.owner]) maxSubscriberNonce[copy.owner] = nonce;
+        if (nonce != 0 && nonce > maxSubscriberNonce[copy.owner]) maxSubscriberNonce[copy.owner] = nonce;
         return created;
     }
 

@@ -13,19 +13,20 @@ const require = createRequire(import.meta.url);
 /** Sources whose contracts become artifacts: everything below these folders. */
 const SOURCE_DIRS = ["src", "test/mocks"];
 
-/** Contracts and libraries that nothing outside needs. */
+/** Libraries and bases that nothing outside needs. (Bases that a node calls are kept for their ABI; they have no code.) */
 const SKIPPED = new Set([
-  "Allowlist",
-  "BaseConsumer",
-  "CallbackConsumer",
+  "Answer",
+  "BaseVerifier",
   "ConsumerCall",
   "Coordinated",
-  "Delegator",
   "DeliveryGuard",
+  "ERC721",
+  "ERC721Receiver",
+  "Groth16",
   "InboxStore",
   "Keys",
   "Ownable",
-  "SubscriptionConsumer",
+  "PromptConsumer",
   "SubscriptionWords",
   "TokenTransfer",
   "WalletCode",
@@ -38,14 +39,21 @@ const CANCUN_SUBSTITUTES = "cancun";
 /** The compiler's reminder to clear transient storage, which the guard does. */
 const TRANSIENT_STORAGE_WARNING = "2394";
 
-/** Contracts with a Cancun build of their own. */
-const CANCUN_CONTRACTS = ["Coordinator", "EIP712Coordinator"];
+/** The coordinators; they have a Cancun build of their own. */
+const COORDINATORS = ["Coordinator", "EIP712Coordinator"];
 
 const OUTPUTS = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"];
 
+/**
+ * Sources below these folders are compiled by the older code generator: their code need not be as small, and the newer one takes
+ * a minute longer for them.
+ */
+const LEGACY_DIRS = ["src/examples/", "src/verifiers/"];
+
+/** How often the optimizer expects code to run: the coordinators are large and are to stay cheap to deploy. */
+const RUNS = { coordinators: 400, others: 20_000 };
+
 const SETTINGS = {
-  viaIR: true,
-  optimizer: { enabled: true, runs: 200 },
   metadata: { bytecodeHash: "none", appendCBOR: false },
 };
 
@@ -62,22 +70,37 @@ function listSources(dir) {
   return found.sort();
 }
 
-function compile(solc, evmVersion) {
+/** The text of every source; for Cancun with its substitutes. */
+function readSources(evmVersion) {
   const sources = {};
   for (const name of SOURCE_DIRS.flatMap(listSources)) {
     const substitute = path.join(root, CANCUN_SUBSTITUTES, path.basename(name));
     const substituted = evmVersion === "cancun" && fs.existsSync(substitute);
     sources[name] = { content: fs.readFileSync(substituted ? substitute : path.join(root, name), "utf8") };
   }
-  const outputSelection =
-    evmVersion === "cancun"
-      ? Object.fromEntries(CANCUN_CONTRACTS.map((name) => [`src/${name}.sol`, { [name]: OUTPUTS }]))
-      : { "*": { "*": OUTPUTS } };
-  const input = { language: "Solidity", sources, settings: { ...SETTINGS, evmVersion, outputSelection } };
-  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+  return sources;
+}
+
+/** Runs the compiler; warnings count as errors. */
+function run(solc, sources, settings, what) {
+  const output = JSON.parse(solc.compile(JSON.stringify({ language: "Solidity", sources, settings })));
   const problems = (output.errors ?? []).filter((e) => e.severity !== "info" && e.errorCode !== TRANSIENT_STORAGE_WARNING);
   for (const problem of problems) process.stderr.write(`${problem.formattedMessage}\n`);
-  if (problems.length > 0) throw new Error(`${problems.length} warning(s) or error(s) for ${evmVersion}`);
+  if (problems.length > 0) throw new Error(`${problems.length} warning(s) or error(s): ${what}`);
+  return output;
+}
+
+/** Each source must compile when it is the first that somebody imports: import cycles through base contracts would break that. */
+function checkEachAlone(solc) {
+  const sources = readSources("paris");
+  for (const name of Object.keys(sources).filter((n) => n.startsWith("src/"))) {
+    run(solc, sources, { outputSelection: { [name]: { "*": ["abi"] } } }, `${name} alone`);
+  }
+}
+
+function compile(solc, { evmVersion, viaIR, runs }, outputSelection) {
+  const settings = { ...SETTINGS, optimizer: { enabled: true, runs }, viaIR, evmVersion, outputSelection };
+  const output = run(solc, readSources(evmVersion), settings, evmVersion);
 
   const artifacts = new Map();
   for (const [sourceName, contracts] of Object.entries(output.contracts)) {
@@ -89,7 +112,7 @@ function compile(solc, evmVersion) {
         abi: contract.abi,
         bytecode: `0x${contract.evm.bytecode.object}`,
         deployedBytecode: `0x${contract.evm.deployedBytecode.object}`,
-        compiler: { version: solc.version(), evmVersion, optimizerRuns: SETTINGS.optimizer.runs, viaIR: SETTINGS.viaIR },
+        compiler: { version: solc.version(), evmVersion, optimizerRuns: runs, viaIR },
       };
       if (artifacts.has(contractName)) throw new Error(`two contracts are called ${contractName}`);
       artifacts.set(contractName, artifact);
@@ -98,14 +121,30 @@ function compile(solc, evmVersion) {
   return artifacts;
 }
 
-/** All artifact files, by path below artifacts/. A Cancun file exists only where its code differs from Paris. */
+/** All artifact files, by path below artifacts/. */
 export function compileAll() {
   const solc = require("solc");
+  checkEachAlone(solc);
   const files = new Map();
   const put = (name, artifact) => files.set(name, `${JSON.stringify(artifact, null, 1)}\n`);
-  const paris = compile(solc, "paris");
-  for (const [name, artifact] of paris) put(`${name}.json`, artifact);
-  for (const [name, artifact] of compile(solc, "cancun")) put(`cancun/${name}.json`, artifact);
+  const isLegacy = (name) => LEGACY_DIRS.some((dir) => name.startsWith(dir));
+  const coordinators = COORDINATORS.map((name) => `src/${name}.sol`);
+  const rest = SOURCE_DIRS.flatMap(listSources).filter((name) => !coordinators.includes(name));
+  const select = (names) => Object.fromEntries(names.map((name) => [name, { "*": OUTPUTS }]));
+  const paris = { evmVersion: "paris", viaIR: true, runs: RUNS.others };
+  const small = { ...paris, runs: RUNS.coordinators };
+  const builds = [
+    compile(solc, small, select(coordinators)),
+    compile(solc, paris, select(rest.filter((name) => !isLegacy(name)))),
+    compile(solc, { ...paris, viaIR: false }, select(rest.filter(isLegacy))),
+  ];
+  for (const [name, artifact] of builds.flatMap((build) => [...build])) {
+    if (files.has(`${name}.json`)) throw new Error(`two contracts are called ${name}`);
+    put(`${name}.json`, artifact);
+  }
+  for (const [name, artifact] of compile(solc, { ...small, evmVersion: "cancun" }, select(coordinators))) {
+    put(`cancun/${name}.json`, artifact);
+  }
   return files;
 }
 

@@ -77,6 +77,7 @@ export class World {
     }
     if (receipt?.status !== "0x1") throw new Error(`transaction failed: ${JSON.stringify({ from, to, data })}`);
     receipt.gas = Number(receipt.gasUsed);
+    this.lastCalldataGas = Buffer.from(data.slice(2), "hex").reduce((sum, byte) => sum + (byte === 0 ? 4 : 16), 0);
     return receipt;
   }
 
@@ -160,13 +161,6 @@ export class World {
     return (await this.send(node, this.coordinator, data)).gas;
   }
 
-  /** Deliveries of two nodes to one interval of a new subscription. */
-  async deliverTwice(options) {
-    const id = await this.subscribe(options);
-    const first = await this.deliver(id, this.nodeA, this.walletA);
-    return [first, await this.deliver(id, this.nodeB, this.walletB), id];
-  }
-
   async create(values) {
     const data = call(`createSubscription(${SIG.string9.join(",")})`, SIG.string9, [CONTAINER, ...values]);
     return (await this.send(this.nodeA, this.coordinator, data)).gas;
@@ -180,8 +174,10 @@ export class World {
 
   async deliverDelegatee() {
     const containerId = await this.containerId();
-    const now = Number((await this.rpc("eth_getBlockByNumber", "latest", false)).timestamp);
-    const fields = [this.consumer, now, 0, 1, 1, containerId, false, ZERO, 0, ZERO, ZERO];
+    // Fixed times, so that the calldata, and with it the figure, is the same in each run.
+    const activeAt = 1_600_000_000;
+    const expiry = 4_000_000_000;
+    const fields = [this.consumer, activeAt, 0, 1, 1, containerId, false, ZERO, 0, ZERO, ZERO];
     const names = ["owner", "activeAt", "period", "frequency", "redundancy", "containerId", "lazy", "verifier", "paymentAmount", "paymentToken", "wallet"];
     const domainTypes = [
       { name: "name", type: "string" },
@@ -189,7 +185,6 @@ export class World {
       { name: "chainId", type: "uint256" },
       { name: "verifyingContract", type: "address" },
     ];
-    const expiry = now + 3600;
     const nonce = 0;
     const message = { nonce, expiry, sub: Object.fromEntries(names.map((name, i) => [name, fields[i]])) };
     const signature = await this.rpc("eth_signTypedData_v4", this.signer, {
@@ -224,33 +219,37 @@ export class World {
     return `0x${sub.slice(2 + 5 * 64, 2 + 6 * 64)}`;
   }
 
-  /** Every figure, by name. */
+  /** Every figure by name: { gas, calldata }, the latter being the part that the calldata alone costs. */
   async measureAll() {
-    const figures = { deploy_coordinator: this.coordinatorGas };
-    figures.create_wallet = (await this.createWallet(this.walletOwner)).gas;
-    figures.create_free = await this.create([5, 60, 1, false, ZERO, 0, ZERO, ZERO]);
+    const figures = {};
+    const record = (name, gas) => {
+      figures[name] = { gas, calldata: this.lastCalldataGas };
+    };
+    // Both nodes of an interval, in order.
+    const recordTwo = async (firstName, secondName, options) => {
+      const id = await this.subscribe(options);
+      record(firstName, await this.deliver(id, this.nodeA, this.walletA));
+      record(secondName, await this.deliver(id, this.nodeB, this.walletB));
+      return id;
+    };
+    figures.deploy_coordinator = { gas: this.coordinatorGas, calldata: 0 };
+    record("create_wallet", (await this.createWallet(this.walletOwner)).gas);
+    record("create_free", await this.create([5, 60, 1, false, ZERO, 0, ZERO, ZERO]));
     const paid = [5, 60, 1, false, this.token, ETHER, this.consumerWallet, this.laterVerifier];
-    figures.create_erc20_verifier = await this.create(paid);
-    figures.request_callback_free = await this.requestCallback();
+    record("create_erc20_verifier", await this.create(paid));
+    record("request_callback_free", await this.requestCallback());
 
-    [figures.deliver_free_first, figures.deliver_free_second] = await this.deliverTwice({});
+    await recordTwo("deliver_free_first", "deliver_free_second", {});
     const eth = { amount: ETHER / 10n, wallet: this.consumerWallet };
-    [figures.deliver_eth_first, figures.deliver_eth] = await this.deliverTwice(eth);
-    const erc20 = { ...eth, token: this.token };
-    [figures.deliver_erc20_first, figures.deliver_erc20] = await this.deliverTwice(erc20);
-
-    const lazyId = await this.subscribe({ lazy: true, redundancy: 1 });
-    figures.deliver_lazy = await this.deliver(lazyId, this.nodeA, this.walletA);
-    [figures.deliver_atomic_first, figures.deliver_atomic] = await this.deliverTwice({ ...eth, verifier: this.atomicVerifier });
-    let id;
-    [figures.deliver_async_first, figures.deliver_async, id] = await this.deliverTwice({ ...eth, verifier: this.laterVerifier });
-    const finalize = call(
-      "finalize(uint32,uint32,address,bool)",
-      ["uint32", "uint32", "address", "bool"],
-      [id, 1, this.nodeB, true],
-    );
-    figures.finalize_valid = (await this.send(this.deployer, this.laterVerifier, finalize)).gas;
-    figures.delegated_create_deliver = await this.deliverDelegatee();
+    await recordTwo("deliver_eth_first", "deliver_eth", eth);
+    await recordTwo("deliver_erc20_first", "deliver_erc20", { ...eth, token: this.token });
+    record("deliver_lazy", await this.deliver(await this.subscribe({ lazy: true }), this.nodeA, this.walletA));
+    await recordTwo("deliver_atomic_first", "deliver_atomic", { ...eth, verifier: this.atomicVerifier });
+    const id = await recordTwo("deliver_async_first", "deliver_async", { ...eth, verifier: this.laterVerifier });
+    const types = ["uint32", "uint32", "address", "bool"];
+    const finalize = call("finalize(uint32,uint32,address,bool)", types, [id, 1, this.nodeB, true]);
+    record("finalize_valid", (await this.send(this.deployer, this.laterVerifier, finalize)).gas);
+    record("delegated_create_deliver", await this.deliverDelegatee());
     return figures;
   }
 }

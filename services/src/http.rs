@@ -33,9 +33,13 @@ use crate::{
 /// on-chain hex.
 pub const BODY_LEN_MAX: usize = 16 << 20;
 
-/// How many requests are worked on at once; the next is refused with 503. With
-/// [`BODY_LEN_MAX`] this bounds the memory that requests can take.
+/// How many requests are worked on at once; the next is refused with 503. With [`BODY_LEN_MAX`]
+/// this bounds the bodies in memory.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 32;
+
+/// How many bodies are turned from or into JSON at once; others wait. As a JSON tree a body takes
+/// up to a hundred times its size, so that few may be trees at a time.
+const CONVERSIONS_MAX: usize = 2;
 
 /// How long one answer may take, reading the body included: a node waits 180 s for a container
 /// (`docs/spec/container.md` section 1).
@@ -43,12 +47,34 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// An inference service behind the container contract.
 pub trait Service: Send + Sync + 'static {
+    /// A request as the service works on it.
+    type Request: Send + 'static;
+    /// An answer as the service makes it.
+    type Answer: Send + 'static;
+
     /// The name in `/service-resources`, for example `onnx-inference-service`.
     fn id(&self) -> &'static str;
 
-    /// Answers `POST /service_output`.
-    fn answer(&self, input: InfernetInput)
-    -> impl Future<Output = Result<Value, HttpError>> + Send;
+    /// Reads a request of `POST /service_output`. Runs on a blocking thread.
+    ///
+    /// # Errors
+    /// What is wrong with it, a 4xx.
+    fn read(&self, input: InfernetInput) -> Result<Self::Request, HttpError>;
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Why it cannot be answered.
+    fn answer(
+        &self,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Self::Answer, HttpError>> + Send;
+
+    /// The answer's JSON form. Runs on a blocking thread.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn write(&self, answer: Self::Answer) -> Result<Value, HttpError>;
 
     /// The capability document of `GET /service-resources`. Blocks on the file system.
     fn resources(&self) -> Value;
@@ -189,6 +215,7 @@ pub async fn serve<S: Service>(
 struct Shared<S> {
     service: Arc<S>,
     in_flight: Semaphore,
+    conversions: Arc<Semaphore>,
 }
 
 /// The routes of a service.
@@ -196,6 +223,7 @@ pub fn router<S: Service>(service: Arc<S>, body_len_max: usize) -> Router {
     let shared = Shared {
         service,
         in_flight: Semaphore::new(REQUESTS_IN_FLIGHT_MAX),
+        conversions: Arc::new(Semaphore::new(CONVERSIONS_MAX)),
     };
     Router::new()
         .route("/", get(root::<S>))
@@ -225,7 +253,8 @@ async fn service_resources<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     query: Result<Query<ResourcesQuery>, QueryRejection>,
 ) -> Result<Json<Value>, HttpError> {
-    let Query(query) = query.map_err(|error| HttpError::bad_request(error.body_text()))?;
+    let Query(query) = query
+        .map_err(|error| HttpError::bad_request(format!("E-SRV-011: {}", error.body_text())))?;
     let _slot = slot(&shared.in_flight)?;
     let service = shared.service.clone();
     let document = move || match query.model_id {
@@ -238,14 +267,11 @@ async fn service_resources<S: Service>(
 async fn service_output<S: Service>(
     State(shared): State<Arc<Shared<S>>>,
     request: Request,
-) -> Result<Json<Value>, HttpError> {
+) -> Result<Response, HttpError> {
     let _slot = slot(&shared.in_flight)?;
-    let answer = async {
-        let input = read_input(request).await?;
-        shared.service.answer(input).await
-    };
-    match timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer.map(Json),
+    match timeout(ANSWER_TIMEOUT, answer(&shared, request)).await {
+        Ok(Ok(json)) => Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response()),
+        Ok(Err(error)) => Err(error),
         Err(_) => Err(HttpError::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("E-SRV-003: no answer within {} s", ANSWER_TIMEOUT.as_secs()),
@@ -253,23 +279,53 @@ async fn service_output<S: Service>(
     }
 }
 
-async fn read_input(request: Request) -> Result<InfernetInput, HttpError> {
+/// From the body of a request to the body of its answer.
+async fn answer<S: Service>(shared: &Shared<S>, request: Request) -> Result<Vec<u8>, HttpError> {
+    let body = read_body(request).await?;
+    let service = shared.service.clone();
+    let read = move || {
+        let json = serde_json::from_slice(&body)
+            .map_err(|error| HttpError::bad_request(format!("E-SRV-005: not JSON: {error}")))?;
+        service.read(InfernetInput::from_json(json)?)
+    };
+    let request = convert(&shared.conversions, read).await?;
+    let answer = shared.service.answer(request).await?;
+    let service = shared.service.clone();
+    let write = move || {
+        let json = service.write(answer)?;
+        serde_json::to_vec(&json).map_err(|error| {
+            let description = format!("E-SRV-012: the answer cannot be written: {error}");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, description)
+        })
+    };
+    convert(&shared.conversions, write).await
+}
+
+async fn read_body(request: Request) -> Result<Bytes, HttpError> {
     if !is_json(request.headers()) {
         return Err(HttpError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "E-SRV-004: send the content type application/json",
         ));
     }
-    let body = Bytes::from_request(request, &())
-        .await
-        .map_err(|error| HttpError::new(error.status(), error.body_text()))?;
-    let parse = move || -> Result<InfernetInput, HttpError> {
-        let json = serde_json::from_slice(&body)
-            .map_err(|error| HttpError::bad_request(format!("E-SRV-005: not JSON: {error}")))?;
-        Ok(InfernetInput::from_json(json)?)
-    };
-    // A large body takes tens of milliseconds, too long for the thread that serves the others.
-    blocking(parse).await?
+    Bytes::from_request(request, &()).await.map_err(|error| {
+        HttpError::new(error.status(), format!("E-SRV-010: {}", error.body_text()))
+    })
+}
+
+/// Runs `work`, which holds a JSON tree, on a blocking thread once few enough others do. A client
+/// that has gone frees nothing before the work has ended.
+async fn convert<T: Send + 'static>(
+    conversions: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+) -> Result<T, HttpError> {
+    // Never closed, so the permit is always had.
+    let permit = conversions.clone().acquire_owned().await.ok();
+    blocking(move || {
+        let _permit = permit;
+        work()
+    })
+    .await?
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -294,7 +350,7 @@ fn slot(in_flight: &Semaphore) -> Result<tokio::sync::SemaphorePermit<'_>, HttpE
 }
 
 /// Runs `work` on a blocking thread. A panic in it becomes a 500 and touches nothing else.
-pub(crate) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, HttpError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {

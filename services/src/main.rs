@@ -1,7 +1,7 @@
 //! `infernet-service`: one inference service, as a container's or a node's child process.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
@@ -73,6 +73,7 @@ fn main() -> ExitCode {
     // Standard output carries the ready line alone.
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
     let runtime = match tokio::runtime::Runtime::new() {

@@ -71,7 +71,7 @@ sol! {
             uint32 nonce, uint32 expiry, Subscription sub, uint8 v, bytes32 r, bytes32 s,
             uint32 deliveryInterval, bytes input, bytes output, bytes proof, address nodeWallet
         ) external;
-        function deliverComputeBatch(BatchItem[] items) external;
+        function deliverComputeBatch(BatchItem[] items) external returns (uint256);
         function finalizeProofVerification(
             uint32 subscriptionId, uint32 interval, address node, bool valid
         ) external;
@@ -161,6 +161,10 @@ sol! {
         error NewOwnerIsZeroAddress();
         error NoHandoverRequest();
         error InsufficientBalance();
+        error BatchTooLong();
+        error NothingToFund();
+        error OnlySelf();
+        error FundsLocked();
     }
 }
 
@@ -209,4 +213,95 @@ pub fn printable(text: &str) -> String {
         })
         .take(REASON_CHARACTERS_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use alloy::{
+        json_abi::JsonAbi,
+        sol_types::{SolEvent, SolInterface, TopicList},
+    };
+
+    use super::*;
+
+    /// The ABI of a committed artifact.
+    fn artifact(json: &str) -> JsonAbi {
+        let mut artifact: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        serde_json::from_value(artifact["abi"].take()).expect("an ABI")
+    }
+
+    macro_rules! abi {
+        ($name:literal) => {
+            artifact(include_str!(concat!(
+                "../../contracts/artifacts/",
+                $name,
+                ".json"
+            )))
+        };
+    }
+
+    fn functions<I: SolInterface>(abi: &JsonAbi) {
+        let known: BTreeSet<[u8; 4]> = abi.functions().map(|f| f.selector().0).collect();
+        for selector in I::selectors() {
+            assert!(
+                known.contains(&selector),
+                "{}: the contract has no function {}",
+                I::NAME,
+                Selector::from(selector)
+            );
+        }
+    }
+
+    fn event<E: SolEvent>(abi: &JsonAbi) {
+        let event = abi
+            .events()
+            .find(|event| event.selector() == E::SIGNATURE_HASH);
+        let event = event.unwrap_or_else(|| panic!("no event {}", E::SIGNATURE));
+        let indexed = event.inputs.iter().filter(|input| input.indexed).count();
+        // The first topic is the event's own.
+        assert_eq!(
+            <E::TopicList as TopicList>::COUNT,
+            indexed + 1,
+            "{}",
+            E::SIGNATURE
+        );
+    }
+
+    #[test]
+    fn every_selector_and_topic_is_the_contracts() {
+        let coordinator = abi!("EIP712Coordinator");
+        functions::<Registry::RegistryCalls>(&abi!("Registry"));
+        functions::<Coordinator::CoordinatorCalls>(&coordinator);
+        functions::<Reader::ReaderCalls>(&abi!("Reader"));
+        functions::<Fee::FeeCalls>(&abi!("Fee"));
+        functions::<Wallet::WalletCalls>(&abi!("Wallet"));
+        functions::<WalletFactory::WalletFactoryCalls>(&abi!("WalletFactory"));
+        event::<Coordinator::SubscriptionCreated>(&coordinator);
+        event::<Coordinator::SubscriptionCancelled>(&coordinator);
+        event::<Coordinator::SubscriptionFulfilled>(&coordinator);
+        event::<Coordinator::ProofVerified>(&coordinator);
+        event::<Wallet::Withdrawl>(&abi!("Wallet"));
+        event::<Wallet::Approval>(&abi!("Wallet"));
+        event::<Wallet::Transfer>(&abi!("Wallet"));
+        event::<Wallet::Escrow>(&abi!("Wallet"));
+        event::<WalletFactory::WalletCreated>(&abi!("WalletFactory"));
+    }
+
+    #[test]
+    fn every_error_of_the_contracts_has_a_name() {
+        for abi in [abi!("EIP712Coordinator"), abi!("Wallet"), abi!("Fee")] {
+            for error in abi.errors() {
+                let (selector, name) = describe_revert(error.selector().as_slice());
+                assert_eq!(selector, error.selector().0);
+                assert_eq!(name, error.name);
+            }
+        }
+        assert_eq!(
+            describe_revert(&[1, 2, 3, 4, 5]).1,
+            "unknown error 0x01020304"
+        );
+        assert_eq!(describe_revert(&[1]).0, [0; 4]);
+    }
 }

@@ -8,14 +8,14 @@
 //! effect, or a fact in an event.
 
 pub mod abi;
-pub mod convert;
-pub mod rpc;
-pub mod rpc_error;
-
 mod backoff;
 mod calldata;
 pub mod connect;
+pub mod convert;
+pub mod delegation;
 pub mod reads;
+pub mod rpc;
+pub mod rpc_error;
 pub mod signer;
 pub mod transactions;
 pub mod watcher;

@@ -5,6 +5,7 @@ use std::task;
 use alloy::{
     primitives::{self, U256},
     rpc::types::TransactionRequest,
+    sol_types::SolCall as _,
 };
 use infernet_state::{
     Effect, Issued,
@@ -25,10 +26,6 @@ use crate::{
     driver::{BoxFuture, payload},
     executor::{BoxError, Ended, Payloads},
 };
-
-/// Added to an estimate, in percent: between estimate and inclusion other responses may move
-/// storage from zero, which costs more.
-const GAS_MARGIN_PERCENT: u64 = 20;
 
 /// Blocks over which the priority fee is looked at where the RPC proposes none.
 const FEE_HISTORY_BLOCKS: u64 = 10;
@@ -111,8 +108,6 @@ impl<P: Payloads> ChainReads<P> {
         caller: Address,
         call: &Consumer::getContainerInputsCall,
     ) -> Ended {
-        use alloy::sol_types::SolCall as _;
-
         let request = TransactionRequest::default()
             .from(convert::to_address(caller))
             .to(convert::to_address(consumer))
@@ -192,11 +187,20 @@ impl<P: Payloads> ChainReads<P> {
 
     async fn simulate(&self, from: Address, action: &Action, at: BlockTime) -> Outcome {
         let from = convert::to_address(from);
-        let contracts = &self.connection.contracts;
-        let call = match calldata::build(action, from, contracts, &self.payloads) {
-            Ok(call) => call,
-            Err(error) => {
+        // Off the runtime's threads: a delivery's bytes come from the disk.
+        let (this, work) = (self.clone(), action.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            calldata::build(&work, from, &this.connection.contracts, &this.payloads)
+        });
+        let call = match built.await {
+            Ok(Ok(call)) => call,
+            Ok(Err(error)) => {
                 return Outcome::Failed(Failure::Missing {
+                    reason: error.to_string(),
+                });
+            }
+            Err(error) => {
+                return Outcome::Failed(Failure::Unavailable {
                     reason: error.to_string(),
                 });
             }
@@ -205,8 +209,22 @@ impl<P: Payloads> ChainReads<P> {
             .from(from)
             .to(call.to)
             .input(call.data.into());
+        let batch = match action {
+            Action::DeliverBatch(deliveries) => deliveries.len(),
+            Action::Deliver(_)
+            | Action::DeliverDelegated { .. }
+            | Action::ApproveStake { .. }
+            | Action::FinalizeProof { .. }
+            | Action::FillNonce => 0,
+        };
         match self.run(&request, at).await {
-            Ok(success) => Outcome::Succeeded(success),
+            Ok((answer, success)) => match failing_item(&answer, batch) {
+                None => Outcome::Succeeded(success),
+                Some(item) => Outcome::Failed(Failure::Reverted {
+                    selector: [0; 4],
+                    reason: format!("delivery {item} of the batch would fail"),
+                }),
+            },
             Err(failure) => Outcome::Failed(as_simulation_failure(&failure)),
         }
     }
@@ -215,7 +233,7 @@ impl<P: Payloads> ChainReads<P> {
         &self,
         request: &TransactionRequest,
         at: BlockTime,
-    ) -> Result<Success, RpcFailure> {
+    ) -> Result<(primitives::Bytes, Success), RpcFailure> {
         let rpc = &self.connection.rpc;
         let head = rpc.head().await?;
         // A prediction that the head has overtaken is replaced by the head.
@@ -223,7 +241,7 @@ impl<P: Payloads> ChainReads<P> {
             .connection
             .overrides_time
             .then(|| at.max(head.reference().time));
-        rpc.call_at_time(request, time).await?;
+        let answer = rpc.call_at_time(request, time).await?;
         let gas = match rpc.estimate_gas(request, time).await {
             // Some RPCs override the block of a call and not of an estimate.
             Err(failure) if time.is_some() && failure.is_unsupported() => {
@@ -235,11 +253,12 @@ impl<P: Payloads> ChainReads<P> {
             Some(base_fee) => base_fee,
             None => rpc.gas_price().await?,
         };
-        Ok(Success::Simulated {
-            gas: gas.saturating_add(gas / 100 * GAS_MARGIN_PERCENT),
+        let quote = Success::Simulated {
+            gas,
             base_fee,
             priority_fee: self.priority_fee().await?,
-        })
+        };
+        Ok((answer, quote))
     }
 
     async fn priority_fee(&self) -> Result<u128, RpcFailure> {
@@ -263,6 +282,14 @@ impl<P: Payloads> ChainReads<P> {
             Err(failure) => Err(failure),
         }
     }
+}
+
+/// The first delivery of a batch that would fail: the call itself succeeds all the same, and
+/// answers with a bit per delivery.
+fn failing_item(answer: &[u8], batch: usize) -> Option<usize> {
+    let done = Coordinator::deliverComputeBatchCall::abi_decode_returns(answer);
+    let done = done.unwrap_or_default();
+    (0..batch).find(|item| !done.bit(*item))
 }
 
 fn as_simulation_failure(failure: &RpcFailure) -> Failure {
@@ -297,7 +324,7 @@ impl ChainConnection {
             .view(token, &Erc20::balanceOfCall { account }, at)
             .await
         {
-            Err(failure @ RpcFailure::Malformed { .. }) if failure.is_of_a_call() => Ok(U256::ZERO),
+            Err(RpcFailure::Undecodable { .. }) => Ok(U256::ZERO),
             Err(failure) if failure.as_revert().is_some() => Ok(U256::ZERO),
             answer => answer,
         }

@@ -15,10 +15,12 @@ use alloy::{
     sol_types::SolCall,
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use infernet_state::types::{BlockRef, BlockTime};
 use serde::Deserialize;
 
 use super::{
+    abi::printable,
     convert,
     rpc_error::{BodyTooLarge, RpcFailure},
 };
@@ -36,6 +38,20 @@ pub const READ_TRIES: u32 = 3;
 
 /// Wait before the second try of a read; doubles with each.
 pub const READ_RETRY_WAIT: Duration = Duration::from_millis(150);
+
+/// Requests of one observer that are under way at once: enough to hide the way to the RPC, few
+/// enough for public ones.
+const CONCURRENT_READS: usize = 8;
+
+/// Carries reads out, a few at once, and gives their answers in order, or the first failure.
+pub(super) async fn all<T: Send, E: Send>(
+    reads: Vec<BoxFuture<'_, Result<T, E>>>,
+) -> Result<Vec<T>, E> {
+    stream::iter(reads)
+        .buffered(CONCURRENT_READS)
+        .try_collect()
+        .await
+}
 
 /// A connection to an RPC over HTTP. Cheap to clone.
 #[derive(Clone)]
@@ -161,9 +177,10 @@ pub struct TransactionReceipt {
     pub status: U64,
     /// Gas used.
     pub gas_used: U64,
-    /// Wei per gas.
-    #[serde(alias = "gasPrice")]
+    /// Wei per gas; absent on chains without EIP-1559's fees.
     pub effective_gas_price: Option<U256>,
+    /// Wei per gas, by its older name.
+    pub gas_price: Option<U256>,
     /// What a rollup charged for its data, in wei.
     pub l1_fee: Option<U256>,
     /// Its logs.
@@ -357,7 +374,7 @@ impl Rpc {
     /// Runs a view function and decodes what it returns.
     ///
     /// # Errors
-    /// [`RpcFailure`]; `Malformed` also when there is no such contract or function.
+    /// [`RpcFailure`]; `Undecodable` also when there is no such contract.
     pub async fn view<C: SolCall>(
         &self,
         contract: Address,
@@ -368,9 +385,9 @@ impl Rpc {
             .to(contract)
             .input(call.abi_encode().into());
         let answer = self.call_raw(&request, at).await?;
-        C::abi_decode_returns(&answer).map_err(|error| RpcFailure::Malformed {
-            method: "eth_call",
-            reason: format!("{}: {error}", C::SIGNATURE),
+        C::abi_decode_returns(&answer).map_err(|error| RpcFailure::Undecodable {
+            function: C::SIGNATURE,
+            reason: printable(&error.to_string()),
         })
     }
 

@@ -59,6 +59,14 @@ pub enum RpcFailure {
         /// In words.
         reason: String,
     },
+    /// A contract answered with something else than its function returns, or there is none.
+    #[error("E-RPC-006: a contract's answer to {function} does not decode: {reason}")]
+    Undecodable {
+        /// The function's signature.
+        function: &'static str,
+        /// In words.
+        reason: String,
+    },
 }
 
 /// What came of a call that the EVM ran.
@@ -140,7 +148,7 @@ impl RpcFailure {
         match self {
             Self::Unreachable { .. } => true,
             Self::Http { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::TooLarge { .. } | Self::Malformed { .. } => false,
+            Self::TooLarge { .. } | Self::Malformed { .. } | Self::Undecodable { .. } => false,
             Self::Refused { code, message, .. } => {
                 matches!(code, 429 | -32005)
                     || says(
@@ -166,7 +174,7 @@ impl RpcFailure {
             Self::Unreachable { reason, .. } => says(reason, &["timed out", "timeout"]),
             Self::Http { status, .. } => matches!(status, 400 | 413 | 502..=504),
             Self::Refused { message, .. } => !says(message, &["rate limit", "too many requests"]),
-            Self::Malformed { .. } => false,
+            Self::Malformed { .. } | Self::Undecodable { .. } => false,
         }
     }
 
@@ -194,7 +202,8 @@ impl RpcFailure {
             Self::Unreachable { .. }
             | Self::Http { .. }
             | Self::TooLarge { .. }
-            | Self::Malformed { .. } => false,
+            | Self::Malformed { .. }
+            | Self::Undecodable { .. } => false,
         }
     }
 
@@ -218,7 +227,8 @@ impl RpcFailure {
             Self::Unreachable { .. }
             | Self::Http { .. }
             | Self::TooLarge { .. }
-            | Self::Malformed { .. } => false,
+            | Self::Malformed { .. }
+            | Self::Undecodable { .. } => false,
         }
     }
 
@@ -319,17 +329,6 @@ impl RpcFailure {
             }
         };
         BroadcastVerdict::Rejected(rejection)
-    }
-
-    /// Whether it is the answer of a contract that does not decode.
-    pub(super) fn is_of_a_call(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed {
-                method: "eth_call",
-                ..
-            }
-        )
     }
 
     /// As the outcome of a read.

@@ -92,6 +92,7 @@ impl NodeKey {
             reason: error.to_string(),
         };
         let file = std::fs::File::open(path).map_err(unreadable)?;
+        warn_if_shared(path, &file);
         let mut text = Zeroizing::new(String::with_capacity(128));
         file.take(KEY_FILE_BYTES_MAX)
             .read_to_string(&mut text)
@@ -149,6 +150,23 @@ impl NodeKey {
         })
     }
 }
+
+/// Says that others can read a key file. No more than that: container secrets often are mounted
+/// so, where nobody else is.
+#[cfg(unix)]
+fn warn_if_shared(path: &Path, file: &std::fs::File) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = file
+        .metadata()
+        .map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "other accounts of this machine can read the key file; chmod 600 keeps it yours");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_shared(_: &Path, _: &std::fs::File) {}
 
 #[cfg(test)]
 mod tests {

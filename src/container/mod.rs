@@ -171,7 +171,10 @@ impl Containers {
             .connect_timeout(CONNECT_TIMEOUT)
             // A redirected POST changes its method or repeats its body elsewhere: neither is asked for.
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
+            .no_proxy()
+            // A container may close an idle connection in the very moment it is used again, and a
+            // call that must not run twice would be lost: each call has its own.
+            .pool_max_idle_per_host(0);
         if !tls {
             // Nothing is verified, so nothing needs the system's certificates: a minimal image
             // has none.

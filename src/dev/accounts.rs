@@ -29,7 +29,9 @@ pub enum Role {
 }
 
 impl Role {
-    fn key(self) -> &'static str {
+    /// Its key, which everybody knows.
+    #[must_use]
+    pub fn key(self) -> &'static str {
         let [fee_recipient, node, deployer, consumer] = KEYS;
         match self {
             Self::FeeRecipient => fee_recipient,

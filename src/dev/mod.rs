@@ -10,11 +10,15 @@ mod deploy;
 mod flower;
 mod place;
 mod sender;
+mod story;
+mod world;
 
 use alloy::{
     primitives::{Address, B256},
     transports::{RpcError, TransportErrorKind},
 };
+
+use crate::devnet::DevnetError;
 
 pub use accounts::Role;
 pub use ask::{
@@ -24,8 +28,10 @@ pub use deploy::{
     CONSUMER, CONSUMER_WALLET, NODE_WALLET, PROTOCOL_FEE, REGISTRY, WALLET_FACTORY, deploy,
 };
 pub use flower::{CLASSES, Flower};
-pub use place::Place;
+pub use place::{Announcement, Place};
 pub use sender::{Sender, provider};
+pub use story::tell;
+pub use world::{Options, World};
 
 /// Why the development world does not come up, or a request does not come through.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +131,7 @@ pub enum DevError {
     },
     /// The embedded chain does not come up.
     #[error(transparent)]
-    Devnet(#[from] crate::devnet::DevnetError),
+    Devnet(#[from] DevnetError),
     /// Something is off at the end.
     #[error("E-DEV-013: {reason}")]
     Off {
@@ -135,6 +141,21 @@ pub enum DevError {
 }
 
 impl DevError {
+    /// The process's exit code, as ARCHITECTURE.md lists them.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Devnet(DevnetError::AddressInUse(_) | DevnetError::Listen { .. }) => 3,
+            Self::Devnet(
+                DevnetError::Locked(_)
+                | DevnetError::OtherChain { .. }
+                | DevnetError::NewerFormat { .. },
+            ) => 4,
+            Self::Devnet(_) => 5,
+            _ => 1,
+        }
+    }
+
     pub(crate) fn rpc(what: &'static str, error: &RpcError<TransportErrorKind>) -> Self {
         Self::Rpc {
             what,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::DevError;
+use super::{CONSUMER, DevError, REGISTRY};
 
 /// The file in the data directory.
 const FILE: &str = "dev.json";
@@ -16,12 +16,55 @@ pub struct Place {
     pub api: String,
     /// The operator's interface.
     pub admin: String,
+    /// What is around the node.
+    #[serde(flatten)]
+    pub world: Announcement,
+}
+
+/// What surrounds the node of a development world, as its `GET /dev` says it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Announcement {
     /// The embedded chain's JSON-RPC.
     pub rpc: String,
     /// The example consumer.
     pub consumer: String,
     /// The Registry.
     pub registry: String,
+}
+
+impl Announcement {
+    /// The announcement of a chain behind `rpc`.
+    #[must_use]
+    pub fn new(rpc: &str) -> Self {
+        Self {
+            rpc: rpc.to_owned(),
+            consumer: CONSUMER.to_string(),
+            registry: REGISTRY.to_string(),
+        }
+    }
+
+    /// Asks a running `infernet dev` for it.
+    ///
+    /// # Errors
+    /// [`DevError::Api`] when nothing there is one.
+    pub async fn ask(api: &str) -> Result<Self, DevError> {
+        let base = api.trim_end_matches('/');
+        let failed = |error: reqwest::Error| DevError::Api {
+            reason: format!(
+                "{}; is `infernet dev` running there? --data-dir and --url say where",
+                error.without_url()
+            ),
+        };
+        reqwest::Client::new()
+            .get(format!("{base}/dev"))
+            .send()
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            .map_err(failed)?
+            .json()
+            .await
+            .map_err(failed)
+    }
 }
 
 impl Place {
@@ -55,28 +98,5 @@ impl Place {
         serde_json::from_str(&text).map_err(|error| DevError::Place {
             reason: format!("{}: {error}", path.display()),
         })
-    }
-
-    /// Asks a running `infernet dev` for it.
-    ///
-    /// # Errors
-    /// [`DevError::Api`] when nothing there is one.
-    pub async fn ask(api: &str) -> Result<Self, DevError> {
-        let base = api.trim_end_matches('/');
-        let failed = |error: reqwest::Error| DevError::Api {
-            reason: format!(
-                "{}; is `infernet dev` running there? --data-dir and --url say where",
-                error.without_url()
-            ),
-        };
-        reqwest::Client::new()
-            .get(format!("{base}/dev"))
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status)
-            .map_err(failed)?
-            .json()
-            .await
-            .map_err(failed)
     }
 }

@@ -133,7 +133,7 @@ pub(super) struct Chain {
     pub(super) time_offset: i64,
     pub(super) next_timestamp: Option<u64>,
     next_base_fee: Option<u64>,
-    coinbase: Address,
+    pub(super) coinbase: Address,
     snapshots: OrdMap<u64, Arc<Chain>>,
     pub(super) next_snapshot: u64,
     pub(super) impersonated: HashSet<Address>,

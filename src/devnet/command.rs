@@ -13,7 +13,9 @@ use super::block::{Block, Tx, encoded_len};
 use super::chain::{Applied, Chain, Refusal};
 use super::entry::{Entry, Orphans, ReorgBlock, SentTransaction};
 use super::evm;
-use super::limits::{CODE_BYTES_MAX, MINE_BLOCKS_MAX, REORG_DEPTH_MAX, TX_BYTES_MAX};
+use super::limits::{
+    BASE_FEE_MAX, CODE_BYTES_MAX, MINE_BLOCKS_MAX, NONCE_MAX, REORG_DEPTH_MAX, TX_BYTES_MAX,
+};
 
 /// A change that a client asks for.
 #[derive(Debug, Clone)]
@@ -156,8 +158,10 @@ impl Chain {
         }
         evm::check_intrinsic_gas(tx, self.spec.hardfork)?;
         let nonce = self.state.nonce(&tx.sender);
-        if self.mined(&tx.hash()).is_some() {
-            return Err(Refusal::AlreadyKnown);
+        if tx.nonce() == u64::MAX {
+            return Err(Refusal::Invalid(
+                "the nonce is the highest there is (EIP-2681)".into(),
+            ));
         }
         if tx.nonce() < nonce {
             return Err(Refusal::NonceTooLow {
@@ -365,6 +369,9 @@ impl Work {
                 address: address.into(),
                 balance: balance.to_be_bytes(),
             }),
+            Command::SetNonce(_, nonce) if nonce > NONCE_MAX => Err(Refusal::Parameter(format!(
+                "nonce {nonce} is above {NONCE_MAX}"
+            ))),
             Command::SetNonce(address, nonce) => self.done(Entry::SetNonce {
                 address: address.into(),
                 nonce,
@@ -395,6 +402,9 @@ impl Work {
                 self.check_timestamp(timestamp)?;
                 self.done(Entry::SetNextTimestamp { timestamp })
             }
+            Command::SetNextBaseFee(fee) if fee > BASE_FEE_MAX => Err(Refusal::Parameter(format!(
+                "base fee {fee} is above {BASE_FEE_MAX}"
+            ))),
             Command::SetNextBaseFee(base_fee) => self.done(Entry::SetNextBaseFee { base_fee }),
             Command::SetCoinbase(address) => self.done(Entry::SetCoinbase {
                 address: address.into(),

@@ -15,13 +15,14 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, FORMAT, Genesis};
 use super::error::DevnetError;
-use super::limits::JOURNAL_FRAME_BYTES_MAX;
+use super::limits::{JOURNAL_FRAME_BYTES_MAX, TAKEOVER_WAIT};
 
 const MAGIC: [u8; 4] = *b"IFDJ";
 const HEADER_BYTES: usize = 24;
@@ -162,6 +163,12 @@ impl Journal {
         self.sequence += 1;
         Ok(())
     }
+
+    /// Makes every further write fail, as a full disk would.
+    #[cfg(test)]
+    pub(super) fn break_for_test(&mut self) {
+        self.file = File::open(&self.path).unwrap();
+    }
 }
 
 fn storage(path: &Path, source: std::io::Error) -> DevnetError {
@@ -179,10 +186,16 @@ fn lock(dir: &Path) -> Result<File, DevnetError> {
         .write(true)
         .open(&path)
         .map_err(|source| storage(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DevnetError::Locked(dir.to_path_buf())),
-        Err(TryLockError::Error(source)) => Err(storage(&path, source)),
+    let patience = Instant::now() + TAKEOVER_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(storage(&path, source)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= patience => {
+                return Err(DevnetError::Locked(dir.to_path_buf()));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
 }
 
@@ -390,8 +403,51 @@ mod tests {
     #[test]
     fn a_second_process_is_kept_out() {
         let dir = tempfile::tempdir().unwrap();
-        let _held = Journal::open(dir.path(), &genesis()).unwrap();
+        let held = Journal::open(dir.path(), &genesis()).unwrap();
         let refused = Journal::open(dir.path(), &genesis()).err();
         assert!(matches!(refused, Some(DevnetError::Locked(_))));
+        // One that is about to end is waited for.
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(TAKEOVER_WAIT / 4);
+            drop(held);
+        });
+        Journal::open(dir.path(), &genesis()).unwrap();
+        dying.join().unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = Genesis {
+            format: FORMAT + 1,
+            ..genesis()
+        };
+        let refused = Journal::open(dir.path(), &newer).err();
+        assert!(matches!(
+            refused,
+            Some(DevnetError::NewerFormat {
+                found: 2,
+                supported: 1,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path(), &genesis()).unwrap().journal;
+        let path = journal.path().to_path_buf();
+        journal.break_for_test();
+        assert!(journal.append(&[step(1)]).is_err());
+        journal.file = OpenOptions::new().append(true).open(path).unwrap();
+        assert!(journal.append(&[step(2)]).is_err());
+        drop(journal);
+        assert!(
+            Journal::open(dir.path(), &genesis())
+                .unwrap()
+                .entries
+                .is_empty()
+        );
     }
 }

@@ -77,12 +77,26 @@ pub const READS_AT_ONCE: usize = 8;
 /// Longest wait of a read for its turn before the client is told that the chain is busy.
 pub const READ_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a start waits for the port and the directory of a process that is just dying: the
+/// system takes both back a moment after `kill -9`.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(1);
+
 /// Largest payload of one journal frame, in bytes. A group of commands stays far below:
 /// [`GROUP_COMMANDS_MAX`] transactions of [`TX_BYTES_MAX`], or [`MINE_BLOCKS_MAX`] blocks.
 pub const JOURNAL_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Contract code set by a cheat call, in bytes: the deploy limit of EIP-170.
 pub const CODE_BYTES_MAX: usize = 24_576;
+
+/// Most gas of one `eth_call` or estimate, unless a block holds more: the default cap of public
+/// clients.
+pub const CALL_GAS_MAX: u64 = 50_000_000;
+
+/// Highest base fee that can be set, in wei per gas: one ether. Beyond it sums leave 64 bits.
+pub const BASE_FEE_MAX: u64 = 1_000_000_000_000_000_000;
+
+/// Highest nonce that can be set: EIP-2681 ends nonces at 2^64 − 2, and some have to be left.
+pub const NONCE_MAX: u64 = u64::MAX / 2;
 
 /// Longest interval between blocks that can be asked for.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3_600);

@@ -36,9 +36,10 @@ mod writer;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, Bytes, U256, address, bytes};
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -80,7 +81,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// When blocks are mined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mining {
-    /// As soon as a transaction can be: each in a block of its own.
+    /// At once: a transaction is in a block when its sender is answered, in one of its own unless
+    /// it makes others ready that waited for it.
     Auto,
     /// In this rhythm, whether there are transactions or not.
     Interval(Duration),
@@ -167,6 +169,9 @@ impl DevnetConfig {
                 self.gas_limit
             ));
         }
+        if self.base_fee > limits::BASE_FEE_MAX {
+            return refuse(format!("a base fee of {} is not allowed", self.base_fee));
+        }
         match self.mining {
             Mining::Interval(period) if period.is_zero() || period > limits::INTERVAL_MAX => {
                 refuse(format!("cannot mine every {period:?}; take 1 ms to 24 h"))
@@ -239,6 +244,23 @@ impl DevnetConfig {
     }
 }
 
+/// Binds the address, waiting a moment for one that a dying process still holds.
+async fn bind(address: SocketAddr) -> Result<TcpListener, DevnetError> {
+    let patience = Instant::now() + limits::TAKEOVER_WAIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(source) if source.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(DevnetError::Listen { address, source });
+            }
+            Err(_) if Instant::now() >= patience => {
+                return Err(DevnetError::AddressInUse(address));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 /// A running development chain. Dropped, it stops without ceremony; nothing acknowledged is lost.
 #[derive(Debug)]
 pub struct Devnet {
@@ -259,16 +281,7 @@ impl Devnet {
     /// Address in use, storage, lock, damage, another chain id, configuration: see [`DevnetError`].
     pub async fn start(config: DevnetConfig) -> Result<Self, DevnetError> {
         config.check()?;
-        let listener = TcpListener::bind(config.listen).await.map_err(|source| {
-            if source.kind() == std::io::ErrorKind::AddrInUse {
-                DevnetError::AddressInUse(config.listen)
-            } else {
-                DevnetError::Listen {
-                    address: config.listen,
-                    source,
-                }
-            }
-        })?;
+        let listener = bind(config.listen).await?;
         let failed = |source| DevnetError::Listen {
             address: config.listen,
             source,
@@ -287,6 +300,10 @@ impl Devnet {
         })?;
         let service = Arc::new(rpc::Service::new(handle.clone(), dev_signers()));
         let router = rpc::router(service, allow_any_origin);
+        let listener = listener.tap_io(|stream| {
+            // Answers are small and waited for: Nagle's algorithm would hold them up.
+            let _ = stream.set_nodelay(true);
+        });
         let (stop_server, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(async move {
             let stop = async {
@@ -350,5 +367,54 @@ impl Devnet {
 impl Drop for Devnet {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use command::{Command, Reply};
+    use entry::Entry;
+
+    fn config(dir: &std::path::Path) -> DevnetConfig {
+        DevnetConfig {
+            dir: Some(dir.to_path_buf()),
+            ..DevnetConfig::default()
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_history_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, journal) = config(dir.path()).open().unwrap();
+        let foreign = Entry::Block {
+            timestamp: u64::MAX / 2,
+            time_offset: 0,
+            parent_hash: [7; 32],
+        };
+        journal
+            .unwrap()
+            .append(&[Entry::SetCoinbase { address: [1; 20] }, foreign])
+            .unwrap();
+        let refused = config(dir.path()).open().unwrap_err();
+        assert!(
+            matches!(refused, DevnetError::Diverged { entry: 1, .. }),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_did_not_happen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (chain, journal) = config(dir.path()).open().unwrap();
+        let mut journal = journal.unwrap();
+        journal.break_for_test();
+        let (console, _) = broadcast::channel(1);
+        let handle = writer::spawn(chain, Some(journal), Mining::Auto, console).unwrap();
+        let rich = Command::SetBalance(Address::ZERO, U256::from(1));
+        let refused = handle.run(rich).await.unwrap_err();
+        assert!(refused.to_string().contains("E-DEVNET-003"), "{refused}");
+        assert_eq!(handle.chain().state.balance(&Address::ZERO), U256::ZERO);
+        assert_eq!(handle.run(Command::Revert(0)).await, Ok(Reply::Absent));
     }
 }

@@ -129,6 +129,10 @@ pub(super) fn spawn(
 impl Writer {
     /// Serves until it is told to stop, or nobody is left who could ask.
     async fn serve(&mut self, mut queue: mpsc::Receiver<Message>) -> Option<oneshot::Sender<()>> {
+        if self.mining == Mining::Auto {
+            // An earlier run may have left transactions in the pool.
+            self.group(vec![(Command::Flush, None)]);
+        }
         loop {
             let first = tokio::select! {
                 message = queue.recv() => Some(message?),

@@ -394,17 +394,20 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The bytes of a block with a payload of the event at `seq` erased: same length, same events,
-/// same chain. Also says where the payload stood in a pack. `None` when the block has no such
-/// payload.
+/// A block without the bytes of one of its payloads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Erased {
+    /// The block: same length, same events, same chain.
+    pub block: Vec<u8>,
+    /// Where the payload stands in a pack, to be overwritten there.
+    pub pack: Option<PackAt>,
+}
+
+/// Erases a payload of the event at `seq`; `None` when the block has no such payload.
 ///
 /// # Errors
 /// [`BlockError`] when `bytes` are no block.
-pub fn erase(
-    bytes: &[u8],
-    seq: Seq,
-    reference: PayloadRef,
-) -> Result<Option<(Vec<u8>, Option<PackAt>)>, BlockError> {
+pub fn erase(bytes: &[u8], seq: Seq, reference: PayloadRef) -> Result<Option<Erased>, BlockError> {
     let (block, len) = Block::parse(bytes)?;
     let mut out = bytes[..len].to_vec();
     let mut at = HEAD_BYTES + block.frames.len();
@@ -429,7 +432,7 @@ pub fn erase(
     })?;
     let sum = checksum(&out).to_be_bytes();
     out[CHECKSUM_AT..HEAD_BYTES].copy_from_slice(&sum);
-    Ok(found.map(|place| (out, place)))
+    Ok(found.map(|pack| Erased { block: out, pack }))
 }
 
 /// Collects the events of one block.
@@ -482,26 +485,29 @@ impl Builder {
         }
     }
 
-    /// Adds an event with the places of its payloads.
+    /// Adds an event with the places of its payloads; `None` for one that was erased elsewhere.
     ///
     /// # Errors
     /// [`FrameError::Length`].
     pub fn push(
         &mut self,
         event: &EncodedEvent,
-        payloads: &[(PayloadRef, Place<'_>)],
+        payloads: &[(PayloadRef, Option<Place<'_>>)],
     ) -> Result<(), FrameError> {
         frame::encode(event, &mut self.frames)?;
         let index = self.count;
         self.count += 1;
         self.hash = frame::chain_event(&self.hash, self.head().seq, event);
         for (reference, place) in payloads {
-            self.payloads.extend_from_slice(&index.to_be_bytes());
+            // An erased one has no bytes to stand anywhere: it is written as one in no pack.
+            let erased = place.is_none();
+            let place = place.unwrap_or(Place::Pack(PackAt::default()));
             let kind = match place {
                 Place::Inline(_) => 1,
                 Place::Pack(_) => 2,
             };
-            self.payloads.extend_from_slice(&[kind, 0]);
+            self.payloads.extend_from_slice(&index.to_be_bytes());
+            self.payloads.extend_from_slice(&[kind, u8::from(erased)]);
             self.payloads
                 .extend_from_slice(&reference.len.to_be_bytes());
             self.payloads.extend_from_slice(&reference.hash.0);

@@ -1,6 +1,9 @@
 //! From a batch of records to the blocks of one commit: the same for every store.
 
-use infernet_state::{codec::EVENT_BYTES_MAX, types::PayloadRef};
+use infernet_state::{
+    codec::{EVENT_BYTES_MAX, EncodedEvent},
+    types::PayloadRef,
+};
 
 use super::{
     Head, LogError, Record,
@@ -17,10 +20,34 @@ use super::{
 /// What is to be stored as one atomic step.
 #[derive(Debug)]
 pub(crate) struct Commit {
-    /// The blocks with the head before each, in order.
-    pub(crate) blocks: Vec<(Head, Vec<u8>)>,
+    /// The blocks, in order.
+    pub(crate) blocks: Vec<Vec<u8>>,
     /// The head after them.
     pub(crate) head: Head,
+}
+
+/// A record as it is to be stored: a payload without bytes was erased elsewhere.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    /// The event.
+    pub(crate) event: &'a EncodedEvent,
+    /// Its payloads.
+    pub(crate) payloads: Vec<(PayloadRef, Option<&'a [u8]>)>,
+}
+
+/// The drafts of a batch.
+pub(crate) fn drafts(batch: &[Record]) -> Vec<Draft<'_>> {
+    batch
+        .iter()
+        .map(|record| Draft {
+            event: &record.event,
+            payloads: record
+                .payloads
+                .iter()
+                .map(|payload| (payload.reference, Some(payload.bytes.as_slice())))
+                .collect(),
+        })
+        .collect()
 }
 
 /// Packs a batch into blocks. Large payloads are in the packs, durably, when it returns.
@@ -30,21 +57,21 @@ pub(crate) struct Commit {
 /// [`LogError::Storage`].
 pub(crate) fn plan<V: Volume>(
     before: Head,
-    batch: &[Record],
+    batch: &[Draft<'_>],
     packs: &Packs<V>,
     writer: &mut PackWriter,
 ) -> Result<Commit, LogError> {
     check(batch)?;
     let places = batch
         .iter()
-        .map(|record| place(record, packs, writer))
+        .map(|draft| place(draft, packs, writer))
         .collect::<Result<Vec<_>, _>>()?;
     packs.sync(writer)?;
     blocks(before, batch, &places, writer.end())
 }
 
 /// Asserts the bounds and the payloads' hashes, before anything is written.
-pub(crate) fn check(batch: &[Record]) -> Result<(), LogError> {
+pub(crate) fn check(batch: &[Draft<'_>]) -> Result<(), LogError> {
     let bound = |what, len, limit| {
         if len > limit {
             return Err(LogError::TooLarge { what, len, limit });
@@ -56,19 +83,17 @@ pub(crate) fn check(batch: &[Record]) -> Result<(), LogError> {
         batch.len(),
         BATCH_RECORDS_MAX,
     )?;
-    for record in batch {
-        bound("an event", record.event.body.len(), EVENT_BYTES_MAX)?;
+    for draft in batch {
+        bound("an event", draft.event.body.len(), EVENT_BYTES_MAX)?;
         bound(
             "a record (in payloads, not bytes)",
-            record.payloads.len(),
+            draft.payloads.len(),
             PAYLOADS_PER_RECORD_MAX,
         )?;
-        for payload in &record.payloads {
-            bound("a payload", payload.bytes.len(), PAYLOAD_BYTES_MAX)?;
-            let reference = payload.reference;
-            if reference.len as usize != payload.bytes.len()
-                || reference.hash != sha256(&payload.bytes)
-            {
+        for (reference, bytes) in &draft.payloads {
+            let Some(bytes) = bytes else { continue };
+            bound("a payload", bytes.len(), PAYLOAD_BYTES_MAX)?;
+            if reference.len as usize != bytes.len() || reference.hash != sha256(bytes) {
                 return Err(LogError::Payload {
                     hash: reference.hash,
                     reason: "the bytes handed over are not what the reference says".into(),
@@ -79,24 +104,31 @@ pub(crate) fn check(batch: &[Record]) -> Result<(), LogError> {
     Ok(())
 }
 
+/// The payloads of a record with their places.
+type Places<'a> = Vec<(PayloadRef, Option<Place<'a>>)>;
+
 /// Decides for each payload of a record whether it stands inline, and writes it to the pack if
 /// not.
 fn place<'a, V: Volume>(
-    record: &'a Record,
+    draft: &Draft<'a>,
     packs: &Packs<V>,
     writer: &mut PackWriter,
-) -> Result<Vec<(PayloadRef, Place<'a>)>, LogError> {
+) -> Result<Places<'a>, LogError> {
     let mut inline = 0;
-    let mut places = Vec::with_capacity(record.payloads.len());
-    for payload in &record.payloads {
-        let len = payload.bytes.len();
-        let place = if len <= INLINE_BYTES_MAX && inline + len <= INLINE_BYTES_PER_RECORD_MAX {
-            inline += len;
-            Place::Inline(&payload.bytes)
-        } else {
-            Place::Pack(packs.put(writer, payload)?)
+    let mut places = Vec::with_capacity(draft.payloads.len());
+    for (reference, bytes) in &draft.payloads {
+        let place = match bytes {
+            None => None,
+            Some(bytes)
+                if bytes.len() <= INLINE_BYTES_MAX
+                    && inline + bytes.len() <= INLINE_BYTES_PER_RECORD_MAX =>
+            {
+                inline += bytes.len();
+                Some(Place::Inline(bytes))
+            }
+            Some(bytes) => Some(Place::Pack(packs.put(writer, *reference, bytes)?)),
         };
-        places.push((payload.reference, place));
+        places.push((*reference, place));
     }
     Ok(places)
 }
@@ -104,40 +136,38 @@ fn place<'a, V: Volume>(
 /// Fills blocks up to their target.
 fn blocks(
     before: Head,
-    batch: &[Record],
-    places: &[Vec<(PayloadRef, Place<'_>)>],
+    batch: &[Draft<'_>],
+    places: &[Places<'_>],
     packs: PackAt,
 ) -> Result<Commit, LogError> {
     let mut blocks = Vec::new();
-    let mut start = before;
     let mut builder = Builder::new(before);
-    for (record, places) in batch.iter().zip(places) {
+    for (draft, places) in batch.iter().zip(places) {
         let inline: usize = places
             .iter()
             .map(|(_, place)| match place {
-                Place::Inline(bytes) => bytes.len(),
-                Place::Pack(_) => 0,
+                Some(Place::Inline(bytes)) => bytes.len(),
+                Some(Place::Pack(_)) | None => 0,
             })
             .sum();
         let len =
-            frame::HEAD_BYTES + record.event.body.len() + inline + places.len() * ENTRY_BYTES_MAX;
+            frame::HEAD_BYTES + draft.event.body.len() + inline + places.len() * ENTRY_BYTES_MAX;
         if !builder.is_empty() && (builder.len() + len > BLOCK_BYTES_TARGET || builder.is_full()) {
             let head = builder.head();
-            blocks.push((start, builder.finish(packs, false)));
-            start = head;
+            blocks.push(builder.finish(packs, false));
             builder = Builder::new(head);
         }
         builder
-            .push(&record.event, places)
+            .push(draft.event, places)
             .map_err(|_| LogError::TooLarge {
                 what: "an event",
-                len: record.event.body.len(),
+                len: draft.event.body.len(),
                 limit: EVENT_BYTES_MAX,
             })?;
     }
     let head = builder.head();
     if !builder.is_empty() {
-        blocks.push((start, builder.finish(packs, true)));
+        blocks.push(builder.finish(packs, true));
     }
     Ok(Commit { blocks, head })
 }

@@ -108,10 +108,7 @@ impl DataDir {
                 sync_dir(parent).map_err(storage("sync", parent.display()))?;
             }
         } else if !path.join("FORMAT").exists() {
-            return Err(LogError::Directory {
-                file: path.display().to_string(),
-                reason: "there is no log in it".into(),
-            });
+            return Err(holds_no_log(path));
         }
         let lock = lock(path)?;
         check_space(path, options.free_floor_bytes)?;
@@ -143,6 +140,11 @@ impl DataDir {
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The error for a directory whose log was never completed.
+    pub(crate) fn holds_no_log(&self) -> LogError {
+        holds_no_log(&self.path)
     }
 
     /// Whose it is.
@@ -180,13 +182,23 @@ impl DataDir {
     }
 }
 
+fn holds_no_log(path: &Path) -> LogError {
+    LogError::Directory {
+        file: path.display().to_string(),
+        reason: "there is no log in it".into(),
+    }
+}
+
 /// The name of the log that begins after `base`.
 pub(crate) fn log_name(base: Seq) -> String {
     format!("{:020}", base.0)
 }
 
 /// Takes the lock, or says who cannot have it.
-fn lock(path: &Path) -> Result<File, LogError> {
+///
+/// # Errors
+/// [`LogError::Locked`], [`LogError::Storage`].
+pub(crate) fn lock(path: &Path) -> Result<File, LogError> {
     let file = path.join("LOCK");
     let lock = OpenOptions::new()
         .create(true)
@@ -248,7 +260,10 @@ fn begin(path: &Path, options: &Options) -> Result<Description, LogError> {
 }
 
 /// Reads `FORMAT`; `None` when there is none.
-fn read_description(path: &Path) -> Result<Option<Description>, LogError> {
+///
+/// # Errors
+/// [`LogError`].
+pub(crate) fn read_description(path: &Path) -> Result<Option<Description>, LogError> {
     let file = path.join("FORMAT");
     let bytes = match File::open(&file) {
         Ok(open) => {
@@ -349,14 +364,20 @@ impl Witness {
             .truncate(false)
             .open(&path)
             .map_err(storage("open", path.display()))?;
-        let seen = SLOT_AT
-            .iter()
-            .filter_map(|at| {
-                let mut slot = [0; SLOT_BYTES];
-                file.read_exact_at(&mut slot, *at).ok()?;
-                decode_slot(&slot)
-            })
-            .max_by_key(|head| head.seq);
+        let mut seen: Option<Head> = None;
+        for at in SLOT_AT {
+            let mut slot = [0; SLOT_BYTES];
+            match file.read_exact_at(&mut slot, at) {
+                // Short: the slot was never written.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+                read => read.map_err(storage("read", path.display()))?,
+            }
+            if let Some(head) = decode_slot(&slot)
+                && seen.is_none_or(|seen| head.seq > seen.seq)
+            {
+                seen = Some(head);
+            }
+        }
         let witness = Self {
             file,
             path,

@@ -52,6 +52,37 @@ pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// recovery itself, which writes, does not fail half-way.
 pub const FREE_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The free space below which intake must stop, in bytes: several times the floor, so that what
+/// was accepted can be finished, and the node started again.
+pub const FREE_INTAKE_BYTES: u64 = 4 * FREE_FLOOR_BYTES;
+
+/// The size of a database from which it is worth rolling, in bytes: about a million events. With
+/// a budget, a quarter of it, so that there is something to drop.
+pub const ROLL_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The largest snapshot, in bytes: a bound on what a damaged file can make us allocate.
+pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Cached snapshots that are kept: the newest, and the one before in case it is damaged.
+pub const SNAPSHOTS_KEPT: usize = 2;
+
+/// The longest line of an export, in bytes: the largest payload in base64, and what stands
+/// around it. A snapshot stands on one line too; one that is larger is not exported.
+pub const EXPORT_LINE_BYTES_MAX: u64 = 96 * 1024 * 1024;
+
+/// The longest line of the file of checkpoints, in bytes: an identity and seven short fields.
+pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Events that an import commits at once, and about how many bytes: the sync is shared, the
+/// memory bounded.
+pub const IMPORT_EVENTS: usize = 4096;
+
+/// See [`IMPORT_EVENTS`].
+pub const IMPORT_BYTES: usize = 16 * 1024 * 1024;
+
+/// About how many bytes a mirror copies between two syncs while it catches up.
+pub const MIRROR_BYTES: usize = 8 * 1024 * 1024;
+
 /// The longest identity of a data directory, in bytes: it is quoted in errors.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 
@@ -61,7 +92,7 @@ pub const METADATA_BYTES_MAX: u64 = 64 * 1024;
 
 /// The blocks at the end of the log that are checked when it is opened; the replay that follows
 /// checks the others.
-pub const TAIL_BLOCKS_CHECKED: usize = 64;
+pub const TAIL_BLOCKS_CHECKED: u64 = 64;
 
 const _: () = assert!(
     LEAF_RECORDS_MAX * BLOCK_BYTES_MAX + PAGE_OVERHEAD_BYTES < SEGMENT_BYTES / 4,

@@ -8,7 +8,9 @@ use std::{
 use infernet_state::types::{Hash, PayloadAt, Seq};
 
 use super::{
-    Durability, EventLog, Head, LogError, LogReader, Record, Stored, commit::check, frame,
+    Durability, EventLog, Head, LogError, LogReader, Record, Stored,
+    commit::{check, drafts},
+    frame,
 };
 
 /// A log that lives as long as its readers.
@@ -79,7 +81,7 @@ impl EventLog for MemoryLog {
     }
 
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        check(batch)?;
+        check(&drafts(batch))?;
         let mut inner = self
             .inner
             .write()

@@ -3,22 +3,45 @@
 //! The traits are narrow on purpose. [`EventLog`] has one owner, the driver; a [`LogReader`] is
 //! cheap to clone and serves the executor, the interface and the auditors' tools.
 
+mod archive;
+mod blockfile;
 mod commit;
 mod directory;
+mod file;
+mod import;
 mod memory;
+mod mirror;
 mod pack;
+mod preserve;
+mod retention;
+mod salvage;
 mod sled;
+mod snapshot;
+mod source;
 mod store;
+mod text;
+mod view;
 
 pub mod block;
+pub mod checkpoint;
+pub mod export;
 pub mod frame;
 pub mod limits;
+pub mod merkle;
+pub mod sim;
 pub mod volume;
 
 pub use self::{
     directory::Options,
+    file::{FileLog, FileReader},
+    import::restore,
     memory::{MemoryLog, MemoryReader},
+    mirror::Mirror,
+    retention::{Retention, Space},
+    salvage::Salvage,
     sled::{SledLog, SledReader},
+    snapshot::Snapshot,
+    source::{Full, Source, StoredPayload},
 };
 
 use infernet_state::{
@@ -272,5 +295,26 @@ pub enum LogError {
         seq: Seq,
         /// The first one kept.
         first: Seq,
+    },
+    /// No such event in the log.
+    #[error(
+        "E-LOG-015: event {seq} is not in the log, which ends at event {last}; ask for an earlier one"
+    )]
+    Missing {
+        /// The event.
+        seq: Seq,
+        /// The last one.
+        last: Seq,
+    },
+    /// A mirror holds something else.
+    #[error(
+        "E-LOG-016: the mirror {directory} holds another history from event {seq} on; point it \
+         to an empty directory, and keep this one until it is clear which is right"
+    )]
+    Mirror {
+        /// The mirror.
+        directory: String,
+        /// The first event that differs, at the latest.
+        seq: Seq,
     },
 }

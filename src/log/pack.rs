@@ -15,7 +15,7 @@ use infernet_state::types::{Hash, PayloadRef};
 use sha2::{Digest, Sha256};
 
 use super::{
-    LogError, Payload,
+    LogError,
     block::PackAt,
     limits::PACK_BYTES_TARGET,
     volume::{Volume, VolumeFile, storage},
@@ -26,6 +26,9 @@ const MAGIC: [u8; 4] = *b"IFPK";
 
 /// The bytes of an entry before the payload.
 const HEAD_BYTES: usize = 40;
+
+/// What a copy reads at once, in bytes.
+const COPY_BYTES: usize = 1024 * 1024;
 
 /// The packs of a volume. Reading needs no lock on the writer.
 #[derive(Debug)]
@@ -42,6 +45,11 @@ pub(crate) struct PackWriter {
 }
 
 impl PackWriter {
+    /// A writer behind what another log wrote, which is durable.
+    pub(crate) fn at(end: PackAt) -> Self {
+        Self { end, dirty: false }
+    }
+
     /// Where the packs end.
     pub(crate) fn end(&self) -> PackAt {
         self.end
@@ -84,7 +92,7 @@ impl<V: Volume> Packs<V> {
                 expected: end.offset,
             };
             let file = files.get(&end.pack).ok_or_else(|| missing(0))?;
-            let len = file.len().map_err(storage("measure a pack", &name))?;
+            let len = file.length().map_err(storage("measure a pack", &name))?;
             if len < end.offset {
                 return Err(missing(len));
             }
@@ -113,7 +121,8 @@ impl<V: Volume> Packs<V> {
     pub(crate) fn put(
         &self,
         writer: &mut PackWriter,
-        payload: &Payload,
+        reference: PayloadRef,
+        bytes: &[u8],
     ) -> Result<PackAt, LogError> {
         if writer.end.pack == 0 || writer.end.offset >= PACK_BYTES_TARGET {
             self.sync(writer)?;
@@ -133,13 +142,13 @@ impl<V: Volume> Packs<V> {
         let file = self.file(at.pack)?;
         let mut head = [0; HEAD_BYTES];
         head[..4].copy_from_slice(&MAGIC);
-        head[4..8].copy_from_slice(&payload.reference.len.to_be_bytes());
-        head[8..].copy_from_slice(&payload.reference.hash.0);
+        head[4..8].copy_from_slice(&reference.len.to_be_bytes());
+        head[8..].copy_from_slice(&reference.hash.0);
         let body_at = at.offset + HEAD_BYTES as u64;
         file.write_at(at.offset, &head)
-            .and_then(|()| file.write_at(body_at, &payload.bytes))
+            .and_then(|()| file.write_at(body_at, bytes))
             .map_err(storage("write a payload", name_of(at.pack)))?;
-        writer.end.offset = body_at + u64::from(payload.reference.len);
+        writer.end.offset = body_at + u64::from(reference.len);
         writer.dirty = true;
         Ok(at)
     }
@@ -207,6 +216,95 @@ impl<V: Volume> Packs<V> {
             left -= now;
         }
         file.sync().map_err(storage("sync a pack", &name))
+    }
+
+    /// Removes the packs before `pack`: no event that is kept refers to them.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn drop_before(&self, pack: u32) -> Result<(), LogError> {
+        let old: Vec<u32> = self
+            .files_mut()
+            .range(..pack)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in &old {
+            let name = name_of(*number);
+            self.volume
+                .remove(&name)
+                .map_err(storage("remove a pack", &name))?;
+            self.files_mut().remove(number);
+        }
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.volume
+            .sync_names()
+            .map_err(storage("sync the packs' directory", self.volume.name()))
+    }
+
+    /// Opens the packs to read whatever is there, and changes nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn open_to_read(volume: V) -> Result<Self, LogError> {
+        let mut files = BTreeMap::new();
+        for name in volume
+            .list()
+            .map_err(storage("list the packs", volume.name()))?
+        {
+            if let Some(number) = number_of(&name) {
+                let file = volume
+                    .open(&name, false)
+                    .map_err(storage("open a pack", &name))?;
+                files.insert(number, Arc::new(file));
+            }
+        }
+        Ok(Self {
+            volume,
+            files: RwLock::new(files),
+        })
+    }
+
+    /// Copies the part of a pack between two offsets into another volume's packs.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn copy_part<W: Volume>(
+        &self,
+        to: &Packs<W>,
+        pack: u32,
+        from: u64,
+        end: Option<u64>,
+    ) -> Result<(), LogError> {
+        let name = name_of(pack);
+        let source = self.file(pack)?;
+        let length = source.length().map_err(storage("measure a pack", &name))?;
+        let end = end.unwrap_or(length).min(length);
+        let target = to
+            .volume
+            .open(&name, true)
+            .map_err(storage("create a pack", &name))?;
+        let mut at = from;
+        let mut buffer = vec![0; COPY_BYTES];
+        while at < end {
+            let now = usize::try_from(end - at).map_or(COPY_BYTES, |left| left.min(COPY_BYTES));
+            source
+                .read_at(at, &mut buffer[..now])
+                .and_then(|()| target.write_at(at, &buffer[..now]))
+                .map_err(storage("copy a pack", &name))?;
+            at += now as u64;
+        }
+        target.sync().map_err(storage("sync a pack", &name))?;
+        to.files_mut().insert(pack, Arc::new(target));
+        to.volume
+            .sync_names()
+            .map_err(storage("sync the packs' directory", to.volume.name()))
+    }
+
+    /// Whether there is a pack of this number.
+    pub(crate) fn has(&self, pack: u32) -> bool {
+        self.file(pack).is_ok()
     }
 
     /// The file of a pack.

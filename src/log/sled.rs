@@ -10,13 +10,19 @@ use infernet_state::types::{PayloadAt, Seq};
 
 use super::{
     Durability, EventLog, Head, LogError, LogReader, Record, Stored,
-    block::{self, Place},
-    commit,
+    archive::{self, Archive},
+    block::{self, BlockError, Erased},
+    commit::{self, Draft, drafts},
     directory::{DataDir, Options, Witness, log_name},
+    file::no_payload,
     limits::TAIL_BLOCKS_CHECKED,
-    pack::{PackWriter, Packs, sha256},
-    store::{Base, Store, damaged, parse, unreadable},
-    volume::Directory,
+    pack::{PackWriter, Packs},
+    preserve::Preserved,
+    retention::clear_leftovers,
+    snapshot::{Snapshot, write_base},
+    store::{Base, Extent, Store, damaged, parse},
+    view::{Home, View},
+    volume::{Directory, storage, sync_dir},
 };
 
 /// The log in a data directory. See the module's documentation for the layout.
@@ -26,6 +32,7 @@ pub struct SledLog {
     directory: DataDir,
     writer: PackWriter,
     witness: Witness,
+    cache_bytes: u64,
     /// A commit failed: nothing more is taken.
     failed: bool,
 }
@@ -39,28 +46,29 @@ pub struct SledReader {
 /// What the log and its readers share.
 #[derive(Debug)]
 struct Shared {
-    store: RwLock<Arc<Store>>,
+    view: RwLock<View>,
     packs: Packs<Directory>,
-    /// Published after the sync, never before.
-    head: RwLock<Head>,
     /// A reader keeps sled open, so it keeps the directory locked too.
     _lock: Arc<File>,
 }
 
 impl Shared {
-    fn head(&self) -> Head {
-        *self
-            .head
+    fn view(&self) -> View {
+        self.view
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
-    fn store(&self) -> Arc<Store> {
-        let store = self
-            .store
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        Arc::clone(&store)
+    fn publish(&self, view: View) {
+        *self
+            .view
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = view;
+    }
+
+    fn head(&self) -> Head {
+        self.view().extent.head
     }
 }
 
@@ -74,33 +82,76 @@ impl SledLog {
     /// [`LogError`]; the directory is then as it was, except for left-overs of a crash.
     pub fn open(path: &Path, options: &Options) -> Result<Self, LogError> {
         let mut directory = DataDir::open(path, options)?;
-        let logs = directory.subdirectory("log")?;
-        let (witness, seen) = Witness::open(directory.path())?;
-        let store = match directory.current() {
-            Some(current) => Store::open(&current, options.cache_bytes)?,
-            None => {
-                let name = log_name(Seq(0));
-                let fresh = logs.join(&name);
-                // An unfinished first attempt: nothing was ever acknowledged from it.
-                if fresh.exists() {
-                    fs::remove_dir_all(&fresh)
-                        .map_err(super::volume::storage("remove", fresh.display()))?;
-                }
-                let store = Store::create(&fresh, Base::default(), options.cache_bytes)?;
-                directory.set_current(&name)?;
-                store
+        let Some(current) = directory.current() else {
+            if !options.create {
+                return Err(directory.holds_no_log());
             }
+            let store = first_store(&directory, options, None)?;
+            directory.set_current(&log_name(Seq(0)))?;
+            return Self::assemble(directory, store, options);
         };
-        let (head, packs_end) = store.tail(TAIL_BLOCKS_CHECKED)?;
+        let preserved = Preserved::make(&current, options.free_floor_bytes)?;
+        let opened = Store::open(&current, options.cache_bytes)
+            .and_then(|store| Self::assemble(directory, store, options));
+        match (preserved, &opened) {
+            (Some(copy), Ok(_)) => copy.discard()?,
+            (Some(copy), Err(_)) => copy.restore()?,
+            (None, _) => {}
+        }
+        opened
+    }
+
+    /// Begins a log that is filled from another one, behind a snapshot if there is one. Until
+    /// [`SledLog::complete`] the directory counts as empty.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Directory`] when there is a log already.
+    pub(super) fn begin(
+        path: &Path,
+        options: &Options,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Self, LogError> {
+        let directory = DataDir::open(path, options)?;
+        if directory.current().is_some() {
+            return Err(LogError::Directory {
+                file: path.display().to_string(),
+                reason: "there is a log in it already".into(),
+            });
+        }
+        let store = first_store(&directory, options, snapshot)?;
+        Self::assemble(directory, store, options)
+    }
+
+    /// Makes the directory of [`SledLog::begin`] a log.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(super) fn complete(&mut self) -> Result<(), LogError> {
+        let base = self.view().store.base().head.seq;
+        self.directory.set_current(&log_name(base))
+    }
+
+    /// The log of an open database.
+    fn assemble(directory: DataDir, store: Store, options: &Options) -> Result<Self, LogError> {
+        let (witness, seen) = Witness::open(directory.path())?;
+        let extent = store.extent(TAIL_BLOCKS_CHECKED)?;
         if let Some(seen) = seen {
-            check_witness(&store, head, seen)?;
+            check_witness(&store, extent, seen)?;
+        }
+        let archives = archives(&directory, &store)?;
+        if let Some(current) = store.path().file_name() {
+            let logs = directory.path().join("log");
+            clear_leftovers(&logs, &current.to_string_lossy(), &archives)?;
         }
         let packs = Directory::new(directory.subdirectory("packs")?);
-        let (packs, writer) = Packs::open(packs, packs_end)?;
+        let (packs, writer) = Packs::open(packs, extent.packs)?;
         let shared = Shared {
-            store: RwLock::new(Arc::new(store)),
+            view: RwLock::new(View {
+                store: Arc::new(store),
+                extent,
+                archives: Arc::new(archives),
+            }),
             packs,
-            head: RwLock::new(head),
             _lock: directory.lock(),
         };
         Ok(Self {
@@ -108,6 +159,7 @@ impl SledLog {
             directory,
             writer,
             witness,
+            cache_bytes: options.cache_bytes,
             failed: false,
         })
     }
@@ -128,54 +180,131 @@ impl SledLog {
     /// # Errors
     /// [`LogError::Payload`] when event `at.seq` brought no such payload, [`LogError::Storage`].
     pub fn erase(&mut self, at: PayloadAt) -> Result<bool, LogError> {
-        let missing = || LogError::Payload {
-            hash: at.payload.hash,
-            reason: format!("event {} brought no such payload", at.seq),
-        };
         if self.failed {
             return Err(LogError::Failed);
         }
-        if at.seq > self.head().seq {
-            return Err(missing());
-        }
-        let store = self.shared.store();
-        let bytes = store.block_at(at.seq)?.ok_or_else(missing)?;
-        let block = parse(&bytes, at.seq)?;
-        let entry = block
-            .payload(at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
-        let (erased, place) = block::erase(&bytes, at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
-        // The record first: a crash in between leaves bytes that nothing refers to, never a
-        // reference to bytes that are gone. Done again, it overwrites them again.
-        let write = || {
-            store.replace(block.first, erased)?;
-            place.map_or(Ok(()), |place| {
-                self.shared.packs.erase(place, at.payload.len)
-            })
+        let view = self.shared.view();
+        let bytes = match view.block(at.seq) {
+            Err(LogError::Missing { .. }) => return Err(no_payload(at)),
+            found => found?,
         };
-        let result = write();
-        self.failed = result.is_err();
+        let damage = |error: BlockError| damaged(at.seq, error);
+        let entry = parse(&bytes, at.seq)?
+            .payload(at.seq, at.payload)
+            .map_err(damage)?
+            .ok_or_else(|| no_payload(at))?;
+        let erased = block::erase(&bytes, at.seq, at.payload)
+            .map_err(damage)?
+            .ok_or_else(|| no_payload(at))?;
+        let result = self.erase_in(&view, at, erased);
+        self.fail_on(&result);
         result.map(|()| !entry.erased)
     }
 
-    /// The commit itself, without the memory of failures.
-    fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        let before = self.head();
-        let commit = commit::plan(before, batch, &self.shared.packs, &mut self.writer)?;
-        if commit.blocks.is_empty() {
-            return Ok(before);
+    /// Writes a block without its payload, then overwrites the payload in its pack. In this
+    /// order a crash in between leaves bytes that nothing refers to, never a reference to bytes
+    /// that are gone; done again, it overwrites them again.
+    fn erase_in(&mut self, view: &View, at: PayloadAt, erased: Erased) -> Result<(), LogError> {
+        match view.home(at.seq)? {
+            Home::Store(number, _) => view.store.replace(number, erased.block)?,
+            Home::Archive(archive) => {
+                let rewritten = archive.rewrite(&erased.block)?;
+                let archives = view.archives.iter().map(|other| {
+                    if other.first == rewritten.first {
+                        Arc::clone(&rewritten)
+                    } else {
+                        Arc::clone(other)
+                    }
+                });
+                self.shared.publish(View {
+                    archives: Arc::new(archives.collect()),
+                    ..view.clone()
+                });
+            }
         }
-        self.shared.store().commit(commit.blocks)?;
-        self.witness.note(commit.head)?;
-        *self
-            .shared
-            .head
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = commit.head;
-        Ok(commit.head)
+        erased.pack.map_or(Ok(()), |place| {
+            self.shared.packs.erase(place, at.payload.len)
+        })
+    }
+
+    /// What is published now.
+    pub(super) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// Shows readers another moment.
+    pub(super) fn publish(&self, view: View) {
+        self.shared.publish(view);
+    }
+
+    /// The data directory.
+    pub(super) fn directory(&self) -> &DataDir {
+        &self.directory
+    }
+
+    /// The data directory, to be changed.
+    pub(super) fn directory_mut(&mut self) -> &mut DataDir {
+        &mut self.directory
+    }
+
+    /// The packs.
+    pub(super) fn packs(&self) -> &Packs<Directory> {
+        &self.shared.packs
+    }
+
+    /// sled's page cache, in bytes.
+    pub(super) fn cache_bytes(&self) -> u64 {
+        self.cache_bytes
+    }
+
+    /// After a write that failed nothing more is taken.
+    pub(super) fn fail_on<T>(&mut self, result: &Result<T, LogError>) {
+        self.failed |= result.is_err();
+    }
+
+    /// As [`EventLog::append`], also for payloads that were erased elsewhere.
+    pub(super) fn append_drafts(&mut self, batch: &[Draft<'_>]) -> Result<Head, LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        let result = self.commit(batch);
+        self.fail_on(&result);
+        result
+    }
+
+    /// The commit itself, without the memory of failures.
+    fn commit(&mut self, batch: &[Draft<'_>]) -> Result<Head, LogError> {
+        let view = self.shared.view();
+        let extent = view.extent;
+        let commit = commit::plan(extent.head, batch, &self.shared.packs, &mut self.writer)?;
+        if commit.blocks.is_empty() {
+            return Ok(extent.head);
+        }
+        let after = view.store.commit(extent, commit, self.writer.end())?;
+        self.witness.note(after.head)?;
+        self.shared.publish(View {
+            extent: after,
+            ..view
+        });
+        Ok(after.head)
+    }
+}
+
+impl SledReader {
+    /// The first event that is kept, in an archive or in the log.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        self.shared.view().first()
+    }
+
+    /// What is published now.
+    pub(super) fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// The packs.
+    pub(super) fn packs(&self) -> &Packs<Directory> {
+        &self.shared.packs
     }
 }
 
@@ -191,12 +320,7 @@ impl EventLog for SledLog {
     }
 
     fn append(&mut self, batch: &[Record]) -> Result<Head, LogError> {
-        if self.failed {
-            return Err(LogError::Failed);
-        }
-        let result = self.commit(batch);
-        self.failed = result.is_err();
-        result
+        self.append_drafts(&drafts(batch))
     }
 
     fn reader(&self) -> SledReader {
@@ -212,99 +336,83 @@ impl LogReader for SledReader {
     }
 
     fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
-        let head = self.shared.head();
-        let store = self.shared.store();
-        let base = store.base().head;
-        let from = Seq(from.0.max(1));
-        if from <= base.seq {
-            return Err(LogError::Gone {
-                seq: from,
-                first: Seq(base.seq.0 + 1),
-            });
-        }
-        let mut out = Vec::new();
-        if limit == 0 || from > head.seq {
-            return Ok(out);
-        }
-        let Some(first) = store.block_at(from)? else {
-            return Err(damaged(from, "its block is missing"));
-        };
-        let first = parse(&first, from)?.first;
-        let mut before = match store.block_at(Seq(first.0 - 1))? {
-            Some(bytes) => parse(&bytes, Seq(first.0 - 1))?.head(),
-            None => base,
-        };
-        for bytes in store.blocks_from(first) {
-            let bytes = bytes?;
-            let next = Seq(before.seq.0 + 1);
-            if out.len() >= limit || next > head.seq {
-                break;
-            }
-            let block = parse(&bytes, next)?;
-            if block.head_before() != before {
-                return Err(damaged(next, "the chain is broken before it"));
-            }
-            block
-                .read_into(from, &mut out)
-                .map_err(|error| damaged(next, error))?;
-            before = block.head();
-        }
-        if out.len() < limit && before.seq < head.seq {
-            return Err(damaged(Seq(before.seq.0 + 1), "its block is missing"));
-        }
-        out.truncate(limit);
-        Ok(out)
+        self.shared.view().read(from, limit)
     }
 
     fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
-        let wrong = |reason: String| LogError::Payload {
-            hash: at.payload.hash,
-            reason,
-        };
-        let missing = || wrong(format!("event {} brought no such payload", at.seq));
-        if at.seq > self.shared.head().seq {
-            return Err(missing());
+        self.shared.view().payload(at, &self.shared.packs)
+    }
+}
+
+/// The first database of a directory. What an unfinished first attempt left is removed: nothing
+/// was ever acknowledged from it.
+fn first_store(
+    directory: &DataDir,
+    options: &Options,
+    snapshot: Option<&Snapshot>,
+) -> Result<Store, LogError> {
+    let logs = directory.subdirectory("log")?;
+    let head = snapshot.map_or(Head::default(), |snapshot| snapshot.head);
+    let fresh = logs.join(log_name(head.seq));
+    let witness = directory.path().join("HEAD");
+    let clear = || {
+        fs::remove_dir_all(&logs)?;
+        fs::create_dir(&logs)?;
+        if witness.exists() {
+            fs::remove_file(&witness)?;
         }
-        let bytes = self.shared.store().block_at(at.seq)?.ok_or_else(missing)?;
-        let block = parse(&bytes, at.seq)?;
-        let entry = block
-            .payload(at.seq, at.payload)
-            .map_err(|error| damaged(at.seq, error))?
-            .ok_or_else(missing)?;
-        if entry.erased {
-            return Ok(None);
-        }
-        match entry.place {
-            Place::Inline(bytes) if sha256(bytes) == at.payload.hash => Ok(Some(bytes.to_vec())),
-            Place::Inline(_) => Err(wrong("the bytes are not what was written".into())),
-            Place::Pack(place) => self.shared.packs.get(place, at.payload).map(Some),
-        }
+        fs::create_dir(&fresh)
+    };
+    clear().map_err(storage("create", fresh.display()))?;
+    let base = Base {
+        head,
+        snapshot: snapshot
+            .map(|snapshot| write_base(&fresh, snapshot))
+            .transpose()?,
+        ..Base::default()
+    };
+    let store = Store::create(&fresh, base, options.cache_bytes)?;
+    sync_dir(directory.path()).map_err(storage("sync", directory.path().display()))?;
+    Ok(store)
+}
+
+/// The archives that lead up to the current log. One that begins where the log begins was
+/// written for a roll that did not come to pass: the log still holds all of it.
+fn archives(directory: &DataDir, store: &Store) -> Result<Vec<Arc<Archive>>, LogError> {
+    let mut archives = archive::list(&directory.subdirectory("archives")?)?;
+    let base = store.base().head.seq;
+    while let Some(begun) = archives.pop_if(|archive| archive.first > base) {
+        begun.remove()?;
+    }
+    match archives.last() {
+        Some(newest) if newest.last != base => Err(damaged(
+            Seq(newest.last.0 + 1),
+            format!(
+                "the archives end at event {}, the log begins after {base}",
+                newest.last
+            ),
+        )),
+        _ => Ok(archives),
     }
 }
 
 /// Holds the log against what the witness saw acknowledged.
-fn check_witness(store: &Store, head: Head, seen: Head) -> Result<(), LogError> {
+fn check_witness(store: &Store, extent: Extent, seen: Head) -> Result<(), LogError> {
     let lost = |reason: String| LogError::Lost {
         directory: store.path().display().to_string(),
-        found: head.seq,
+        found: extent.head.seq,
         acknowledged: seen.seq,
         reason,
     };
-    if seen.seq > head.seq {
+    if seen.seq > extent.head.seq {
         return Err(lost("its end is missing".into()));
     }
     if seen.seq <= store.base().head.seq {
         return Ok(());
     }
-    let Some(bytes) = store.block_at(seen.seq)? else {
-        return Err(unreadable(
-            store.path(),
-            format!("the block of event {} is missing", seen.seq),
-        ));
-    };
-    let block = parse(&bytes, seen.seq)?;
+    let (_, bytes) = store.find(seen.seq, extent.blocks)?;
     let mut hash = None;
-    block
+    parse(&bytes, seen.seq)?
         .events(|seq, at, _| {
             if seq == seen.seq {
                 hash = Some(at);

@@ -9,14 +9,20 @@
 //!   and an empty one lacks the base record that every log begins with.
 //! - Large pages go to files that are never synced: records are bounded, see [`super::limits`].
 //! - It panics on some damage: calls into it are caught and become errors.
+//! - A leaf of more than 16 records is split, and both halves are written again: a log that only
+//!   grows writes everything three times. So the keys of the next blocks are inserted ahead, with
+//!   empty values, while splitting their leaves costs nothing; a block then takes the place of an
+//!   empty value, and is written once.
 //!
-//! Keys: `b` is the base record (JSON), `e` and a big-endian position the block that begins there.
+//! Keys: `b` is the base record (JSON); `e` and a big-endian number, counted from 1 without gaps,
+//! a block, or nothing yet.
 
 use std::{
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use infernet_state::types::{Hash, Seq};
@@ -26,6 +32,7 @@ use sled::{Batch, Db, IVec};
 use super::{
     Head, LogError,
     block::{Block, PackAt},
+    commit::Commit,
     limits::SEGMENT_BYTES,
     volume::{storage, sync_dir},
 };
@@ -68,17 +75,53 @@ const BASE_KEY: &[u8] = b"b";
 /// First byte of a block's key.
 const BLOCK_KEY: u8 = b'e';
 
+/// Empty places kept ahead of the blocks: more than a leaf holds, so that no leaf with a block in
+/// it is ever split.
+const PLACES_AHEAD_MIN: u64 = 24;
+
+/// How many places are made ahead when there are too few.
+const PLACES_AHEAD: u64 = 64;
+
+/// What glibc is asked for once, in bytes. It serves requests above a threshold from the kernel,
+/// page by page, and raises the threshold to what was once freed; above sled's segment buffers,
+/// these are then reused instead of faulted in anew. Halves the time of a batch of 80 KB.
+const ALLOCATOR_HINT_BYTES: usize = 3 * SEGMENT_BYTES;
+
 /// Name of sled's database file.
-const DB_FILE: &str = "db";
+pub(crate) const DB_FILE: &str = "db";
 
 /// An open database.
-#[derive(Debug)]
 pub(crate) struct Store {
     db: Db,
     /// Our own descriptor of sled's file.
     file: File,
     path: PathBuf,
     base: Base,
+    /// The block that was found last: the next one sought is likely beside it.
+    hint: AtomicU64,
+}
+
+/// Without sled's own view, which prints everything that is stored.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a log goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Extent {
+    /// The newest record.
+    pub(crate) head: Head,
+    /// Where the packs end.
+    pub(crate) packs: PackAt,
+    /// Number of the last block; 0 for none.
+    pub(crate) blocks: u64,
+    /// Number of the last place, with or without a block.
+    pub(crate) places: u64,
 }
 
 impl Store {
@@ -107,6 +150,7 @@ impl Store {
             file,
             path: path.to_owned(),
             base,
+            hint: AtomicU64::new(1),
         };
         store.sync()?;
         sync_tree(path).map_err(storage("sync", path.display()))?;
@@ -151,6 +195,7 @@ impl Store {
             file,
             path: path.to_owned(),
             base,
+            hint: AtomicU64::new(1),
         };
         // Opening writes: sled cuts its tail and renames its own snapshot.
         store.sync()?;
@@ -168,94 +213,167 @@ impl Store {
         &self.path
     }
 
-    /// Stores the blocks of one commit as one atomic, durable step.
+    /// Stores the blocks of one commit as one atomic, durable step, and returns how far the log
+    /// then goes.
     ///
     /// # Errors
     /// [`LogError`]; nothing may be assumed about the commit.
-    pub(crate) fn commit(&self, blocks: Vec<(Head, Vec<u8>)>) -> Result<(), LogError> {
+    pub(crate) fn commit(
+        &self,
+        extent: Extent,
+        commit: Commit,
+        packs: PackAt,
+    ) -> Result<Extent, LogError> {
+        let mut after = Extent {
+            head: commit.head,
+            packs,
+            blocks: extent.blocks + commit.blocks.len() as u64,
+            places: extent.places,
+        };
+        if after.places < after.blocks + PLACES_AHEAD_MIN {
+            // A batch of its own: sled writes a batch in no particular order, and empty places
+            // are as good as none if the block's batch does not follow.
+            after.places = after.blocks + PLACES_AHEAD;
+            let mut ahead = Batch::default();
+            for number in extent.places + 1..=after.places {
+                ahead.insert(key(number).as_slice(), &[] as &[u8]);
+            }
+            guarded(&self.path, || self.db.apply_batch(ahead))?;
+        }
         let mut batch = Batch::default();
-        for (before, bytes) in blocks {
-            batch.insert(key(Seq(before.seq.0 + 1)).as_slice(), bytes);
+        for (number, block) in (extent.blocks + 1..).zip(commit.blocks) {
+            batch.insert(key(number).as_slice(), block);
         }
         guarded(&self.path, || self.db.apply_batch(batch))?;
-        self.sync()
+        self.sync()?;
+        Ok(after)
     }
 
     /// Replaces a block by one of the same length, durably.
     ///
     /// # Errors
     /// [`LogError`].
-    pub(crate) fn replace(&self, first: Seq, bytes: Vec<u8>) -> Result<(), LogError> {
-        guarded(&self.path, || self.db.insert(key(first), bytes))?;
+    pub(crate) fn replace(&self, number: u64, block: Vec<u8>) -> Result<(), LogError> {
+        guarded(&self.path, || self.db.insert(key(number), block))?;
         self.sync()
     }
 
-    /// The block that holds `seq`, or the last one before it; `None` when there is none.
+    /// A block by its number; `near` names the place in an error.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub(crate) fn block_at(&self, seq: Seq) -> Result<Option<IVec>, LogError> {
-        let range = key(Seq(0))..=key(seq);
-        let found = guarded(&self.path, || self.db.range(range).next_back().transpose())?;
-        Ok(found.map(|(_, block)| block))
+    /// [`LogError::Damaged`] when it is missing.
+    pub(crate) fn block(&self, number: u64, near: Seq) -> Result<IVec, LogError> {
+        guarded(&self.path, || self.db.get(key(number)))?
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| damaged(near, format!("block {number} is missing")))
     }
 
-    /// The blocks that begin at `from` or behind it, in order.
+    /// The block that holds `seq`, with its number; `seq` must be in the log, of which `blocks`
+    /// blocks are published.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`].
+    pub(crate) fn find(&self, seq: Seq, blocks: u64) -> Result<(u64, IVec), LogError> {
+        let (mut low, mut high) = (1, blocks);
+        let mut guess = self.hint.load(Ordering::Relaxed).clamp(1, blocks.max(1));
+        // The hint and its successor first, then halves.
+        let mut probes = 0;
+        while low <= high {
+            let bytes = self.block(guess, seq)?;
+            let block = parse(&bytes, seq)?;
+            if seq < block.first {
+                high = guess - 1;
+            } else if seq > block.last() {
+                low = guess + 1;
+            } else {
+                self.hint.store(guess, Ordering::Relaxed);
+                return Ok((guess, bytes));
+            }
+            probes += 1;
+            guess = if probes == 1 {
+                low.min(high)
+            } else {
+                low + high.saturating_sub(low) / 2
+            };
+        }
+        Err(damaged(seq, "no block holds it"))
+    }
+
+    /// The blocks from a number on, in order, to the last place.
     pub(crate) fn blocks_from(
         &self,
-        from: Seq,
-    ) -> impl DoubleEndedIterator<Item = Result<IVec, LogError>> {
-        self.db.range(key(from)..[BLOCK_KEY + 1; 9]).map(|item| {
-            item.map(|(_, block)| block)
+        number: u64,
+    ) -> impl DoubleEndedIterator<Item = Result<(u64, IVec), LogError>> {
+        self.db.range(key(number)..[BLOCK_KEY + 1; 9]).map(|item| {
+            item.map(|(key, block)| (number_of(&key), block))
                 .map_err(|error| sled_error(&self.path, error))
         })
     }
 
-    /// Checks the blocks at the end of the log and their chain; returns the last head, and
-    /// where the packs end.
+    /// Checks the blocks at the end of the log and their chain, and says how far it goes.
     ///
     /// # Errors
     /// [`LogError::Damaged`].
-    pub(crate) fn tail(&self, blocks: usize) -> Result<(Head, PackAt), LogError> {
-        let mut newest: Option<(Head, PackAt)> = None;
-        let mut expected: Option<Head> = None;
-        let mut reached_base = true;
-        let mut seen = 0;
-        for bytes in guarded(&self.path, || {
-            Ok(self
-                .blocks_from(Seq(0))
-                .rev()
-                .take(blocks)
-                .collect::<Vec<_>>())
-        })? {
-            let bytes = bytes?;
-            let end = expected.map_or(Seq(u64::MAX), |head| head.seq);
-            let block = parse(&bytes, end)?;
+    pub(crate) fn extent(&self, checked: u64) -> Result<Extent, LogError> {
+        // sled may panic while it reads.
+        let tail = caught(&self.path, || self.read_tail(checked))?;
+        let mut extent = Extent {
+            head: self.base.head,
+            packs: self.base.packs,
+            blocks: 0,
+            places: tail.places,
+        };
+        let mut after: Option<(u64, Head)> = None;
+        for (number, bytes) in tail.blocks {
+            let near = after.map_or(Seq(u64::MAX), |(_, head)| head.seq);
+            let block = parse(&bytes, near)?;
             block.check().map_err(|error| damaged(block.first, error))?;
-            match expected {
+            match after {
                 None if !block.ends_commit => {
                     return Err(damaged(block.last(), "the last commit is incomplete"));
                 }
-                None => newest = Some((block.head(), block.packs)),
-                Some(head) if head != block.head() => {
+                None => {
+                    extent.head = block.head();
+                    extent.packs = block.packs;
+                    extent.blocks = number;
+                }
+                Some((next, head)) if head != block.head() || next != number + 1 => {
                     return Err(damaged(head.seq, "the chain is broken behind it"));
                 }
                 Some(_) => {}
             }
-            expected = Some(block.head_before());
-            seen += 1;
-            reached_base = seen < blocks;
+            after = Some((number, block.head_before()));
         }
-        if let Some(head) = expected
-            && reached_base
-            && head != self.base.head
-        {
-            return Err(damaged(
-                head.seq,
+        match after {
+            Some((1, first)) if first != self.base.head => Err(damaged(
+                first.seq,
                 "the chain does not reach the log's beginning",
-            ));
+            )),
+            Some((number, first)) if number > 1 && number + checked > extent.blocks + 1 => Err(
+                damaged(first.seq, format!("block {} is missing", number - 1)),
+            ),
+            _ => Ok(extent),
         }
-        Ok(newest.unwrap_or((self.base.head, self.base.packs)))
+    }
+
+    /// The last blocks, newest first, and the number of the last place.
+    fn read_tail(&self, checked: u64) -> Result<Tail, LogError> {
+        let mut tail = Tail {
+            places: 0,
+            blocks: Vec::new(),
+        };
+        for item in self.blocks_from(1).rev() {
+            let (number, bytes) = item?;
+            tail.places = tail.places.max(number);
+            if bytes.is_empty() && tail.blocks.is_empty() {
+                continue;
+            }
+            tail.blocks.push((number, bytes));
+            if tail.blocks.len() as u64 == checked {
+                break;
+            }
+        }
+        Ok(tail)
     }
 
     /// sled's flush, then `fdatasync` on its file.
@@ -265,6 +383,12 @@ impl Store {
             .sync_data()
             .map_err(storage("sync", self.path.display()))
     }
+}
+
+/// The end of a log as it stands in the store.
+struct Tail {
+    places: u64,
+    blocks: Vec<(u64, IVec)>,
 }
 
 /// Checks head and checksum of stored bytes; `near` names the place in the error.
@@ -292,11 +416,18 @@ pub(crate) fn unreadable(path: &Path, reason: impl ToString) -> LogError {
     }
 }
 
-/// The key of the block that begins at a position.
-fn key(first: Seq) -> [u8; 9] {
+/// The key of a block.
+fn key(number: u64) -> [u8; 9] {
     let mut key = [BLOCK_KEY; 9];
-    key[1..].copy_from_slice(&first.0.to_be_bytes());
+    key[1..].copy_from_slice(&number.to_be_bytes());
     key
+}
+
+/// The number in a block's key; 0, which no block has, for a key of another shape.
+fn number_of(key: &[u8]) -> u64 {
+    key.get(1..)
+        .and_then(|number| number.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
 }
 
 /// Opens sled without its background thread: this log decides when to flush.
@@ -307,32 +438,50 @@ fn open_sled(path: &Path, cache_bytes: u64) -> Result<Db, LogError> {
         .cache_capacity(cache_bytes)
         .flush_every_ms(None)
         .mode(sled::Mode::HighThroughput);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(
+        ALLOCATOR_HINT_BYTES,
+    )));
     guarded(path, || config.open())
 }
 
 /// Calls into sled; its errors and panics become ours.
 fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, LogError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| sled_error(path, error)),
-        Err(panic) => {
-            let said = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(unreadable(path, format!("sled gave up: {said}")))
-        }
-    }
+    caught(path, || call().map_err(|error| sled_error(path, error)))
+}
+
+/// Runs what reads sled; a panic in it becomes an error.
+pub(crate) fn caught<T>(
+    path: &Path,
+    call: impl FnOnce() -> Result<T, LogError>,
+) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(unreadable(path, format!("sled gave up: {said}")))
+    })
 }
 
 /// An error of the system is storage that failed; everything else is damage.
 fn sled_error(path: &Path, error: sled::Error) -> LogError {
     match error {
-        sled::Error::Io(error) if error.raw_os_error().is_some() => {
-            storage("use", path.display())(error)
-        }
+        sled::Error::Io(error) if is_of_the_system(&error) => storage("use", path.display())(error),
         error => unreadable(path, error),
     }
+}
+
+/// Whether the system refused, as opposed to sled finding nonsense. sled passes an error on as
+/// its kind and its text, and an error without a kind of its own as its text alone.
+fn is_of_the_system(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    error.raw_os_error().is_some()
+        || !matches!(
+            error.kind(),
+            InvalidData | InvalidInput | Other | UnexpectedEof
+        )
+        || error.to_string().starts_with("Os {")
 }
 
 /// Removes sled's unfinished snapshots.

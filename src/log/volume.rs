@@ -10,7 +10,7 @@ use std::{
 use super::LogError;
 
 /// A flat directory of files.
-pub trait Volume: Send + Sync + 'static {
+pub trait Volume: std::fmt::Debug + Send + Sync + 'static {
     /// An open file.
     type File: VolumeFile;
 
@@ -43,12 +43,12 @@ pub trait Volume: Send + Sync + 'static {
 }
 
 /// A file of a [`Volume`]; positions and lengths in bytes.
-pub trait VolumeFile: Send + Sync + 'static {
+pub trait VolumeFile: std::fmt::Debug + Send + Sync + 'static {
     /// Its length.
     ///
     /// # Errors
     /// Of the system.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 
     /// Fills `bytes` from `at` on.
     ///
@@ -128,7 +128,7 @@ impl Volume for Directory {
 }
 
 impl VolumeFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         self.metadata().map(|metadata| metadata.len())
     }
 

@@ -23,6 +23,7 @@ use crate::{
     delivery::Loss,
     event::{ChainFact, SyncedSubscription},
     job::Work,
+    limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     proof::Verdict,
@@ -76,6 +77,8 @@ pub struct ChainView {
     pub head: Option<BlockRef>,
     /// The newest final block heard of.
     pub finalized: Option<BlockRef>,
+    /// The newest recorded blocks that are not final, by height.
+    pub(crate) recent: BTreeMap<u64, BlockRef>,
     /// Undos of unfinalized blocks, by height; within a height in the order they were made.
     pub(crate) undo: BTreeMap<u64, Vec<Undo>>,
     /// The event that last brought facts of the head: the next event may bring more of them.
@@ -85,6 +88,12 @@ pub struct ChainView {
 }
 
 impl ChainView {
+    /// The newest recorded blocks that are not final, ascending; at most
+    /// [`RECENT_BLOCKS_MAX`](crate::limits::RECENT_BLOCKS_MAX).
+    pub fn recent(&self) -> impl DoubleEndedIterator<Item = &BlockRef> {
+        self.recent.values()
+    }
+
     /// The lowest height of which something can still be undone; `None` when all is final.
     #[must_use]
     pub fn unfinalized_from(&self) -> Option<u64> {
@@ -114,6 +123,10 @@ impl Machine {
             return Ok(());
         }
         self.chain.head = Some(*block);
+        self.chain.recent.insert(block.number, *block);
+        while self.chain.recent.len() > RECENT_BLOCKS_MAX {
+            self.chain.recent.pop_first();
+        }
         self.chain.committed_at = turn.seq;
         if !continued {
             self.chain.payments = Payments::default();
@@ -223,6 +236,7 @@ impl Machine {
         }
         let above = ancestor.number.saturating_add(1);
         let gone = self.chain.undo.split_off(&above);
+        self.chain.recent.split_off(&above);
         self.chain.head = Some(*ancestor);
         for undo in gone
             .into_values()
@@ -332,10 +346,11 @@ impl Machine {
         if self
             .chain
             .finalized
-            .is_some_and(|known| known.number >= block.number)
+            .is_some_and(|known| known.number > block.number)
         {
             return Ok(());
         }
+        // The same block again settles what was recorded of it since: a read of the past.
         self.chain.finalized = Some(*block);
         let behind = self
             .chain
@@ -344,7 +359,9 @@ impl Machine {
         if behind {
             self.chain.head = Some(*block);
         }
-        let later = self.chain.undo.split_off(&block.number.saturating_add(1));
+        let above = block.number.saturating_add(1);
+        self.chain.recent = self.chain.recent.split_off(&above);
+        let later = self.chain.undo.split_off(&above);
         let settled = core::mem::replace(&mut self.chain.undo, later);
         for undo in settled.into_values().flatten() {
             match undo {

@@ -40,3 +40,7 @@ pub const DELIVERIES_KEPT: usize = 10_000;
 /// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
 /// stand in the log.
 pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 100_000;
+
+/// Recorded blocks remembered above the final one: where a reorg during the node's absence is
+/// looked for. Deeper ones go back to the final block, which is right, and more work.
+pub const RECENT_BLOCKS_MAX: usize = 256;

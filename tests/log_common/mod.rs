@@ -1,6 +1,8 @@
 //! What the tests of the log share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use std::{fs, path::Path};
+
 use infernet_node::log::{Options, Payload, Record};
 use infernet_state::{
     codec::EncodedEvent,
@@ -73,5 +75,19 @@ pub fn options() -> Options {
         free_floor_bytes: 0,
         cache_bytes: 8 * 1024 * 1024,
         ..Options::new("chain 1")
+    }
+}
+
+/// A copy of a data directory.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in from.read_dir().unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

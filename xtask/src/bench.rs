@@ -1,21 +1,39 @@
 //! `cargo xtask bench`: each benchmark measures ratios against a named baseline in one run.
 
-use crate::shell::{self, Outcome};
+use crate::{
+    contracts, needs,
+    shell::{self, Outcome},
+};
 
-/// A benchmark: its name, and the package and target that hold it.
+/// A benchmark: its name, and what measures it.
 struct Bench {
     name: &'static str,
-    package: &'static str,
+    by: By,
+}
+
+enum By {
+    /// The benchmark target of that name in this package.
+    Cargo { package: &'static str },
+    /// The contracts' scripts, on anvil.
+    Gas,
 }
 
 const BENCHES: &[Bench] = &[
     Bench {
         name: "machine",
-        package: "infernet-state",
+        by: By::Cargo {
+            package: "infernet-state",
+        },
     },
     Bench {
         name: "log",
-        package: "infernet-node",
+        by: By::Cargo {
+            package: "infernet-node",
+        },
+    },
+    Bench {
+        name: "gas",
+        by: By::Gas,
     },
 ];
 
@@ -33,19 +51,22 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Outcome {
         ));
     }
     for bench in chosen {
-        let mut cargo = shell::cargo();
-        cargo.args([
-            "bench",
-            "--quiet",
-            "--package",
-            bench.package,
-            "--bench",
-            bench.name,
-        ]);
-        if json {
-            cargo.args(["--", "--json"]);
+        match bench.by {
+            By::Cargo { package } => cargo_bench(package, bench.name, json)?,
+            By::Gas => {
+                needs::node()?;
+                contracts::gas(json, false)?;
+            }
         }
-        shell::run(&mut cargo)?;
     }
     Ok(())
+}
+
+fn cargo_bench(package: &str, name: &str, json: bool) -> Outcome {
+    let mut cargo = shell::cargo();
+    cargo.args(["bench", "--quiet", "--package", package, "--bench", name]);
+    if json {
+        cargo.args(["--", "--json"]);
+    }
+    shell::run(&mut cargo)
 }

@@ -13,7 +13,7 @@ const INSTALLED_LOCK: &str = "node_modules/.installed-package-lock.json";
 ///
 /// # Errors
 /// A message that says which step failed and what to do.
-pub fn install() -> Result<(), String> {
+pub(crate) fn install() -> Result<(), String> {
     let dir = contracts_dir()?;
     let lock = dir.join("package-lock.json");
     let wanted = fs::read(&lock).map_err(|e| format!("{} cannot be read: {e}", lock.display()))?;
@@ -29,7 +29,7 @@ pub fn install() -> Result<(), String> {
 ///
 /// # Errors
 /// A message that says which step failed.
-pub fn build() -> Result<(), String> {
+pub(crate) fn build() -> Result<(), String> {
     install()?;
     node(&["tools/build.mjs", "build"], &[])
 }
@@ -38,7 +38,7 @@ pub fn build() -> Result<(), String> {
 ///
 /// # Errors
 /// A message that says which step failed; the differing files are printed before.
-pub fn check() -> Result<(), String> {
+pub(crate) fn check() -> Result<(), String> {
     install()?;
     node(&["tools/forge.mjs", "fmt", "--check"], &[])?;
     node(&["tools/build.mjs", "check"], &[])
@@ -49,12 +49,18 @@ pub fn check() -> Result<(), String> {
 ///
 /// # Errors
 /// A message that says which step failed; the failing tests are printed before.
-pub fn test(long: bool) -> Result<(), String> {
+pub(crate) fn test(long: bool) -> Result<(), String> {
     check()?;
     let forge = ["tools/forge.mjs", "test"];
     if long {
         node(&forge, &[("FOUNDRY_PROFILE", "long")])?;
-        return node(&forge, &[("INFERNET_BUILD", "cancun")]);
+        return node(
+            &forge,
+            &[
+                ("INFERNET_BUILD", "cancun"),
+                ("FOUNDRY_EVM_VERSION", "cancun"),
+            ],
+        );
     }
     node(&forge, &[])
 }
@@ -64,7 +70,7 @@ pub fn test(long: bool) -> Result<(), String> {
 ///
 /// # Errors
 /// A message that says which step failed; the figures that rose are printed before.
-pub fn gas(json: bool, check: bool) -> Result<(), String> {
+pub(crate) fn gas(json: bool, check: bool) -> Result<(), String> {
     install()?;
     if check {
         node(&["tools/gas.mjs", "--check"], &[])?;

@@ -1,6 +1,7 @@
 //! The one door for chores: `cargo xtask dev`, `test`, `bench`, `contracts`, `fuzz`.
 
 mod bench;
+mod contracts;
 mod dev;
 mod fuzz;
 mod needs;
@@ -45,6 +46,11 @@ enum Chore {
         #[arg(long)]
         json: bool,
     },
+    /// Compile, check or test the contracts.
+    Contracts {
+        #[command(subcommand)]
+        action: Contracts,
+    },
     /// Run the fuzzers for a while.
     Fuzz {
         /// Which target; all of them without a name.
@@ -55,11 +61,30 @@ enum Chore {
     },
 }
 
+#[derive(Subcommand)]
+enum Contracts {
+    /// Compile, and write `contracts/artifacts`.
+    Build,
+    /// Compile, and fail if the committed artifacts or the formatting differ.
+    Check,
+    /// `check`, then all contract tests.
+    Test {
+        /// 10,000 fuzz runs instead of 256, and the Cancun build.
+        #[arg(long)]
+        long: bool,
+    },
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Dev { arguments } => dev::run(&arguments),
         Chore::Test { long, only } => test::run(long, only.as_deref()),
         Chore::Bench { name, json } => bench::run(name.as_deref(), json),
+        Chore::Contracts { action } => needs::node().and_then(|()| match action {
+            Contracts::Build => contracts::build(),
+            Contracts::Check => contracts::check(),
+            Contracts::Test { long } => contracts::test(long),
+        }),
         Chore::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
     };
     match outcome {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    dev, needs,
+    contracts, dev, needs,
     shell::{self, Outcome},
 };
 
@@ -19,8 +19,20 @@ const STEPS: &[Step] = &[
         run: format,
     },
     Step {
+        name: "contracts",
+        run: contracts,
+    },
+    Step {
+        name: "gas",
+        run: gas,
+    },
+    Step {
         name: "lints",
         run: lints,
+    },
+    Step {
+        name: "layers",
+        run: layers,
     },
     Step {
         name: "binaries",
@@ -67,6 +79,44 @@ fn lints(_long: bool) -> Outcome {
         "-D",
         "warnings",
     ]))
+}
+
+fn contracts(long: bool) -> Outcome {
+    needs::node()?;
+    contracts::test(long)
+}
+
+fn gas(_long: bool) -> Outcome {
+    contracts::gas(false, true)
+}
+
+/// The node's binary must not link the inference engine.
+fn layers(_long: bool) -> Outcome {
+    let output = shell::cargo()
+        .args([
+            "tree",
+            "--package",
+            "infernet-node",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ])
+        .output()
+        .map_err(|error| format!("cannot start `cargo tree`: {error}"))?;
+    let tree = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || !tree.contains("infernet-state") {
+        return Err(format!(
+            "`cargo tree` failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    match tree.lines().find(|line| line.starts_with("tract")) {
+        Some(line) => Err(format!(
+            "the node links {line}; services are processes of their own"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn tests(long: bool) -> Outcome {

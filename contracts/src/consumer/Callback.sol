@@ -14,7 +14,13 @@ abstract contract CallbackConsumer is BaseConsumer {
 
     /// @notice The inputs that the request was made with.
     /// @param subscriptionId subscription of the request
-    function getContainerInputs(uint32 subscriptionId, uint32, uint32, address) external view override returns (bytes memory) {
+    function getContainerInputs(uint32 subscriptionId, uint32, uint32, address)
+        external
+        view
+        virtual
+        override
+        returns (bytes memory)
+    {
         return subscriptionInputs[subscriptionId];
     }
 

@@ -2,7 +2,6 @@
 pragma solidity ^0.8.13;
 
 import {Registry} from "../Registry.sol";
-import {Coordinated} from "../utility/Coordinated.sol";
 import {Ownable} from "../utility/Ownable.sol";
 import {TokenTransfer} from "../utility/TokenTransfer.sol";
 
@@ -10,8 +9,8 @@ import {TokenTransfer} from "../utility/TokenTransfer.sol";
 /// @notice Holds funds that pay for computations (consumers) or stand as stakes (nodes). The owner approves spenders; only the
 /// coordinator moves funds, in a spender's name and within his allowance, or locks them in escrow.
 /// @dev Locked funds can be neither withdrawn nor paid out; only unlocking makes them free again. Token zero is the chain's own
-/// coin. The word of the owner also holds how much of the own coin is locked and how many other tokens have a locked balance.
-contract Wallet is Ownable, Coordinated {
+/// coin. (Not a `Coordinated`: that one imports the coordinator, which imports this.) The word of the owner also holds how much of the own coin is locked and how many other tokens have a locked balance.
+contract Wallet is Ownable {
     /// @dev Where the locked amount of the own coin stands in the owner's word (80 bits).
     uint256 private constant LOCKED_ETHER_SHIFT = 160;
 
@@ -20,6 +19,9 @@ contract Wallet is Ownable, Coordinated {
 
     /// @dev One token in the count of tokens with a locked balance (the word's upper 16 bits).
     uint256 private constant LOCKED_TOKEN_UNIT = 1 << 240;
+
+    /// @dev The coordinator of the deployment.
+    address private immutable COORDINATOR;
 
     /// @notice How much of a token a spender may use: allowance(spender, token).
     mapping(address => mapping(address => uint256)) public allowance;
@@ -48,9 +50,19 @@ contract Wallet is Ownable, Coordinated {
     /// @notice The ownership cannot be given up while funds are locked.
     error FundsLocked();
 
+    /// @notice The caller is not the coordinator.
+    error NotCoordinator();
+
+    /// @dev Refuses every caller but the coordinator.
+    modifier onlyCoordinator() {
+        if (msg.sender != COORDINATOR) revert NotCoordinator();
+        _;
+    }
+
     /// @param registry registry of the deployment
     /// @param initialOwner first owner
-    constructor(Registry registry, address initialOwner) Coordinated(registry) {
+    constructor(Registry registry, address initialOwner) {
+        COORDINATOR = registry.COORDINATOR();
         _setOwner(initialOwner);
     }
 
@@ -99,14 +111,18 @@ contract Wallet is Ownable, Coordinated {
     /// @notice Unlocks `amount` in the name of `spender` and gives the allowance back; only the coordinator.
     /// @dev The allowance saturates: an owner who set a huge one meanwhile cannot block the unlocking.
     function cUnlock(address spender, address token, uint256 amount) external onlyCoordinator {
-        uint256 locked = lockedBalance(token);
-        if (amount > locked) revert InsufficientFunds();
+        _unlock(spender, token, amount);
         unchecked {
-            _setLocked(token, locked, locked - amount);
             uint256 restored = allowance[spender][token] + amount;
             allowance[spender][token] = restored < amount ? type(uint256).max : restored;
         }
-        emit Escrow(spender, token, amount, false);
+    }
+
+    /// @notice Unlocks `amount` in the name of `spender` and pays it to `to`; only the coordinator. The same as `cUnlock` and
+    /// `cTransfer`: what the one gives back to the allowance the other takes from it, so the allowance is left alone.
+    function cRelease(address spender, address token, address to, uint256 amount) external onlyCoordinator {
+        _unlock(spender, token, amount);
+        _pay(spender, token, to, amount);
     }
 
     /// @notice Gives the ownership up for good; refused while anything is locked.
@@ -134,6 +150,16 @@ contract Wallet is Ownable, Coordinated {
         unchecked {
             return held > locked ? held - locked : 0;
         }
+    }
+
+    /// @dev Unlocks and says so.
+    function _unlock(address spender, address token, uint256 amount) private {
+        uint256 locked = lockedBalance(token);
+        if (amount > locked) revert InsufficientFunds();
+        unchecked {
+            _setLocked(token, locked, locked - amount);
+        }
+        emit Escrow(spender, token, amount, false);
     }
 
     /// @dev Takes `amount` from the allowance of `spender`.

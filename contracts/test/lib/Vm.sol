@@ -37,6 +37,7 @@ interface Vm {
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function projectRoot() external view returns (string memory);
+    function isFile(string calldata path) external view returns (bool);
     function broadcast() external;
     function broadcast(uint256 key) external;
     function startBroadcast() external;

@@ -23,16 +23,16 @@ const PLANS_MAX: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The file is no model that tract can read.
-    #[error("E-ENG-001: cannot be read as an ONNX model: {0}")]
+    #[error("E-ENG-001: the file cannot be read as an ONNX model: {0}")]
     Load(String),
     /// The graph cannot be computed for these input shapes, or uses what tract does not have.
-    #[error("E-ENG-002: cannot be computed on inputs of these shapes: {0}")]
+    #[error("E-ENG-002: the model cannot be computed on inputs of these shapes: {0}")]
     Plan(String),
     /// The computation failed.
-    #[error("E-ENG-003: failed on these inputs: {0}")]
+    #[error("E-ENG-003: the model failed on these inputs: {0}")]
     Run(String),
     /// An output is of a type that vectors do not have.
-    #[error("E-ENG-004: gave an output that cannot be answered: {0}")]
+    #[error("E-ENG-004: the model gave an output that cannot be answered: {0}")]
     Output(TensorError),
 }
 

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use infernet_codec::{
     container::OnchainAnswer,
     model_id::ModelId,
-    vector::{RitualVector, VectorError},
+    vector::{Encoding, RitualVector, VectorError},
 };
 use serde_json::{Value, json};
 
@@ -58,46 +58,98 @@ impl OnnxService {
     }
 }
 
+/// A request, and the form of its answer.
+#[derive(Debug)]
+pub struct OnnxCall {
+    request: OnnxRequest,
+    form: Form,
+}
+
+/// The model's outputs, and the form in which they are answered.
+#[derive(Debug)]
+pub struct OnnxAnswer {
+    result: Vec<RitualVector>,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// All outputs as JSON.
+    Offchain,
+    /// The first output in the five-key object. The request is echoed if it came from the chain.
+    Onchain {
+        encoding: Encoding,
+        raw_input: Vec<u8>,
+    },
+}
+
 impl Service for OnnxService {
+    type Request = OnnxCall;
+    type Answer = OnnxAnswer;
+
     fn id(&self) -> &'static str {
         SERVICE_ID
     }
 
-    async fn answer(&self, input: InfernetInput) -> Result<Value, HttpError> {
+    fn read(&self, input: InfernetInput) -> Result<OnnxCall, HttpError> {
         if input.requires_proof {
             return Err(HttpError::bad_request(
                 "E-ONX-001: Proofs are not supported for ONNX inference",
             ));
         }
-        if input.destination == Destination::Stream {
-            return Err(HttpError::bad_request(
-                "E-ONX-002: destination 2 (stream) is not supported for ONNX inference",
-            ));
-        }
         let request = OnnxRequest::read(&input.payload).map_err(HttpError::bad_request)?;
-        let encoding = request.output;
-        let result = self.workflow.infer(request).await?;
+        let form = match input.destination {
+            Destination::Offchain => Form::Offchain,
+            Destination::Onchain => Form::Onchain {
+                encoding: request.output,
+                raw_input: match input.payload {
+                    Payload::Onchain(bytes) => bytes,
+                    Payload::Offchain(_) => Vec::new(),
+                },
+            },
+            Destination::Stream => {
+                return Err(HttpError::bad_request(
+                    "E-ONX-002: destination 2 (stream) is not supported for ONNX inference",
+                ));
+            }
+        };
+        Ok(OnnxCall { request, form })
+    }
+
+    async fn answer(&self, call: OnnxCall) -> Result<OnnxAnswer, HttpError> {
+        let result = self.workflow.infer(call.request).await?;
+        Ok(OnnxAnswer {
+            result,
+            form: call.form,
+        })
+    }
+
+    fn write(&self, answer: OnnxAnswer) -> Result<Value, HttpError> {
         let unanswerable =
             |error: VectorError| HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, error);
-        if input.destination == Destination::Onchain {
-            let first = result.first().ok_or_else(|| {
-                let description = "E-ONX-003: the model has no output";
-                HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, description)
-            })?;
-            let raw_output = first.to_abi(encoding).map_err(unanswerable)?;
-            let raw_input = match input.payload {
-                Payload::Onchain(bytes) => bytes,
-                Payload::Offchain(_) => Vec::new(),
-            };
-            return Ok(OnchainAnswer {
-                raw_input,
-                raw_output,
-                ..Default::default()
+        match answer.form {
+            Form::Offchain => {
+                let vectors: Result<Vec<Value>, _> =
+                    answer.result.iter().map(RitualVector::to_json).collect();
+                Ok(json!({ "result": vectors.map_err(unanswerable)? }))
             }
-            .to_json());
+            Form::Onchain {
+                encoding,
+                raw_input,
+            } => {
+                let first = answer.result.first().ok_or_else(|| {
+                    let description = "E-ONX-003: the model has no output";
+                    HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, description)
+                })?;
+                let raw_output = first.to_abi(encoding).map_err(unanswerable)?;
+                Ok(OnchainAnswer {
+                    raw_input,
+                    raw_output,
+                    ..Default::default()
+                }
+                .to_json())
+            }
         }
-        let result: Result<Vec<Value>, _> = result.iter().map(RitualVector::to_json).collect();
-        Ok(json!({ "result": result.map_err(unanswerable)? }))
     }
 
     fn resources(&self) -> Value {

@@ -62,7 +62,7 @@ pub enum OnnxError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The engine.
-    #[error("model {id}: {error}")]
+    #[error("{error} (model {id})")]
     Engine {
         /// The model.
         id: Box<ModelId>,
@@ -205,8 +205,11 @@ impl Workflow for OnnxWorkflow {
     async fn preprocess(&self, request: OnnxRequest) -> Result<Prepared, OnnxError> {
         let id = request.model.or_else(|| self.options.default_model.clone());
         let model = self.model(&id.ok_or(OnnxError::NoModel)?).await?;
-        let inputs = bind(model.engine.inputs(), request.inputs)?;
-        Ok(Prepared { model, inputs })
+        let bind = move || {
+            let inputs = bind(model.engine.inputs(), request.inputs)?;
+            Ok(Prepared { model, inputs })
+        };
+        self.on_engine(bind).await?
     }
 
     async fn run(&self, prepared: Prepared) -> Result<Raw, OnnxError> {
@@ -222,11 +225,14 @@ impl Workflow for OnnxWorkflow {
     }
 
     async fn postprocess(&self, raw: Raw) -> Result<Vec<RitualVector>, OnnxError> {
-        let vectors: Result<_, _> = raw.outputs.iter().map(to_vector).collect();
-        vectors.map_err(|error| OnnxError::Engine {
-            id: Box::new(raw.id),
-            error: EngineError::Output(error),
-        })
+        let vectors = move || {
+            let vectors: Result<_, _> = raw.outputs.iter().map(to_vector).collect();
+            vectors.map_err(|error| OnnxError::Engine {
+                id: Box::new(raw.id),
+                error: EngineError::Output(error),
+            })
+        };
+        self.on_engine(vectors).await?
     }
 }
 

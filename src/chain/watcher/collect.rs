@@ -7,6 +7,7 @@ use alloy::{
     rpc::types::{Filter, Log},
     sol_types::{SolEvent as _, SolEventInterface as _},
 };
+use futures_util::FutureExt as _;
 use infernet_state::{
     event::{ChainFact, Receipt},
     types::{Address, BlockRef, Hash, Interval, Nonce, SubscriptionId},
@@ -21,7 +22,7 @@ use crate::chain::{
     abi::{Coordinator, Wallet},
     connect::ChainConnection,
     convert,
-    rpc::{At, TransactionReceipt},
+    rpc::{At, TransactionReceipt, all},
     rpc_error::RpcFailure,
 };
 
@@ -93,19 +94,22 @@ impl<'a> Collector<'a> {
     /// Reads the logs of blocks whose headers are known, each by its hash: an RPC that does not
     /// have the block says so, instead of answering that it holds nothing.
     pub(super) async fn read_blocks(&self, headers: &[BlockRef]) -> Result<Vec<Log>, WatchError> {
-        let mut logs = Vec::new();
+        let mut reads = Vec::with_capacity(headers.len());
         for block in headers {
-            let by_hash = self.filter().at_block_hash(convert::to_b256(block.hash));
-            let read = match self.connection.rpc.logs(&by_hash).await {
-                Err(failure) if failure.is_unsupported() => {
-                    let by_number = self.filter().select(block.number);
-                    self.connection.rpc.logs(&by_number).await
-                }
-                answer => answer,
-            };
-            logs.extend(read?);
+            reads.push(self.read_block(*block).boxed());
         }
-        Ok(logs)
+        Ok(all(reads).await?.concat())
+    }
+
+    async fn read_block(&self, block: BlockRef) -> Result<Vec<Log>, RpcFailure> {
+        let rpc = &self.connection.rpc;
+        let by_hash = self.filter().at_block_hash(convert::to_b256(block.hash));
+        match rpc.logs(&by_hash).await {
+            Err(failure) if failure.is_unsupported() => {
+                rpc.logs(&self.filter().select(block.number)).await
+            }
+            answer => answer,
+        }
     }
 
     /// Reads the logs of a range of heights.
@@ -142,6 +146,7 @@ impl<'a> Collector<'a> {
         let found = nonce_uses(&self.connection.rpc, account, settled, range, awaiting).await?;
         let own = self.take_nonce_uses(&found, from).await?;
         let coordinator = convert::to_address(self.connection.contracts.coordinator);
+        self.read_headers(&logs).await?;
         let mut created = Vec::new();
         let mut proofs = BTreeSet::new();
         for log in logs {
@@ -231,6 +236,24 @@ impl<'a> Collector<'a> {
         Ok((number, (tx, index.saturating_add(1))))
     }
 
+    /// Reads the headers of blocks with logs, those that are not known yet.
+    async fn read_headers(&mut self, logs: &[Log]) -> Result<(), WatchError> {
+        let numbers: BTreeSet<u64> = logs.iter().filter_map(|log| log.block_number).collect();
+        let mut reads = Vec::new();
+        for number in numbers {
+            if !self.blocks.contains_key(&number) {
+                reads.push(self.connection.rpc.header(number).boxed());
+            }
+        }
+        let headers = all(reads).await?;
+        let known = headers
+            .into_iter()
+            .flatten()
+            .map(|header| header.reference());
+        self.blocks.extend(known.map(|block| (block.number, block)));
+        Ok(())
+    }
+
     async fn block(&mut self, number: u64) -> Result<BlockRef, WatchError> {
         if let Some(block) = self.blocks.get(&number) {
             return Ok(*block);
@@ -302,29 +325,41 @@ impl<'a> Collector<'a> {
         for (number, _, id, _) in &created {
             by_block.entry(*number).or_default().push(*id);
         }
-        let mut records = BTreeMap::new();
+        let connection = self.connection;
+        let mut reads = Vec::with_capacity(by_block.len());
         for (number, ids) in by_block {
-            records.extend(self.connection.subscriptions(&ids, number).await?);
+            let read = async move { Ok((number, connection.subscriptions(&ids, number).await?)) };
+            reads.push(read.boxed());
         }
+        let mut records = BTreeMap::new();
+        for (number, read) in all::<_, RpcFailure>(reads).await? {
+            records.extend(read.into_iter().map(|(id, record)| ((number, id), record)));
+        }
+        // Only the first creation of a transaction can be the delegated one: a delivery's
+        // callback, which may create others, comes after it.
         let mut seen = BTreeSet::new();
-        for (number, place, id, tx) in created {
-            let Some(subscription) = records.get(&id).filter(|record| !record.owner.is_zero())
-            else {
+        let mut reads = Vec::new();
+        for (number, _, id, tx) in &created {
+            let first = tx.filter(|tx| seen.insert(*tx));
+            if let (Some(tx), Some(record)) = (first, records.get(&(*number, *id))) {
+                let (key, owner) = ((*number, *id), record.owner);
+                let read = async move { Ok((key, connection.delegation(tx, owner).await?)) };
+                reads.push(read.boxed());
+            }
+        }
+        let delegations: BTreeMap<(u64, u32), Option<u32>> =
+            all::<_, RpcFailure>(reads).await?.into_iter().collect();
+        for (number, place, id, _) in created {
+            let record = records.get(&(number, id));
+            let Some(subscription) = record.filter(|record| !record.owner.is_zero()) else {
                 return Err(WatchError::Behind {
                     what: format!("subscription {id} of block {number} is missing"),
                 });
             };
-            // Only the first creation of a transaction can be the delegated one: a delivery's
-            // callback, which may create others, comes after it.
-            let first = tx.filter(|tx| seen.insert(*tx));
-            let delegation = match first {
-                Some(tx) => self.connection.delegation(tx, subscription.owner).await?,
-                None => None,
-            };
             let fact = ChainFact::SubscriptionCreated {
                 id: SubscriptionId(id),
                 subscription: convert::from_subscription(subscription),
-                delegation,
+                delegation: delegations.get(&(number, id)).copied().flatten(),
             };
             self.add(number, place, fact);
         }
@@ -402,13 +437,13 @@ impl<'a> Collector<'a> {
 }
 
 fn convert_receipt(nonce: Nonce, receipt: &TransactionReceipt) -> Receipt {
-    let price = receipt.effective_gas_price.unwrap_or_default();
+    let price = receipt.effective_gas_price.or(receipt.gas_price);
     Receipt {
         nonce,
         tx: convert::from_b256(receipt.transaction_hash),
         succeeded: receipt.status.to::<u64>() == 1,
         gas_used: receipt.gas_used.to(),
-        effective_gas_price: price.saturating_to(),
+        effective_gas_price: price.unwrap_or_default().saturating_to(),
         l1_fee: convert::from_u256(receipt.l1_fee.unwrap_or_default()),
     }
 }

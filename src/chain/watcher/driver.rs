@@ -16,8 +16,12 @@ impl MachineView for Handle {
         self.view(|machine| machine.chain().head)
     }
 
-    fn finalized(&self) -> Option<BlockRef> {
-        self.view(|machine| machine.chain().finalized)
+    fn known_blocks(&self) -> Vec<BlockRef> {
+        self.view(|machine| {
+            let chain = machine.chain();
+            let newest = chain.head.iter().chain(&chain.finalized);
+            newest.chain(chain.recent()).copied().collect()
+        })
     }
 
     fn unfinalized_from(&self) -> Option<u64> {

@@ -21,8 +21,10 @@
 
 mod account;
 mod collect;
+mod config;
 mod driver;
 mod error;
+mod parts;
 mod records;
 mod sink;
 mod wallets;
@@ -30,19 +32,26 @@ mod window;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use infernet_state::{
     Event,
-    codec::EVENT_BYTES_MAX,
     event::ChainFact,
-    types::{Address, BlockRef, SubscriptionId},
+    types::{BlockRef, SubscriptionId},
 };
 use tokio::sync::watch;
 
+pub use config::{Finality, WatcherConfig, WatcherStatus};
 pub use error::WatchError;
 pub use sink::{MachineView, Sink};
 
-use super::{backoff::Backoff, connect::ChainConnection, convert, rpc::At, rpc::Header};
+use super::{
+    backoff::Backoff,
+    connect::ChainConnection,
+    convert,
+    rpc::{At, Header, all},
+};
 use collect::{Collected, Collector, Watched};
+use parts::in_parts;
 use wallets::Wallets;
 use window::Window;
 
@@ -51,68 +60,6 @@ const NEAR_BLOCKS: u64 = 32;
 
 /// The longest wait after failures: an RPC that is back is noticed within it.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// The facts of one event take at most this many bytes, so that with its head it stays below
-/// the largest event. A block with more is recorded as several events in one atomic step.
-const FACTS_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024;
-
-/// The most that one fact takes: a creation's two words, six addresses and small numbers, or a
-/// wallet's event, encoded.
-const FACT_BYTES_MAX: usize = 256;
-
-/// Where finality is taken from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Finality {
-    /// The RPC's `finalized` block.
-    Tag,
-    /// The block this many below the head; 0 on a chain without reorgs.
-    Depth(u64),
-}
-
-/// How the watcher watches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WatcherConfig {
-    /// The node's account.
-    pub node: Address,
-    /// The wallet that is paid.
-    pub payment_wallet: Option<Address>,
-    /// Between looks at the head.
-    pub poll: Duration,
-    /// Where finality is taken from.
-    pub finality: Finality,
-    /// A block is recorded, facts or not, when the last recorded one is this far below.
-    pub gap_blocks_max: u64,
-    /// Blocks asked for at once while catching up; fewer where the RPC refuses.
-    pub range_blocks_max: u64,
-}
-
-impl WatcherConfig {
-    /// The defaults for an account: a look a second, the `finalized` tag.
-    #[must_use]
-    pub fn new(node: Address) -> Self {
-        Self {
-            node,
-            payment_wallet: None,
-            poll: Duration::from_secs(1),
-            finality: Finality::Tag,
-            gap_blocks_max: 1_000,
-            range_blocks_max: 5_000,
-        }
-    }
-}
-
-/// How the watcher fares.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct WatcherStatus {
-    /// The RPC's newest block.
-    pub head: Option<BlockRef>,
-    /// The newest block whose facts are recorded.
-    pub followed: Option<BlockRef>,
-    /// Failures since the last success.
-    pub failures: u32,
-    /// The last of them, in words; `None` when all is well.
-    pub error: Option<String>,
-}
 
 /// How far the past is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,6 +191,8 @@ impl<S: Sink> Watcher<S> {
             return Ok(Step::More);
         }
         if block.number <= tip.number {
+            // What was read of the past since the last block becomes final without a new one.
+            self.finalize(&head).await?;
             return self.rest(tip).await;
         }
         let far = block.number - tip.number > NEAR_BLOCKS;
@@ -310,29 +259,36 @@ impl<S: Sink> Watcher<S> {
     /// The newest block, of those followed or recorded, that is in the chain of `head`.
     async fn common_ancestor(&self, head: BlockRef) -> Result<BlockRef, WatchError> {
         let mut known: Vec<BlockRef> = self.window.newest_first().collect();
-        known.extend(self.sink.recorded_head());
-        known.extend(self.sink.finalized());
+        known.extend(self.sink.known_blocks());
         known.sort_by_key(|block| std::cmp::Reverse(block.number));
         known.dedup();
-        let mut oldest = head;
+        let (newest, oldest) = match (known.first(), known.last()) {
+            (Some(newest), Some(oldest)) => (*newest, *oldest),
+            _ => return Ok(head),
+        };
+        let mut replaced = false;
         for block in known {
-            oldest = block;
             if block.number > head.number {
                 continue;
             }
-            if self.is_canonical(block).await? {
+            if !self.is_canonical(block).await? {
+                replaced = true;
+            } else if replaced || block == newest {
                 return Ok(block);
+            } else {
+                // All that can be compared fits: this RPC has not come as far as the record.
+                break;
             }
         }
-        if oldest.number > head.number {
-            return Err(WatchError::Behind {
-                what: format!(
-                    "its head is block {}, recorded is block {}",
-                    head.number, oldest.number
-                ),
-            });
+        if replaced {
+            return Err(WatchError::Unrelated { block: oldest });
         }
-        Err(WatchError::Unrelated { block: oldest })
+        Err(WatchError::Behind {
+            what: format!(
+                "its head is block {}, recorded is block {}",
+                head.number, newest.number
+            ),
+        })
     }
 
     /// Goes back to the common ancestor, which is the tip itself where nothing changed.
@@ -407,25 +363,23 @@ impl<S: Sink> Watcher<S> {
     /// Reads the blocks between `tip` and `head`, each by its hash.
     async fn read_near(&mut self, tip: BlockRef, head: &Header) -> Result<Read, WatchError> {
         let newest = head.reference();
-        let mut headers = Vec::new();
-        let mut parent = tip;
+        let mut reads = Vec::new();
         for number in tip.number + 1..newest.number {
-            let header = self.connection.rpc.header(number).await?;
+            reads.push(self.connection.rpc.header(number).boxed());
+        }
+        let mut between = all(reads).await?;
+        between.push(Some(head.clone()));
+        let mut headers: Vec<BlockRef> = Vec::with_capacity(between.len());
+        for (number, header) in (tip.number + 1..).zip(between) {
             let header = header.ok_or(WatchError::Behind {
                 what: format!("block {number} is missing"),
             })?;
-            if header.parent() != parent.hash {
+            let parent = headers.last().unwrap_or(&tip).hash;
+            if header.parent() != parent {
                 return Err(WatchError::Moved { number });
             }
-            parent = header.reference();
-            headers.push(parent);
+            headers.push(header.reference());
         }
-        if head.parent() != parent.hash {
-            return Err(WatchError::Moved {
-                number: newest.number,
-            });
-        }
-        headers.push(newest);
         // After the headers: a transaction that one of these blocks includes was signed, and
         // is awaited, before the block was there.
         let awaiting = self.sink.awaiting_inclusion();
@@ -469,11 +423,7 @@ impl<S: Sink> Watcher<S> {
     }
 
     async fn commit(&mut self, block: BlockRef, facts: Vec<ChainFact>) -> Result<(), WatchError> {
-        let parts = in_parts(facts)
-            .into_iter()
-            .map(|facts| Event::ChainCommitted { block, facts })
-            .collect();
-        self.sink.record(parts).await?;
+        self.sink.record(in_parts(block, facts)).await?;
         self.recorded = Some(block);
         Ok(())
     }
@@ -548,6 +498,15 @@ impl<S: Sink> Watcher<S> {
         let Some(newest_final) = self.newest_final(head).await? else {
             return Ok(());
         };
+        let followed = self.window.newest_first();
+        let known = followed
+            .into_iter()
+            .find(|b| b.number == newest_final.number);
+        if known.is_some_and(|known| known != newest_final) {
+            return Err(WatchError::Moved {
+                number: newest_final.number,
+            });
+        }
         // What is final but not yet read here is told when it is read.
         let block = if newest_final.number > tip.number {
             tip
@@ -588,71 +547,4 @@ struct Read {
     collected: Collected,
     /// The headers of the range that are known, ascending; the last is its end.
     headers: Vec<BlockRef>,
-}
-
-/// Splits a block's facts so that each part fits an event; one empty part for no facts.
-fn in_parts(facts: Vec<ChainFact>) -> Vec<Vec<ChainFact>> {
-    const FACTS_MAX: usize = FACTS_BYTES_MAX / FACT_BYTES_MAX;
-    if facts.len() <= FACTS_MAX {
-        return vec![facts];
-    }
-    facts.chunks(FACTS_MAX).map(<[ChainFact]>::to_vec).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use infernet_state::{
-        codec,
-        event::{Subscription, WalletChange, WalletFact},
-        types::{Amount, BlockTime, Hash},
-    };
-
-    use super::*;
-
-    #[test]
-    fn a_crowded_block_fits_its_events() {
-        let creation = ChainFact::SubscriptionCreated {
-            id: SubscriptionId(u32::MAX),
-            subscription: Subscription {
-                owner: Address([255; 20]),
-                active_at: u32::MAX,
-                period: u32::MAX,
-                frequency: u32::MAX,
-                redundancy: u16::MAX,
-                container_id: Hash([255; 32]),
-                lazy: true,
-                verifier: Address([255; 20]),
-                payment_amount: Amount::MAX,
-                payment_token: Address([255; 20]),
-                wallet: Address([255; 20]),
-            },
-            delegation: Some(u32::MAX),
-        };
-        let transfer = ChainFact::Wallet(WalletFact {
-            wallet: Address([255; 20]),
-            owner: Address([255; 20]),
-            tx: Hash([255; 32]),
-            change: WalletChange::Transferred {
-                spender: Address([255; 20]),
-                token: Address([255; 20]),
-                to: Address([255; 20]),
-                amount: Amount::MAX,
-            },
-        });
-        let block = BlockRef {
-            number: u64::MAX,
-            hash: Hash([255; 32]),
-            time: BlockTime(u64::MAX),
-        };
-        for fact in [creation, transfer] {
-            let facts = vec![fact; 1_000];
-            let parts = in_parts(facts.clone());
-            assert!(parts.len() > 1);
-            assert_eq!(parts.concat(), facts);
-            for facts in parts {
-                codec::encode(&Event::ChainCommitted { block, facts }).expect("it fits");
-            }
-        }
-        assert_eq!(in_parts(Vec::new()), [Vec::new()]);
-    }
 }

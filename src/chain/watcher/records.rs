@@ -6,8 +6,10 @@ use alloy::{
     primitives::{self, B256},
     sol_types::SolCall as _,
 };
+use futures_util::FutureExt as _;
 use infernet_state::{
     event::SyncedSubscription,
+    subscription::interval_at,
     types::{Address, BlockRef, SubscriptionId},
 };
 
@@ -16,7 +18,7 @@ use crate::chain::{
     abi::{Coordinator, Reader, Subscription},
     connect::ChainConnection,
     convert,
-    rpc::At,
+    rpc::{At, all},
     rpc_error::RpcFailure,
 };
 
@@ -182,33 +184,32 @@ impl ChainConnection {
         };
         let reader = convert::to_address(self.contracts.reader);
         let counts = self.rpc.view(reader, &call, at).await?;
-        let mut living = Vec::new();
+        let mut reads = Vec::new();
         for ((id, interval, record), responses) in candidates.into_iter().zip(counts) {
-            let last = interval == record.frequency;
-            if last && responses >= record.redundancy {
+            if interval == record.frequency && responses >= record.redundancy {
                 continue;
             }
-            let responded = responses > 0 && self.responses(id, interval, node, at).await?.1;
-            living.push(SyncedSubscription {
-                id: SubscriptionId(id),
-                subscription: convert::from_subscription(&record),
-                responses,
-                responded,
-            });
+            let read = async move {
+                Ok(SyncedSubscription {
+                    id: SubscriptionId(id),
+                    subscription: convert::from_subscription(&record),
+                    responses,
+                    responded: responses > 0 && self.responses(id, interval, node, at).await?.1,
+                })
+            };
+            reads.push(read.boxed());
         }
-        Ok(living)
+        all(reads).await
     }
 }
 
-/// The interval that runs at contract time `now`; 0 before the first
-/// (`docs/spec/contracts.md` 2.3, where a future `activeAt` wraps).
+/// The interval that runs at contract time `now`; 0 before the first, where the contract's own
+/// arithmetic wraps.
 fn interval(record: &Subscription, now: u32) -> u32 {
     if record.activeAt > now {
         return 0;
     }
-    (now - record.activeAt)
-        .checked_div(record.period)
-        .map_or(1, |passed| passed.saturating_add(1))
+    interval_at(record.activeAt, record.period, now).0
 }
 
 /// Splits ascending ids into runs without a gap, each within one call of the Reader: start, and
@@ -234,27 +235,5 @@ mod tests {
         assert_eq!(runs(&[3, 4, 5, 9]), [(3, 6), (9, 10)]);
         let many: Vec<u32> = (1..=250).collect();
         assert_eq!(runs(&many), [(1, 101), (101, 201), (201, 251)]);
-    }
-
-    #[test]
-    fn the_interval_is_the_contracts_and_nothing_before_the_first() {
-        let record = |active_at, period| Subscription {
-            owner: primitives::Address::ZERO,
-            activeAt: active_at,
-            period,
-            frequency: 1,
-            redundancy: 1,
-            containerId: B256::ZERO,
-            lazy: false,
-            verifier: primitives::Address::ZERO,
-            paymentAmount: primitives::U256::ZERO,
-            paymentToken: primitives::Address::ZERO,
-            wallet: primitives::Address::ZERO,
-        };
-        assert_eq!(interval(&record(100, 0), 5_000), 1);
-        assert_eq!(interval(&record(100, 10), 99), 0);
-        assert_eq!(interval(&record(100, 10), 100), 1);
-        assert_eq!(interval(&record(100, 10), 119), 2);
-        assert_eq!(interval(&record(100, 10), 120), 3);
     }
 }

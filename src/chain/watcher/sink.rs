@@ -16,8 +16,9 @@ pub trait MachineView {
     /// The newest block that the machine heard of.
     fn recorded_head(&self) -> Option<BlockRef>;
 
-    /// The newest final block that the machine heard of.
-    fn finalized(&self) -> Option<BlockRef>;
+    /// Blocks among which the ancestor of a reorg is looked for: recorded ones, and the newest
+    /// final one. Any order.
+    fn known_blocks(&self) -> Vec<BlockRef>;
 
     /// The lowest height of which something is recorded that is not yet final.
     fn unfinalized_from(&self) -> Option<u64>;

@@ -18,7 +18,7 @@ use super::{Answer, Service};
 use crate::devnet::block::Block;
 use crate::devnet::chain::Chain;
 use crate::devnet::evm;
-use crate::devnet::limits::{CODE_BYTES_MAX, STATE_HISTORY_BLOCKS};
+use crate::devnet::limits::{CALL_GAS_MAX, CODE_BYTES_MAX, STATE_HISTORY_BLOCKS};
 use crate::devnet::state::{State, StateView};
 use crate::devnet::writer::now;
 
@@ -137,7 +137,19 @@ impl<'a> Prepared<'a> {
         if let Some(block) = params.opt::<BlockOverrides>(3)? {
             override_block(&mut env, block)?;
         }
-        let tx = to_tx_env(request, &state, &env)?;
+        if let Some(id) = request.chain_id.filter(|id| *id != chain.spec.chain_id) {
+            let own = chain.spec.chain_id;
+            return Err(RpcError::server(format!(
+                "the request is for chain {id}; this is {own}"
+            )));
+        }
+        let mut tx = to_tx_env(
+            request,
+            &state,
+            &env,
+            CALL_GAS_MAX.max(chain.spec.gas_limit),
+        )?;
+        tx.chain_id = Some(chain.spec.chain_id);
         Ok(Self {
             chain,
             state,
@@ -259,6 +271,7 @@ fn to_tx_env(
     request: TransactionRequest,
     state: &State,
     env: &BlockEnv,
+    gas_cap: u64,
 ) -> Result<TxEnv, RpcError> {
     let caller = request.from.unwrap_or_default();
     let tipped = request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some();
@@ -276,7 +289,7 @@ fn to_tx_env(
         RpcError::params("both \"data\" and \"input\" are set and not equal; use \"input\"")
     })?;
     let value = request.value.unwrap_or_default();
-    let ceiling = env.gas_limit;
+    let ceiling = env.gas_limit.min(gas_cap);
     let gas_limit = match request.gas {
         Some(gas) => gas.min(ceiling),
         // Who names a price and no limit gets as much gas as the balance pays for.

@@ -157,14 +157,14 @@ async fn evm_mine(service: &Service, params: &Params) -> Answer {
     Ok(json!("0x0"))
 }
 
-/// `evm_setIntervalMining` counts milliseconds as its inventors do, `anvil_setIntervalMining`
-/// seconds; 0 switches mining off.
+/// Seconds, as anvil and alloy count (Hardhat means milliseconds by the same name); milliseconds
+/// with `infernet_`. 0 switches mining off.
 async fn set_interval(service: &Service, method: &str, params: &Params) -> Answer {
     let value = required(params.u64(0)?, 0)?;
-    let period = if method.starts_with("anvil_") {
-        Duration::from_secs(value)
-    } else {
+    let period = if method.starts_with("infernet_") {
         Duration::from_millis(value)
+    } else {
+        Duration::from_secs(value)
     };
     if period > INTERVAL_MAX {
         return Err(RpcError::params(format!("cannot mine every {period:?}")));

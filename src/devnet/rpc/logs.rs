@@ -53,7 +53,8 @@ pub(super) fn range(chain: &Chain, filter: &Filter) -> Result<(u64, u64), RpcErr
             to_block,
         } => {
             let (from, to) = (at(from_block), at(to_block));
-            if from > to {
+            let numbered = |tag| matches!(tag, Some(BlockNumberOrTag::Number(_)));
+            if from > to && numbered(from_block) && numbered(to_block) {
                 return Err(RpcError::params(format!(
                     "invalid block range: {from} to {to}"
                 )));

@@ -102,7 +102,7 @@ impl Service {
             "eth_syncing" | "eth_mining" => Ok(json!(false)),
             "eth_hashrate" => Ok(json!("0x0")),
             "eth_accounts" => Ok(json!(self.accounts)),
-            "eth_coinbase" => Ok(json!(chain().next_draft(0).beneficiary)),
+            "eth_coinbase" => Ok(json!(chain().coinbase)),
             "eth_blockNumber" => Ok(json!(U64::from(chain().head().number()))),
 
             "eth_getBlockByNumber" | "eth_getBlockByHash" => {

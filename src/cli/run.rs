@@ -1,0 +1,119 @@
+//! `infernet run`
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::RunArgs;
+use crate::{
+    api::{ApiConfig, RateLimit},
+    chain::signer::NodeKey,
+    config::{self, ChainFileConfig, ConfigError, ContainerFileConfig, FileConfig},
+    container::{Backend, Container, Containers, Process, ProcessConfig, Remote},
+    node::{ChainParts, Node, NodeError, Parts},
+};
+
+/// The environment variable with the node's key.
+const KEY_VARIABLE: &str = "INFERNET_PRIVATE_KEY";
+
+pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
+    let file = FileConfig::read(&args.config)?;
+    let data_dir = args
+        .data_dir
+        .or_else(|| file.data_dir.clone())
+        .ok_or_else(|| ConfigError::Invalid {
+            field: "data_dir".to_owned(),
+            reason: "say where the log lives: here, with --data-dir, or in INFERNET_DATA_DIR"
+                .to_owned(),
+        })?;
+    let chain = file.chain.as_ref().map(chain_parts).transpose()?;
+    let api = ApiConfig {
+        listen: args.listen.unwrap_or(file.server.listen),
+        admin_listen: file.server.admin_listen,
+        rate_limit: Some(RateLimit::default()),
+        development: None,
+    };
+    super::runtime()?.block_on(async {
+        let node = Node::start(Parts {
+            data_dir,
+            api,
+            config: file.deciding(None)?,
+            containers: start_containers(&file.containers).await?,
+            chain,
+            lift_quarantine: args.lift_quarantine,
+        })
+        .await?;
+        println!(
+            "node      http://{} (operator: http://{})",
+            node.api_addr(),
+            node.admin_addr()
+        );
+        println!("ready");
+        node.run(super::dev::interrupted()).await
+    })
+}
+
+fn chain_parts(file: &ChainFileConfig) -> Result<ChainParts, NodeError> {
+    let key = match (&file.private_key_file, std::env::var_os(KEY_VARIABLE)) {
+        (Some(path), None) => NodeKey::from_file(path)?,
+        (_, Some(_)) => NodeKey::from_env(KEY_VARIABLE)?,
+        (None, None) => {
+            return Err(ConfigError::Invalid {
+                field: "chain.private_key_file".to_owned(),
+                reason: format!("name the file of the node's key, or set {KEY_VARIABLE}"),
+            }
+            .into());
+        }
+    };
+    let payment_wallet = file
+        .payment_wallet
+        .as_deref()
+        .map(|wallet| config::address("chain.payment_wallet", wallet))
+        .transpose()?;
+    Ok(ChainParts {
+        rpc_url: file.rpc_url.clone(),
+        registry: config::address("chain.registry", &file.registry)?,
+        key,
+        payment_wallet,
+        trail_head_blocks: file.trail_head_blocks,
+        poll: Duration::from_millis(file.poll_interval_ms),
+        gas_limit_max: file.gas_limit_max,
+        max_fee_per_gas_cap: file.max_fee_per_gas_cap,
+    })
+}
+
+async fn start_containers(files: &[ContainerFileConfig]) -> Result<Containers, NodeError> {
+    let mut list = Vec::with_capacity(files.len());
+    for (position, file) in files.iter().enumerate() {
+        let backend: Arc<dyn Backend> = match (&file.url, file.command.split_first()) {
+            (Some(url), _) => {
+                let bearer = file.bearer_file.as_ref().map(read_secret).transpose()?;
+                Arc::new(Remote::new(&file.id, url, bearer.as_deref())?)
+            }
+            (None, Some((program, arguments))) => {
+                let config = ProcessConfig::new(&file.id, program, arguments.to_vec());
+                Arc::new(Process::start(config).await?)
+            }
+            (None, None) => {
+                return Err(ConfigError::Invalid {
+                    field: format!("containers[{position}]"),
+                    reason: "give either `url` or `command`".to_owned(),
+                }
+                .into());
+            }
+        };
+        list.push(Container {
+            id: file.id.clone(),
+            backend,
+            legacy_http_status: false,
+        });
+    }
+    Ok(Containers::new(list)?)
+}
+
+fn read_secret(path: &PathBuf) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| ConfigError::Unreadable {
+            path: path.clone(),
+            reason: error.to_string(),
+        })
+}

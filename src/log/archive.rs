@@ -1,0 +1,225 @@
+//! Closed parts of the log: a block file each, written and read back whole before the sled
+//! database that it came from is given up.
+//!
+//! `<data-dir>/archives/<first>-<last>.blocks`, positions in 20 digits, so that names sort; and
+//! `<first>-<last>.snap`, the snapshot that the part began with, so that the oldest one kept can
+//! be replayed without those before it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use infernet_state::types::Seq;
+
+use super::{
+    Head, LogError,
+    blockfile::{BlockFile, Tail},
+    directory::replace,
+    snapshot::{self, Snapshot},
+    store::{damaged, parse},
+    volume::{Directory, Volume as _, storage, sync_dir},
+};
+
+/// A closed part. It is opened, and its chain checked, when it is first read.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    /// Its first event.
+    pub(crate) first: Seq,
+    /// Its last event.
+    pub(crate) last: Seq,
+    opened: OnceLock<BlockFile<File>>,
+}
+
+impl Archive {
+    /// The block file, checked.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn blocks(&self) -> Result<&BlockFile<File>, LogError> {
+        if let Some(blocks) = self.opened.get() {
+            return Ok(blocks);
+        }
+        let name = self.path.display().to_string();
+        let file = File::open(&self.path).map_err(storage("open", &name))?;
+        let blocks = BlockFile::open(file, &name, Tail::Refuse)?
+            .ok_or_else(|| damaged(self.first, format!("{name} is no block file")))?;
+        if blocks.base().seq.0 + 1 != self.first.0 || blocks.head().seq != self.last {
+            return Err(damaged(
+                self.first,
+                format!("{name} does not hold the events of its name"),
+            ));
+        }
+        Ok(self.opened.get_or_init(|| blocks))
+    }
+
+    /// Its length on the disk, in bytes.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn len(&self) -> Result<u64, LogError> {
+        let metadata = self
+            .path
+            .metadata()
+            .map_err(storage("measure", self.path.display()))?;
+        Ok(metadata.len())
+    }
+
+    /// The snapshot that it begins with; `None` when it begins with the first event.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Storage`].
+    pub(crate) fn snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        if self.first.0 == 1 {
+            return Ok(None);
+        }
+        let path = self.path.with_extension("snap");
+        let base = self.blocks()?.base();
+        match snapshot::read_file(&path)? {
+            Some(snapshot) if snapshot.head == base => Ok(Some(snapshot)),
+            _ => Err(damaged(
+                base.seq,
+                format!("the snapshot {} is not what was recorded", path.display()),
+            )),
+        }
+    }
+
+    /// Keeps the snapshot that it begins with beside it, durably.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn keep_snapshot(&self, snapshot: &Snapshot) -> Result<(), LogError> {
+        replace(
+            &self.path.with_extension("snap"),
+            &snapshot::encode(snapshot),
+        )
+    }
+
+    /// Writes it again with one block replaced by another with the same events.
+    ///
+    /// # Durability
+    /// The new archive is in the place of the old one, durably, when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn rewrite(&self, block: &[u8]) -> Result<Arc<Self>, LogError> {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let replaced = parse(block, self.first)?.first;
+        let old = self.blocks()?;
+        write(directory, old.base(), old.head(), |put| {
+            old.blocks(|bytes| {
+                let same = parse(bytes, self.first)?.first == replaced;
+                put(if same { block } else { bytes })
+            })
+        })
+    }
+
+    /// Removes it, durably.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn remove(&self) -> Result<(), LogError> {
+        let snapshot = self.path.with_extension("snap");
+        let remove = || {
+            fs::remove_file(&self.path)?;
+            if snapshot.exists() {
+                fs::remove_file(&snapshot)?;
+            }
+            self.path.parent().map_or(Ok(()), sync_dir)
+        };
+        remove().map_err(storage("remove", self.path.display()))
+    }
+}
+
+/// The archives of a directory, oldest first. Unfinished ones are removed.
+///
+/// # Errors
+/// [`LogError`]; [`LogError::Damaged`] when one between two others is missing.
+pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
+    let volume = Directory::new(directory);
+    let mut archives: Vec<Arc<Archive>> = Vec::new();
+    for name in volume
+        .list()
+        .map_err(storage("list", directory.display()))?
+    {
+        if name.ends_with(".new") {
+            volume.remove(&name).map_err(storage("remove", &name))?;
+            continue;
+        }
+        let Some((first, last)) = span(&name) else {
+            continue;
+        };
+        if let Some(before) = archives.last()
+            && before.last.0 + 1 != first.0
+        {
+            return Err(damaged(
+                Seq(before.last.0 + 1),
+                format!("the archive before {name} is missing"),
+            ));
+        }
+        archives.push(Arc::new(Archive {
+            path: directory.join(&name),
+            first,
+            last,
+            opened: OnceLock::new(),
+        }));
+    }
+    Ok(archives)
+}
+
+/// Writes blocks into a new archive, reads it back whole, and only then gives it its name.
+/// `fill` hands every block over, in order; the file ends at `head`.
+///
+/// # Durability
+/// The archive is durable when it returns.
+///
+/// # Errors
+/// [`LogError`]; there is then no archive of that name.
+pub(crate) fn write(
+    directory: &Path,
+    base: Head,
+    head: Head,
+    fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<(), LogError>) -> Result<(), LogError>,
+) -> Result<Arc<Archive>, LogError> {
+    let first = Seq(base.seq.0 + 1);
+    let path = directory.join(format!("{:020}-{:020}.blocks", first.0, head.seq.0));
+    let new = path.with_extension("new");
+    let name = new.display().to_string();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&new)
+        .map_err(storage("create", &name))?;
+    let mut blocks = BlockFile::create(file, &name, base, super::block::PackAt::default())?;
+    fill(&mut |block| blocks.append(&[block]))?;
+    blocks.sync()?;
+    drop(blocks);
+    // What is on the disk counts, not what was meant to be there.
+    let file = File::open(&new).map_err(storage("open", &name))?;
+    let written = BlockFile::open(file, &name, Tail::Refuse)?
+        .ok_or_else(|| damaged(first, "the archive was not written"))?;
+    if written.base() != base || written.head() != head {
+        return Err(damaged(first, "the archive is not what was to be written"));
+    }
+    fs::rename(&new, &path)
+        .and_then(|()| sync_dir(directory))
+        .map_err(storage("name", path.display()))?;
+    let opened = OnceLock::new();
+    opened.get_or_init(|| written);
+    Ok(Arc::new(Archive {
+        path,
+        first,
+        last: head.seq,
+        opened,
+    }))
+}
+
+/// First and last position in an archive's name.
+fn span(name: &str) -> Option<(Seq, Seq)> {
+    let (first, last) = name.strip_suffix(".blocks")?.split_once('-')?;
+    Some((Seq(first.parse().ok()?), Seq(last.parse().ok()?)))
+}

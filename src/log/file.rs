@@ -1,0 +1,308 @@
+//! A log in a block file with packs beside it, on any [`Volume`].
+//!
+//! It shares frames, blocks, commits and packs with the log on sled, and recovers by itself:
+//! mirrors are made of it, and on the simulated disk of [`super::sim`] it shows that this code
+//! keeps its promises under power cuts.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use infernet_state::types::{PayloadAt, Seq};
+
+use super::{
+    Durability, EventLog, Head, LogError, LogReader, Record, Stored,
+    block::{Block, PackAt, Place},
+    blockfile::{BlockFile, Tail},
+    commit,
+    pack::{PackWriter, Packs, sha256},
+    store::{damaged, parse},
+    volume::{Volume, VolumeFile, storage},
+};
+
+/// Name of the block file.
+pub(crate) const BLOCKS: &str = "blocks";
+
+/// A log in a block file.
+#[derive(Debug)]
+pub struct FileLog<V: Volume> {
+    shared: Arc<Shared<V>>,
+    writer: PackWriter,
+    failed: bool,
+}
+
+/// Reads a [`FileLog`].
+#[derive(Debug)]
+pub struct FileReader<V: Volume> {
+    shared: Arc<Shared<V>>,
+}
+
+impl<V: Volume> Clone for FileReader<V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<V: Volume> {
+    blocks: RwLock<BlockFile<V::File>>,
+    packs: Packs<V>,
+    /// Published after the sync.
+    head: RwLock<Head>,
+}
+
+impl<V: Volume> Shared<V> {
+    fn blocks(&self) -> RwLockReadGuard<'_, BlockFile<V::File>> {
+        self.blocks
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn head(&self) -> Head {
+        *self
+            .head
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<V: Volume + Clone> FileLog<V> {
+    /// Opens the log of a volume, or begins an empty one. What a crash left behind the last whole
+    /// commit is cut off.
+    ///
+    /// # Durability
+    /// What it shows is durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(volume: V) -> Result<Self, LogError> {
+        Self::open_from(volume, Head::default(), PackAt::default())
+    }
+
+    /// As [`FileLog::open`]; a new log begins behind `base`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn open_from(volume: V, base: Head, packs: PackAt) -> Result<Self, LogError> {
+        let open = || {
+            volume
+                .open(BLOCKS, true)
+                .map_err(storage("open", volume.name()))
+        };
+        let file = open()?;
+        // What is visible after a killed process need not be durable.
+        VolumeFile::sync(&file)
+            .and_then(|()| volume.sync_names())
+            .map_err(storage("sync", volume.name()))?;
+        let blocks = match BlockFile::open(file, BLOCKS, Tail::Cut)? {
+            Some(blocks) => blocks,
+            None => {
+                let blocks = BlockFile::create(open()?, BLOCKS, base, packs)?;
+                blocks.sync()?;
+                blocks
+            }
+        };
+        let end = if blocks.head() == blocks.base() {
+            packs
+        } else {
+            blocks.packs()
+        };
+        let (packs, writer) = Packs::open(volume, end)?;
+        let head = blocks.head();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                blocks: RwLock::new(blocks),
+                packs,
+                head: RwLock::new(head),
+            }),
+            writer,
+            failed: false,
+        })
+    }
+}
+
+impl<V: Volume> FileLog<V> {
+    /// Adds blocks that another log made, after the parts of its packs that they refer to.
+    ///
+    /// # Durability
+    /// The blocks and their payloads are durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log is then to be opened anew.
+    pub(crate) fn take<W: Volume>(
+        &mut self,
+        blocks: &[Vec<u8>],
+        from: &Packs<W>,
+        packs: PackAt,
+    ) -> Result<Head, LogError> {
+        let have = self.writer.end();
+        for pack in have.pack.max(1)..=packs.pack {
+            if pack < packs.pack && !from.has(pack) {
+                // Only events that are no longer kept referred to it.
+                continue;
+            }
+            let begin = if pack == have.pack { have.offset } else { 0 };
+            let end = (pack == packs.pack).then_some(packs.offset);
+            from.copy_part(&self.shared.packs, pack, begin, end)?;
+        }
+        self.writer = PackWriter::at(packs);
+        self.store(blocks)
+    }
+
+    /// The packs.
+    pub(crate) fn packs(&self) -> &Packs<V> {
+        &self.shared.packs
+    }
+
+    /// Writes all blocks into another file, one of them replaced by another with the same events.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn rewrite(&self, file: V::File, name: &str, block: &[u8]) -> Result<(), LogError> {
+        let replaced = parse(block, Seq(0))?.first;
+        let old = self.shared.blocks();
+        let mut new = BlockFile::create(file, name, old.base(), PackAt::default())?;
+        old.blocks(|bytes| {
+            let same = parse(bytes, replaced)?.first == replaced;
+            new.append(&[if same { block } else { bytes }])
+        })?;
+        new.sync()
+    }
+
+    /// Adds blocks as one durable step.
+    fn store(&mut self, blocks: &[Vec<u8>]) -> Result<Head, LogError> {
+        let mut file = self
+            .shared
+            .blocks
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.append(blocks)?;
+        file.sync()?;
+        let head = file.head();
+        *self
+            .shared
+            .head
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = head;
+        Ok(head)
+    }
+
+    /// The commit itself, without the memory of failures.
+    fn commit(&mut self, batch: &[Record]) -> Result<Head, LogError> {
+        let before = self.shared.head();
+        let commit = commit::plan(
+            before,
+            &commit::drafts(batch),
+            &self.shared.packs,
+            &mut self.writer,
+        )?;
+        if commit.blocks.is_empty() {
+            return Ok(before);
+        }
+        self.store(&commit.blocks)
+    }
+}
+
+impl<V: Volume> EventLog for FileLog<V> {
+    type Reader = FileReader<V>;
+
+    fn durability(&self) -> Durability {
+        Durability::PowerLoss
+    }
+
+    fn head(&self) -> Head {
+        self.shared.head()
+    }
+
+    fn append(&mut self, batch: &[Record]) -> Result<Head, LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        let result = self.commit(batch);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn reader(&self) -> FileReader<V> {
+        FileReader {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<V: Volume> LogReader for FileReader<V> {
+    fn head(&self) -> Head {
+        self.shared.head()
+    }
+
+    fn read(&self, from: Seq, limit: usize) -> Result<Vec<Stored>, LogError> {
+        let from = Seq(from.0.max(1));
+        let blocks = self.shared.blocks();
+        if from <= blocks.base().seq {
+            return Err(LogError::Gone {
+                seq: from,
+                first: Seq(blocks.base().seq.0 + 1),
+            });
+        }
+        blocks.read(from, limit)
+    }
+
+    fn payload(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
+        let blocks = self.shared.blocks();
+        let Some(bytes) = blocks.block(at.seq)? else {
+            return Err(no_payload(at));
+        };
+        drop(blocks);
+        payload_of(&bytes, at, &self.shared.packs)
+    }
+}
+
+impl<V: Volume> FileReader<V> {
+    /// The head before the first event.
+    pub(crate) fn base_head(&self) -> Head {
+        self.shared.blocks().base()
+    }
+
+    /// The bytes of the block that holds an event.
+    pub(crate) fn block_bytes(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        let last = self.shared.head().seq;
+        self.shared
+            .blocks()
+            .block(seq)?
+            .ok_or(LogError::Missing { seq, last })
+    }
+}
+
+/// The error for a payload that an event did not bring.
+pub(crate) fn no_payload(at: PayloadAt) -> LogError {
+    LogError::Payload {
+        hash: at.payload.hash,
+        reason: format!("event {} brought no such payload", at.seq),
+    }
+}
+
+/// The bytes of a payload of the event `at.seq`, which stands in the block `bytes`.
+///
+/// # Errors
+/// [`LogError`].
+pub(crate) fn payload_of<V: Volume>(
+    bytes: &[u8],
+    at: PayloadAt,
+    packs: &Packs<V>,
+) -> Result<Option<Vec<u8>>, LogError> {
+    let entry = Block::parse(bytes)
+        .and_then(|(block, _)| block.payload(at.seq, at.payload))
+        .map_err(|error| damaged(at.seq, error))?
+        .ok_or_else(|| no_payload(at))?;
+    if entry.erased {
+        return Ok(None);
+    }
+    match entry.place {
+        Place::Inline(bytes) if sha256(bytes) == at.payload.hash => Ok(Some(bytes.to_vec())),
+        Place::Inline(_) => Err(LogError::Payload {
+            hash: at.payload.hash,
+            reason: "the bytes are not what was written".into(),
+        }),
+        Place::Pack(place) => packs.get(place, at.payload).map(Some),
+    }
+}

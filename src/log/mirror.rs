@@ -1,0 +1,193 @@
+//! A second copy of the log in another directory, on another disk.
+//!
+//! It follows the log commit by commit: packs first, then blocks, then one sync. It keeps what
+//! the log's retention drops. Whatever happens to it, it comes back as a prefix of the log and
+//! goes on from there; [`super::restore`] makes a log of it.
+//!
+//! ```text
+//! <mirror>/LOCK        held by the process that writes it
+//! <mirror>/blocks      a block file
+//! <mirror>/*.pack      payloads, as in the log's own packs
+//! <mirror>/base.snap   the snapshot that it begins with, if not at the beginning
+//! ```
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use infernet_state::types::{PayloadAt, Seq};
+
+use super::{
+    EventLog as _, Head, LogError,
+    block::{self, PackAt},
+    directory::{lock, replace},
+    file::{BLOCKS, FileLog, no_payload},
+    limits::MIRROR_BYTES,
+    sled::SledReader,
+    snapshot::{self, Snapshot},
+    source::Source,
+    store::{damaged, parse},
+    volume::{Directory, storage, sync_dir},
+};
+
+/// Name of the snapshot that a mirror begins with.
+const BASE_FILE: &str = "base.snap";
+
+/// A mirror that is being written.
+#[derive(Debug)]
+pub struct Mirror {
+    path: PathBuf,
+    log: FileLog<Directory>,
+    _lock: File,
+}
+
+impl Mirror {
+    /// Opens a mirror, or begins one where the log's history begins.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(path: &Path, source: &SledReader) -> Result<Self, LogError> {
+        fs::create_dir_all(path).map_err(storage("create", path.display()))?;
+        let lock = lock(path)?;
+        if !path.join(BLOCKS).exists()
+            && let Some(snapshot) = source.base_snapshot()?
+        {
+            replace(&path.join(BASE_FILE), &snapshot::encode(&snapshot))?;
+        }
+        let volume = Directory::new(path);
+        let log = FileLog::open_from(volume, source.base()?, PackAt::default())?;
+        Ok(Self {
+            path: path.to_owned(),
+            log,
+            _lock: lock,
+        })
+    }
+
+    /// Opens a mirror to read it: to export it, or to restore the log.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Directory`] when there is none.
+    pub fn existing(path: &Path) -> Result<Self, LogError> {
+        if !path.join(BLOCKS).exists() {
+            return Err(LogError::Directory {
+                file: path.display().to_string(),
+                reason: "there is no mirror in it".into(),
+            });
+        }
+        let lock = lock(path)?;
+        let log = FileLog::open(Directory::new(path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            log,
+            _lock: lock,
+        })
+    }
+
+    /// Copies what the log has and the mirror has not; returns the mirror's newest event.
+    ///
+    /// # Durability
+    /// What it returns is durable in the mirror.
+    ///
+    /// # Errors
+    /// [`LogError::Mirror`] when the mirror holds another history, [`LogError::Gone`] when the
+    /// log dropped what comes next; [`LogError::Storage`]: the mirror is then to be opened anew.
+    pub fn follow(&mut self, source: &SledReader) -> Result<Head, LogError> {
+        let view = source.view();
+        let mut have = self.log.head();
+        let differs = |seq| LogError::Mirror {
+            directory: self.path.display().to_string(),
+            seq,
+        };
+        let shared = if have.seq == Seq(0) {
+            Some(Head::default())
+        } else if have.seq.0 + 1 == view.first().0 {
+            Some(view.base()?)
+        } else {
+            view.head_at(have.seq)?
+        };
+        if shared != Some(have) {
+            return Err(differs(have.seq));
+        }
+        while have.seq < view.extent.head.seq {
+            let mut blocks = Vec::new();
+            let mut bytes = 0;
+            let mut end = have;
+            let mut packs = PackAt::default();
+            let mut whole = false;
+            while !whole || (bytes < MIRROR_BYTES && end.seq < view.extent.head.seq) {
+                let next = Seq(end.seq.0 + 1);
+                let block = view.block(next)?;
+                let parsed = parse(&block, next)?;
+                parsed.check().map_err(|error| damaged(next, error))?;
+                if parsed.head_before() != end {
+                    return Err(damaged(next, "the chain is broken before it"));
+                }
+                whole = parsed.ends_commit;
+                end = parsed.head();
+                packs = parsed.packs;
+                bytes += block.len();
+                blocks.push(block);
+            }
+            have = self.log.take(&blocks, source.packs(), packs)?;
+        }
+        Ok(have)
+    }
+
+    /// Erases a payload here too, as [`super::SledLog::erase`] does in the log.
+    ///
+    /// # Durability
+    /// The payload is gone from the mirror's files when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn erase(&mut self, at: PayloadAt) -> Result<(), LogError> {
+        let bytes = Source::block(self, at.seq)?;
+        let erased = block::erase(&bytes, at.seq, at.payload)
+            .map_err(|error| damaged(at.seq, error))?
+            .ok_or_else(|| no_payload(at))?;
+        let (new, old) = (self.path.join("blocks.new"), self.path.join(BLOCKS));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&new)
+            .map_err(storage("create", new.display()))?;
+        self.log.rewrite(file, "blocks.new", &erased.block)?;
+        fs::rename(&new, &old)
+            .and_then(|()| sync_dir(&self.path))
+            .map_err(storage("name", old.display()))?;
+        if let Some(place) = erased.pack {
+            self.log.packs().erase(place, at.payload.len)?;
+        }
+        self.log = FileLog::open(Directory::new(&self.path))?;
+        Ok(())
+    }
+}
+
+impl Source for Mirror {
+    fn base(&self) -> Result<Head, LogError> {
+        self.log.reader().base()
+    }
+
+    fn newest(&self) -> Head {
+        self.log.head()
+    }
+
+    fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        let path = self.path.join(BASE_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        snapshot::read_file(&path)
+    }
+
+    fn block(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        self.log.reader().block_bytes(seq)
+    }
+
+    fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
+        self.log.reader().bytes_of(at)
+    }
+}

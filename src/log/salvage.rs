@@ -1,0 +1,284 @@
+//! Reads the events of a log that sled does not open.
+//!
+//! sled keeps a block's bytes in one piece in its file, and a block names its place in the chain.
+//! So the file is searched for blocks, and the chain is put together from them, without sled.
+//! Nothing is changed.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use infernet_state::types::{PayloadAt, Seq};
+
+use super::{
+    Head, LogError,
+    archive::{self, Archive},
+    block::{Block, MAGIC},
+    directory::{lock, read_description},
+    file::payload_of,
+    limits::BLOCK_BYTES_MAX,
+    pack::Packs,
+    preserve,
+    snapshot::{self, BASE_FILE, Snapshot},
+    source::Source,
+    store::DB_FILE,
+    volume::{Directory, storage},
+};
+
+/// What is read at once, in bytes.
+const CHUNK_BYTES: usize = 4 * 1024 * 1024;
+
+/// What was found of a log.
+#[derive(Debug)]
+pub struct Salvage {
+    identity: Option<String>,
+    file: File,
+    name: String,
+    base: Head,
+    head: Head,
+    /// The chain: where each block stands in the file, by its last event.
+    blocks: BTreeMap<u64, (u64, usize)>,
+    archives: Vec<Arc<Archive>>,
+    snapshot: Option<Snapshot>,
+    packs: Option<Packs<Directory>>,
+    lost: Vec<String>,
+    _lock: File,
+}
+
+/// A block that was found.
+#[derive(Clone, Copy)]
+struct Found {
+    at: u64,
+    len: usize,
+    head: Head,
+    erased: usize,
+}
+
+/// Blocks by the head before them; of one block there may be several versions.
+type Finds = BTreeMap<(Seq, [u8; 32]), Vec<Found>>;
+
+/// Blocks that follow one another, by their last event: offset and length.
+struct Chain {
+    base: Head,
+    head: Head,
+    blocks: BTreeMap<u64, (u64, usize)>,
+}
+
+impl Salvage {
+    /// Searches a data directory that no process holds.
+    ///
+    /// # Errors
+    /// [`LogError::Directory`] when there is no database file, [`LogError::Locked`],
+    /// [`LogError::Storage`].
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let lock = lock(path)?;
+        let mut lost = Vec::new();
+        let description = read_description(path).unwrap_or_else(|error| {
+            lost.push(error.to_string());
+            None
+        });
+        let (identity, named) = description.map_or((None, None), |description| {
+            (Some(description.identity), description.log)
+        });
+        let Some(database) = database(path, named) else {
+            return Err(LogError::Directory {
+                file: path.join("log").display().to_string(),
+                reason: "there is no database in it".into(),
+            });
+        };
+        let name = database.join(DB_FILE).display().to_string();
+        let file = File::open(database.join(DB_FILE)).map_err(storage("open", &name))?;
+        let found = search(&file, &name)?;
+        let snapshot = snapshot::read_file(&database.join(BASE_FILE)).unwrap_or(None);
+        let chain = put_together(&found, snapshot.as_ref());
+        let archives = archive::list(&path.join("archives")).unwrap_or_else(|error| {
+            lost.push(format!("the archives: {error}"));
+            Vec::new()
+        });
+        let packs = Packs::open_to_read(Directory::new(path.join("packs")))
+            .map_err(|error| lost.push(format!("the payloads: {error}")))
+            .ok();
+        let mut salvage = Self {
+            identity,
+            file,
+            name,
+            base: chain.base,
+            head: chain.head,
+            blocks: chain.blocks,
+            archives: Vec::new(),
+            snapshot,
+            packs,
+            lost,
+            _lock: lock,
+        };
+        salvage.join_archives(archives);
+        Ok(salvage)
+    }
+
+    /// Puts the archives that lead up to the database before it.
+    fn join_archives(&mut self, archives: Vec<Arc<Archive>>) {
+        let mut joined = Vec::new();
+        let mut base = self.base;
+        let mut snapshot = self.snapshot.take();
+        for archive in archives.into_iter().rev() {
+            match archive.blocks() {
+                Ok(blocks) if blocks.head() == base => {
+                    base = blocks.base();
+                    snapshot = archive.snapshot().unwrap_or(None);
+                    joined.push(archive);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    self.lost.push(format!("an archive: {error}"));
+                    break;
+                }
+            }
+        }
+        joined.reverse();
+        self.archives = joined;
+        self.base = base;
+        self.snapshot = snapshot;
+    }
+
+    /// Whose log it is, if that could be read.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// What could not be read, in words. Payloads that are lost come out as erased ones do.
+    #[must_use]
+    pub fn lost(&self) -> &[String] {
+        &self.lost
+    }
+}
+
+/// The directory of the current database: the one that is named, or else the newest.
+fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
+    let logs = path.join("log");
+    let newest = || {
+        let entries = logs.read_dir().ok()?;
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+            .max()
+    };
+    let database = logs.join(named.or_else(newest)?);
+    // An opening that did not come to an end may have changed the database itself.
+    let before = preserve::before(&database);
+    let database = if before.exists() { before } else { database };
+    database.join(DB_FILE).exists().then_some(database)
+}
+
+/// Every whole block in a file.
+fn search(file: &File, name: &str) -> Result<Finds, LogError> {
+    let len = file.metadata().map_err(storage("measure", name))?.len();
+    let mut found = Finds::new();
+    let mut buffer = vec![0; CHUNK_BYTES + BLOCK_BYTES_MAX];
+    let mut from = 0;
+    while from < len {
+        let want = usize::try_from(len - from).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let bytes = &mut buffer[..want];
+        file.read_exact_at(bytes, from)
+            .map_err(storage("read", name))?;
+        // A block that begins in the overlap is found with the next chunk.
+        let starts = bytes.windows(MAGIC.len()).take(CHUNK_BYTES);
+        for (at, _) in starts.enumerate().filter(|(_, window)| *window == MAGIC) {
+            let Ok((block, len)) = Block::parse(&bytes[at..]) else {
+                continue;
+            };
+            if block.check().is_err() {
+                continue;
+            }
+            let mut erased = 0;
+            let counted = block.payloads(|entry| erased += usize::from(entry.erased));
+            if counted.is_err() {
+                continue;
+            }
+            let before = block.head_before();
+            found
+                .entry((before.seq, before.hash.0))
+                .or_default()
+                .push(Found {
+                    at: from + at as u64,
+                    len,
+                    head: block.head(),
+                    erased,
+                });
+        }
+        from += CHUNK_BYTES as u64;
+    }
+    Ok(found)
+}
+
+/// The longest chain from the log's beginning: from its snapshot, or from the earliest block. Of
+/// several versions of a block the one with the most payloads erased counts.
+fn put_together(found: &Finds, snapshot: Option<&Snapshot>) -> Chain {
+    let earliest = found
+        .keys()
+        .next()
+        .map_or(Head::default(), |(seq, hash)| Head {
+            seq: *seq,
+            hash: infernet_state::types::Hash(*hash),
+        });
+    let base = snapshot
+        .map(|snapshot| snapshot.head)
+        .filter(|head| found.contains_key(&(head.seq, head.hash.0)))
+        .unwrap_or(earliest);
+    let mut head = base;
+    let mut blocks = BTreeMap::new();
+    while let Some(next) = found
+        .get(&(head.seq, head.hash.0))
+        .and_then(|versions| versions.iter().max_by_key(|version| version.erased))
+    {
+        blocks.insert(next.head.seq.0, (next.at, next.len));
+        head = next.head;
+    }
+    Chain { base, head, blocks }
+}
+
+impl Source for Salvage {
+    fn base(&self) -> Result<Head, LogError> {
+        Ok(self.base)
+    }
+
+    fn newest(&self) -> Head {
+        self.head
+    }
+
+    fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        Ok(self.snapshot.clone())
+    }
+
+    fn block(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        let missing = LogError::Missing {
+            seq,
+            last: self.head.seq,
+        };
+        let archive = self.archives.iter().find(|archive| seq <= archive.last);
+        if let Some(archive) = archive {
+            return archive.blocks()?.block(seq)?.ok_or(missing);
+        }
+        let Some((_, (at, len))) = self.blocks.range(seq.0..).next() else {
+            return Err(missing);
+        };
+        let mut bytes = vec![0; *len];
+        self.file
+            .read_exact_at(&mut bytes, *at)
+            .map_err(storage("read", &self.name))?;
+        Ok(bytes)
+    }
+
+    fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
+        let bytes = self.block(at.seq)?;
+        match &self.packs {
+            // What is lost cannot be told from what was erased: neither is there.
+            Some(packs) => Ok(payload_of(&bytes, at, packs).unwrap_or(None)),
+            None => Ok(None),
+        }
+    }
+}

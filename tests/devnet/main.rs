@@ -1,0 +1,7 @@
+//! The development chain as its clients see it.
+
+mod client;
+mod mining;
+mod persistence;
+mod probe;
+mod tools;
