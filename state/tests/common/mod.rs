@@ -360,16 +360,13 @@ impl World {
         for next in std::mem::take(&mut self.next) {
             apply_next(&mut state, next, now);
         }
-        loop {
-            let Some(tx) = self
-                .pool
-                .values()
-                .filter(|tx| with_pool && tx.nonce == state.nonce)
-                .max_by_key(|tx| tx.max_fee)
-                .cloned()
-            else {
-                break;
-            };
+        while let Some(tx) = self
+            .pool
+            .values()
+            .filter(|tx| with_pool && tx.nonce == state.nonce)
+            .max_by_key(|tx| tx.max_fee)
+            .cloned()
+        {
             self.pool.retain(|_, other| other.nonce != tx.nonce);
             execute(&mut state, &tx);
         }
