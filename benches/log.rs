@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use infernet_node::log::{EventLog, LogReader, Options, Record, SledLog, frame};
+use infernet_node::log::{EventLog, LogReader, Options, Record, SledLog, Snapshot, frame};
 use infernet_state::{
     codec,
     event::{ChainFact, Event, WalletChange, WalletFact},
@@ -22,6 +22,9 @@ use infernet_state::{
 
 /// Rounds of each measurement; odd, so that the median is one of them.
 const ROUNDS: usize = 9;
+
+/// Bytes of the snapshot at which that log is rolled: a machine with some ten thousand jobs.
+const SNAPSHOT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Events of the log whose start is measured.
 const START_EVENTS: u64 = 1_000_000;
@@ -53,6 +56,10 @@ impl Report {
         if !self.json {
             println!("\n{title}");
         }
+    }
+
+    fn seconds(&mut self, measure: &str, begun: Instant) {
+        self.line(measure, begun.elapsed().as_secs_f64(), "s", "none");
     }
 
     fn line(&mut self, measure: &str, value: f64, unit: &str, baseline: &str) {
@@ -303,12 +310,7 @@ fn start(report: &mut Report, dir: &Path) {
     );
     let begun = Instant::now();
     let log = open(dir);
-    report.line(
-        "open_1m_events_s",
-        begun.elapsed().as_secs_f64(),
-        "s",
-        "none",
-    );
+    report.seconds("open_1m_events_s", begun);
     let reader = log.reader();
     let mut next = Seq(1);
     loop {
@@ -321,12 +323,30 @@ fn start(report: &mut Report, dir: &Path) {
         }
     }
     assert_eq!(next.0, START_EVENTS + 1);
-    report.line(
-        "start_1m_events_s",
-        begun.elapsed().as_secs_f64(),
-        "s",
-        "none",
-    );
+    report.seconds("start_1m_events_s", begun);
+    drop((reader, log));
+    start_rolled(report, dir, bytes);
+}
+
+/// Starts from the same log rolled at a snapshot of a few megabytes.
+fn start_rolled(report: &mut Report, dir: &Path, frame_bytes: u64) {
+    let mut log = open(dir);
+    let snapshot = Snapshot {
+        head: log.head(),
+        digest: Hash([1; 32]),
+        bytes: vec![7; SNAPSHOT_BYTES],
+    };
+    let begun = Instant::now();
+    log.roll(&snapshot).expect("roll");
+    report.seconds("roll_1m_events_s", begun);
+    drop(log);
+    let begun = Instant::now();
+    let log = open(dir);
+    let found = log.latest_snapshot().expect("read").expect("there is one");
+    assert_eq!(found.head, log.head());
+    report.seconds("start_from_snapshot_s", begun);
+    let ratio = disk_bytes(dir) as f64 / frame_bytes as f64;
+    report.line("disk_ratio_rolled", ratio, "ratio", "bytes of the frames");
 }
 
 /// Bytes that the files below a directory take on the disk.

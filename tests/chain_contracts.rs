@@ -213,7 +213,7 @@ async fn a_delegated_subscription_is_checked_delivered_and_recognised() {
     world.gate.set(Fault::None);
 
     let action = Action::DeliverDelegated {
-        subscription: right.subscription.clone(),
+        subscription: Box::new(right.subscription.clone()),
         nonce: right.nonce,
         expiry: right.expiry,
         v: right.v,

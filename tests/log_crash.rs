@@ -81,6 +81,8 @@ fn child() {
     let Some(dir) = std::env::var_os("INFERNET_TEST_LOG") else {
         return;
     };
+    // The harness begins the line.
+    println!();
     let mut log = match SledLog::open(Path::new(&dir), &options()) {
         Ok(log) => log,
         Err(error) => {

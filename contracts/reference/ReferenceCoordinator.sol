@@ -160,14 +160,10 @@ contract ReferenceCoordinator {
         emit ProofVerified(subscriptionId, interval, node, active, msg.sender, valid);
     }
 
-    function createSubscriptionDelegatee(
-        uint32 nonce,
-        uint32 expiry,
-        Subscription calldata sub,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) public returns (uint32 subscriptionId) {
+    function createSubscriptionDelegatee(uint32 nonce, uint32 expiry, Subscription calldata sub, uint8 v, bytes32 r, bytes32 s)
+        public
+        returns (uint32 subscriptionId)
+    {
         bytes32 key = keccak256(abi.encode(sub.owner, nonce));
         subscriptionId = delegateCreatedIds[key];
         if (subscriptionId != 0) return subscriptionId;
@@ -267,27 +263,22 @@ contract ReferenceCoordinator {
         if (sub.lazy) {
             containerId = sub.containerId;
             index = INBOX.writeViaCoordinator(
-                containerId,
-                msg.sender,
-                answer.subscriptionId,
-                answer.interval,
-                answer.input,
-                answer.output,
-                answer.proof
+                containerId, msg.sender, answer.subscriptionId, answer.interval, answer.input, answer.output, answer.proof
             );
             (answer.input, answer.output, answer.proof) = ("", "", "");
         }
-        BaseConsumer(sub.owner).rawReceiveCompute(
-            answer.subscriptionId,
-            answer.interval,
-            answer.count,
-            msg.sender,
-            answer.input,
-            answer.output,
-            answer.proof,
-            containerId,
-            index
-        );
+        BaseConsumer(sub.owner)
+            .rawReceiveCompute(
+                answer.subscriptionId,
+                answer.interval,
+                answer.count,
+                msg.sender,
+                answer.input,
+                answer.output,
+                answer.proof,
+                containerId,
+                index
+            );
     }
 
     function _digest(uint32 nonce, uint32 expiry, Subscription calldata sub) private view returns (bytes32) {

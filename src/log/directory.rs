@@ -364,14 +364,20 @@ impl Witness {
             .truncate(false)
             .open(&path)
             .map_err(storage("open", path.display()))?;
-        let seen = SLOT_AT
-            .iter()
-            .filter_map(|at| {
-                let mut slot = [0; SLOT_BYTES];
-                file.read_exact_at(&mut slot, *at).ok()?;
-                decode_slot(&slot)
-            })
-            .max_by_key(|head| head.seq);
+        let mut seen: Option<Head> = None;
+        for at in SLOT_AT {
+            let mut slot = [0; SLOT_BYTES];
+            match file.read_exact_at(&mut slot, at) {
+                // Short: the slot was never written.
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+                read => read.map_err(storage("read", path.display()))?,
+            }
+            if let Some(head) = decode_slot(&slot)
+                && seen.is_none_or(|seen| head.seq > seen.seq)
+            {
+                seen = Some(head);
+            }
+        }
         let witness = Self {
             file,
             path,

@@ -4,9 +4,9 @@
 
 use alloc::{string::String, vec::Vec};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::types::{Address, Amount};
+use crate::types::{Address, Amount, Hex, Piece, bytes_in_one_piece};
 
 /// Everything configured that a decision of the machine depends on.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
@@ -86,8 +86,10 @@ pub struct ContainerConfig {
 }
 
 /// A client, by a keyed hash of its network address (the address itself never enters the log).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub [u8; 16]);
+
+bytes_in_one_piece!(ClientId, 16);
 
 /// Limits that decide. Durations in milliseconds of wall time unless the name says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]

@@ -13,7 +13,7 @@
 //! old id whatever the signature: if the record behind that id is another than the signed one,
 //! nothing is delivered.
 
-use alloc::collections::BTreeMap;
+use alloc::{boxed::Box, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -304,7 +304,7 @@ impl Machine {
     ) -> Option<Action> {
         let request = &self.delegations.get(key)?.request;
         Some(Action::DeliverDelegated {
-            subscription: request.subscription.clone(),
+            subscription: Box::new(request.subscription.clone()),
             nonce: request.nonce,
             expiry: request.expiry,
             v: request.v,

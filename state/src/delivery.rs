@@ -824,6 +824,13 @@ impl Machine {
             return Ok(());
         };
         delivery.effect = None;
+        if let Some((token, _)) = self.chores.stakes.get(&no)
+            && self.chores.allowance(*token) < self.chores.wanted(*token)
+        {
+            // Its allowance went with a reorg meanwhile: no refusal, a wait.
+            self.move_delivery(no, Move::Wait);
+            return self.attempt_delivery(turn, no);
+        }
         delivery.refusals = delivery.refusals.saturating_add(1);
         let (refusals, interval) = (delivery.refusals, delivery.interval);
         let id = self
@@ -1090,6 +1097,14 @@ impl Machine {
             return Ok(());
         };
         let (id, interval, job) = (self.chain_id_of(delivery), delivery.interval, delivery.job);
+        let stranger = delivery.delegation.is_none()
+            && self
+                .subscriptions
+                .get(id)
+                .is_none_or(|tracked| tracked.identity(id) != delivery.identity);
+        if stranger {
+            return Ok(()); // It was overtaken by its own withdrawal's block: nobody's interval.
+        }
         if let Some(other) = self.jobs.by_interval.insert((id, interval), job)
             && other != job
         {

@@ -3,7 +3,7 @@
 //! An effect is issued by [`crate::Machine::apply`] after its event is durable, stays in the
 //! state until its first terminal outcome, and is issued again after a crash.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -131,10 +131,6 @@ pub enum Effect {
 }
 
 /// What a transaction of the node does.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few are alive at a time, and every effect is written once"
-)]
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub enum Action {
     /// `Coordinator.deliverCompute`.
@@ -142,7 +138,7 @@ pub enum Action {
     /// `EIP712Coordinator.deliverComputeDelegatee`.
     DeliverDelegated {
         /// The signed subscription.
-        subscription: crate::event::Subscription,
+        subscription: Box<crate::event::Subscription>,
         /// The subscriber's nonce.
         nonce: u32,
         /// End of the signature's validity, seconds of block time.

@@ -618,7 +618,10 @@ impl Machine {
     /// What an effect under way is for; `None` when it has ended.
     #[must_use]
     pub fn effect(&self, id: crate::types::EffectId) -> Option<&Effect> {
-        self.outbox.pending.get(&id).map(|pending| &pending.effect)
+        self.outbox
+            .pending
+            .get(&id)
+            .map(|pending| pending.effect.as_ref())
     }
 }
 

@@ -12,6 +12,7 @@
 //! present one are late and change nothing.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
@@ -54,8 +55,8 @@ pub(crate) struct Pending {
     pub(crate) retry_at: Option<WallTime>,
     /// Who waits.
     pub(crate) owner: Owner,
-    /// What is asked.
-    pub(crate) effect: Effect,
+    /// What is asked. Boxed: it is large, and lives in a map that changes all the time.
+    pub(crate) effect: Box<Effect>,
 }
 
 /// All of them.
@@ -127,7 +128,7 @@ impl Machine {
                 held: false,
                 retry_at: None,
                 owner,
-                effect,
+                effect: Box::new(effect),
             },
         );
         Ok(id)
@@ -139,9 +140,14 @@ impl Machine {
         let Some(pending) = self.outbox.pending.remove(&id) else {
             return Ok(());
         };
+        // Issued by this very event: it never leaves.
+        if let Some(place) = turn.issued.iter().rposition(|issued| issued.id == id) {
+            turn.issued.remove(place);
+            return Ok(());
+        }
         if let Some(at) = pending.retry_at {
             self.schedule.timers.remove(&(at, Timer::Retry(id)));
-        } else if matches!(pending.effect, Effect::RunContainer(_)) {
+        } else if matches!(*pending.effect, Effect::RunContainer(_)) {
             let stop = turn.next_id()?;
             turn.issued.push(Issued {
                 id: stop,
@@ -181,12 +187,12 @@ impl Machine {
         if let Some(pending) = self.outbox.pending.get_mut(&id) {
             pending.attempt = pending.attempt.saturating_add(1);
             pending.retry_at = None;
-            pending.held = !may_send && matches!(pending.effect, Effect::Broadcast { .. });
+            pending.held = !may_send && matches!(*pending.effect, Effect::Broadcast { .. });
             if !pending.held {
                 turn.issued.push(Issued {
                     id,
                     attempt: pending.attempt,
-                    effect: pending.effect.clone(),
+                    effect: pending.effect.as_ref().clone(),
                 });
             }
         }
@@ -201,7 +207,7 @@ impl Machine {
             .map(|(id, pending)| Issued {
                 id: *id,
                 attempt: pending.attempt,
-                effect: pending.effect.clone(),
+                effect: pending.effect.as_ref().clone(),
             })
             .collect()
     }
@@ -221,7 +227,7 @@ impl Machine {
                 self.end_effect(turn, id, &Outcome::Failed(Failure::NotRerun))?;
             } else if let Some(pending) = self.outbox.pending.get_mut(&id) {
                 pending.attempt = pending.attempt.saturating_add(1);
-                pending.held = matches!(pending.effect, Effect::Broadcast { .. });
+                pending.held = matches!(*pending.effect, Effect::Broadcast { .. });
             }
         }
         Ok(())
@@ -260,7 +266,7 @@ impl Machine {
                 turn.issued.push(Issued {
                     id,
                     attempt: pending.attempt,
-                    effect: pending.effect.clone(),
+                    effect: pending.effect.as_ref().clone(),
                 });
             }
         }
@@ -268,7 +274,12 @@ impl Machine {
 
     /// Whether an effect is a container call whose container must not run twice.
     pub(crate) fn forbids_rerun(&self, id: EffectId) -> bool {
-        match self.outbox.pending.get(&id).map(|pending| &pending.effect) {
+        match self
+            .outbox
+            .pending
+            .get(&id)
+            .map(|pending| pending.effect.as_ref())
+        {
             Some(Effect::RunContainer(call)) => self
                 .config
                 .as_ref()

@@ -793,6 +793,11 @@ impl Machine {
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
                 self.outbox.pending.remove(&id);
                 self.set_phase(nonce, Phase::Pooled);
+                let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
+                if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
+                    self.rest(nonce);
+                    return Ok(());
+                }
                 let loss = if is_met(*selector) {
                     Loss::Met
                 } else {

@@ -6,7 +6,10 @@
 use core::fmt;
 
 use ruint::aliases::U256;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 /// Writes `bytes` as `0x` and lower-case hexadecimal.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
@@ -14,9 +17,79 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
+/// Serialises a fixed run of bytes as one piece: bytes for machines, hexadecimal for people.
+/// (Serde's own arrays go byte by byte, which costs more than everything else of a digest.)
+macro_rules! bytes_in_one_piece {
+    ($name:ident, $length:literal) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(&Hex(&self.0))
+                } else {
+                    serializer.serialize_bytes(&self.0)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let human = deserializer.is_human_readable();
+                let visitor = Piece::<$length>;
+                if human {
+                    deserializer.deserialize_str(visitor).map(Self)
+                } else {
+                    deserializer.deserialize_bytes(visitor).map(Self)
+                }
+            }
+        }
+    };
+}
+pub(crate) use bytes_in_one_piece;
+
+/// Bytes that print as `0x` and hexadecimal.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, self.0)
+    }
+}
+
+/// Reads exactly `N` bytes, or their hexadecimal.
+pub(crate) struct Piece<const N: usize>;
+
+impl<const N: usize> Visitor<'_> for Piece<N> {
+    type Value = [u8; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{N} bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        <[u8; N]>::try_from(bytes).map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+        let mut bytes = [0; N];
+        if digits.len() != N.saturating_mul(2) {
+            return Err(E::invalid_length(digits.len(), &self));
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            *byte = core::str::from_utf8(pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+                .ok_or_else(|| E::custom("not hexadecimal"))?;
+        }
+        Ok(bytes)
+    }
+}
+
 /// An account or contract: 20 bytes. [`Address::ZERO`] as a payment token means the native coin.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Address(pub [u8; 20]);
+
+bytes_in_one_piece!(Address, 20);
 
 impl Address {
     /// The zero address: "no verifier", "no wallet", or the native coin as a token.
@@ -43,8 +116,10 @@ impl fmt::Debug for Address {
 
 /// A 32-byte digest: Keccak-256 where the chain is its source (block, transaction, container),
 /// SHA-256 where we are (payloads, the log's chain, the state digest).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
+
+bytes_in_one_piece!(Hash, 32);
 
 impl Hash {
     /// All zeroes: "none", and the hash before the first record.
@@ -133,13 +208,40 @@ impl fmt::Debug for Amount {
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_be_bytes().serialize(serializer)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.to_be_bytes())
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <[u8; 32]>::deserialize(deserializer).map(Self::from_be_bytes)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Decimal)
+        } else {
+            deserializer
+                .deserialize_bytes(Piece::<32>)
+                .map(Self::from_be_bytes)
+        }
+    }
+}
+
+/// Reads an amount as people write it.
+struct Decimal;
+
+impl Visitor<'_> for Decimal {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal number below 2^256")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
+        U256::from_str_radix(text, 10)
+            .map(Amount)
+            .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
@@ -200,8 +302,10 @@ number! {
 }
 
 /// The id of a job: 16 random bytes, drawn at the edge; shown as a UUID.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub [u8; 16]);
+
+bytes_in_one_piece!(JobId, 16);
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -136,10 +136,10 @@ fn perform(world: &mut World, act: Act) {
         Act::Finalize(behind) => world.finalize(behind),
         Act::Wait(ms) => world.wait(ms),
         Act::Answer(place) => {
-            if let Some(issued) = world.issued.remove(place) {
-                if let Some(outcome) = world.answer(&issued) {
-                    world.end(&issued, outcome);
-                }
+            if let Some(issued) = world.issued.remove(place)
+                && let Some(outcome) = world.answer(&issued)
+            {
+                world.end(&issued, outcome);
             }
         }
         Act::Lose(place) => {
@@ -226,7 +226,7 @@ fn drain(world: &mut World) {
         world.settle();
         world.mine(5);
         let latest = world.blocks.len() - 1;
-        if latest % 10 == 0 {
+        if latest.is_multiple_of(10) {
             world.finalize(0);
         }
     }

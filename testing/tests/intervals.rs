@@ -36,9 +36,8 @@ proptest! {
     fn where_an_interval_begins_and_ends(
         active_at in edge_u32(),
         period in period(),
-        interval in prop_oneof![1_u32..50, edge_u32()],
+        interval in prop_oneof![1_u32..50, edge_u32().prop_map(|interval| interval.max(1))],
     ) {
-        prop_assume!(interval > 0);
         let at = |second: u32| Reference.interval(second, active_at, period);
         if let Some(start) = interval_start(active_at, period, Interval(interval)) {
             prop_assert!(Reference.is_active(start, active_at));

@@ -91,6 +91,9 @@ wrong! {
     UnlockedPanics: fn unlocked(&self, held: U256, locked: U256) -> Option<U256> {
         Reference.unlocked(held, locked)
     }
+    ReleasedFromTheTop: fn allowance_released(&self, allowed: U256, amount: U256) -> Option<U256> {
+        Some(allowed.saturating_add(amount).saturating_sub(amount))
+    }
     AllowancePanics: fn allowance_restored(&self, allowed: U256, amount: U256) -> Option<U256> {
         Reference.allowance_restored(allowed, amount)
     }

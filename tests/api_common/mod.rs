@@ -21,6 +21,7 @@ use infernet_node::{
 };
 use infernet_state::{
     Config, Event,
+    admission::container_hash,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::DelegatedRequest,
     types::{Address, SubscriptionId},
@@ -99,11 +100,12 @@ async fn service_output(State(echo): State<Arc<Echo>>, Json(asked): Json<Value>)
 pub(crate) fn delegated() -> Value {
     let r: Value = serde_json::from_str(&"9".repeat(77)).unwrap();
     let zero = format!("0x{}", "00".repeat(20));
+    let echo = container_hash(&["echo"]).to_string();
     json!({
         "signature": {"nonce": 0, "expiry": 4_000_000_000_u32, "v": 27, "r": r, "s": 1},
         "subscription": {
             "owner": format!("0x{}", "22".repeat(20)), "active_at": 0, "period": 0, "frequency": 1,
-            "redundancy": 1, "containers": format!("0x{}", "ab".repeat(32)), "lazy": false,
+            "redundancy": 1, "containers": echo, "lazy": false,
             "verifier": zero, "payment_amount": 0, "payment_token": zero, "wallet": zero,
         },
         "data": {},

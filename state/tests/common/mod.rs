@@ -360,16 +360,13 @@ impl World {
         for next in std::mem::take(&mut self.next) {
             apply_next(&mut state, next, now);
         }
-        while with_pool {
-            let Some(tx) = self
-                .pool
-                .values()
-                .filter(|tx| tx.nonce == state.nonce)
-                .max_by_key(|tx| tx.max_fee)
-                .cloned()
-            else {
-                break;
-            };
+        while let Some(tx) = self
+            .pool
+            .values()
+            .filter(|tx| with_pool && tx.nonce == state.nonce)
+            .max_by_key(|tx| tx.max_fee)
+            .cloned()
+        {
             self.pool.retain(|_, other| other.nonce != tx.nonce);
             execute(&mut state, &tx);
         }
@@ -710,7 +707,7 @@ fn run(state: &mut BlockState, action: &Action, tx: Hash) -> Result<(), &'static
                     return Err("SignatureExpired");
                 }
                 None => {
-                    let id = create(state, subscription.clone(), Some(*nonce));
+                    let id = create(state, subscription.as_ref().clone(), Some(*nonce));
                     state.delegated.insert(*nonce, id);
                     id
                 }

@@ -439,6 +439,7 @@ impl Model {
         }
 
         self.unlock(request.node_wallet, node, token, price)?;
+        let allowed = self.allowance(sub.wallet, owner, token);
         self.unlock(sub.wallet, owner, token, escrowed)?;
         if active && !authorized {
             let error = ContractError::UnauthorizedVerifier;
@@ -449,6 +450,12 @@ impl Model {
             self.transfer(request.node_wallet, node, token, sub.wallet, slashed)?;
         } else {
             self.transfer(sub.wallet, owner, token, request.node_wallet, escrowed)?;
+            let left = self
+                .decide(Branch::DeviatesUnlockSaturates, |rules| {
+                    rules.allowance_released(allowed, escrowed)
+                })
+                .ok_or_else(|| overflow(Branch::UnlockAllowanceOverflows))?;
+            self.set_allowance(sub.wallet, owner, token, left);
         }
         self.mark_verdict(&sub, now, request.expiry, valid);
         let verifier = from;

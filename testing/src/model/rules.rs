@@ -122,6 +122,11 @@ pub trait Rules: Debug + Sync {
         self.base().allowance_restored(allowed, amount)
     }
 
+    /// The allowance after `amount` was unlocked and at once paid (2.5/4).
+    fn allowance_released(&self, allowed: U256, amount: U256) -> Option<U256> {
+        self.base().allowance_released(allowed, amount)
+    }
+
     /// Whether an address without code counts as a token that paid (8).
     fn token_without_code_pays(&self) -> bool {
         self.base().token_without_code_pays()
@@ -228,6 +233,10 @@ impl Rules for Reference {
         allowed.checked_add(amount)
     }
 
+    fn allowance_released(&self, allowed: U256, amount: U256) -> Option<U256> {
+        allowed.checked_add(amount)?.checked_sub(amount)
+    }
+
     fn token_without_code_pays(&self) -> bool {
         true
     }
@@ -284,6 +293,10 @@ impl Rules for Infernet {
 
     fn allowance_restored(&self, allowed: U256, amount: U256) -> Option<U256> {
         Some(allowed.saturating_add(amount))
+    }
+
+    fn allowance_released(&self, allowed: U256, _amount: U256) -> Option<U256> {
+        Some(allowed)
     }
 
     fn token_without_code_pays(&self) -> bool {

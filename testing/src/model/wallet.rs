@@ -288,6 +288,23 @@ impl Model {
         Ok(())
     }
 
+    /// `allowance(spender, token)` of a wallet.
+    pub(super) fn allowance(&self, wallet: Address, spender: Address, token: Address) -> U256 {
+        self.wallet(wallet).allowance(spender, token)
+    }
+
+    /// Sets an allowance that was given back and taken again.
+    pub(super) fn set_allowance(
+        &mut self,
+        wallet: Address,
+        spender: Address,
+        token: Address,
+        amount: U256,
+    ) {
+        let account = self.wallets.entry(wallet).or_default();
+        account.allowances.insert((spender, token), amount);
+    }
+
     /// Sends, and says so.
     fn pay_out(
         &mut self,
