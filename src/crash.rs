@@ -1,7 +1,8 @@
 //! Named places between two durable steps, at which tests stop the process.
 //!
 //! `INFERNET_CRASH_POINT=name:N` makes the N-th passage of the place `name` end the process at
-//! once, as `kill -9` would. Without the variable a passage costs one load.
+//! once, as `kill -9` would. A simulation calls [`watch`] instead and is told of each passage.
+//! With neither, a passage costs one load.
 
 use std::sync::{
     OnceLock,
@@ -18,10 +19,16 @@ pub const POINTS: &[&str] = &[
     "executor.after-effect",
 ];
 
-struct Armed {
-    name: String,
-    passage: u64,
-    passed: AtomicU64,
+/// What happens at a passage.
+enum Armed {
+    /// The process ends at one of them.
+    Kill {
+        name: String,
+        passage: u64,
+        passed: AtomicU64,
+    },
+    /// Somebody is told of each.
+    Watched(fn(&'static str)),
 }
 
 static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
@@ -31,16 +38,32 @@ pub fn point(name: &'static str) {
     let Some(armed) = ARMED.get_or_init(read_environment) else {
         return;
     };
-    if armed.name == name && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.passage {
-        // No destructor, no flush, no unwinding: what is not durable is gone.
-        std::process::abort();
+    match armed {
+        Armed::Kill {
+            name: at,
+            passage,
+            passed,
+        } => {
+            if at == name && passed.fetch_add(1, Ordering::Relaxed) + 1 == *passage {
+                // No destructor, no flush, no unwinding: what is not durable is gone.
+                std::process::abort();
+            }
+        }
+        Armed::Watched(watcher) => watcher(name),
     }
+}
+
+/// Tells `watcher` of every passage from now on, in place of the environment. It may unwind: a
+/// simulation of a process that ends. `false` when a place was passed, or watched, before.
+#[must_use]
+pub fn watch(watcher: fn(&'static str)) -> bool {
+    ARMED.set(Some(Armed::Watched(watcher))).is_ok()
 }
 
 fn read_environment() -> Option<Armed> {
     let value = std::env::var("INFERNET_CRASH_POINT").ok()?;
     let (name, passage) = value.rsplit_once(':')?;
-    Some(Armed {
+    Some(Armed::Kill {
         name: name.to_owned(),
         passage: passage.parse().ok()?,
         passed: AtomicU64::new(0),

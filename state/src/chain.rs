@@ -28,7 +28,7 @@ use crate::{
     outbox::Turn,
     proof::Verdict,
     subscription::{Responses, Standing, Tracked},
-    types::{Address, Amount, BlockRef, EntryNo, Interval, Nonce, Seq, SubscriptionId},
+    types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
 /// How one change of the view is taken back.
@@ -83,6 +83,9 @@ pub struct ChainView {
     pub(crate) undo: BTreeMap<u64, Vec<Undo>>,
     /// The event that last brought facts of the head: the next event may bring more of them.
     pub(crate) committed_at: Seq,
+    /// The head's time before a reorg moved it back: what had begun by then waits for a head
+    /// that is as late, and for no fact.
+    pub(crate) time_before: Option<BlockTime>,
     /// The transfers of the head's transactions so far.
     pub(crate) payments: Payments,
 }
@@ -123,6 +126,7 @@ impl Machine {
             return Ok(());
         }
         self.chain.head = Some(*block);
+        self.chain.time_before = self.chain.time_before.filter(|time| *time > block.time);
         self.chain.recent.insert(block.number, *block);
         while self.chain.recent.len() > RECENT_BLOCKS_MAX {
             self.chain.recent.pop_first();
@@ -237,6 +241,10 @@ impl Machine {
         let above = ancestor.number.saturating_add(1);
         let gone = self.chain.undo.split_off(&above);
         self.chain.recent.split_off(&above);
+        self.chain.time_before = self
+            .chain
+            .time_before
+            .max(self.chain.head.map(|head| head.time));
         self.chain.head = Some(*ancestor);
         for undo in gone
             .into_values()

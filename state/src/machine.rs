@@ -431,7 +431,12 @@ impl Machine {
             return BlockDeadline::default();
         }
         BlockDeadline {
-            time: self.schedule.next_time(),
+            time: self
+                .schedule
+                .next_time()
+                .into_iter()
+                .chain(self.chain.time_before)
+                .min(),
             number: if self.chain.head.is_none() {
                 Some(0)
             } else {
