@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use infernet_state::{Effect, Event, Machine, codec};
+use infernet_state::{Effect, Event, Machine, codec, delivery::State};
 use infernet_testing::strategies::events::{Happening, Scene, event, happenings, wild_happenings};
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -35,6 +35,20 @@ struct Played {
     issued: BTreeMap<&'static str, u64>,
     events: u64,
     halts: BTreeMap<u16, u64>,
+    /// Where deliveries stood at the end.
+    deliveries: BTreeMap<&'static str, u64>,
+}
+
+fn place(state: State) -> &'static str {
+    match state {
+        State::Planned | State::Simulating | State::Ready => "before its nonce",
+        State::Sent(_) => "sent",
+        State::Included(_) => "included",
+        State::Final => "final",
+        State::Parked => "parked",
+        State::Abandoned(_) => "abandoned",
+        State::Withdrawn(_) => "withdrawn",
+    }
 }
 
 impl Played {
@@ -60,6 +74,9 @@ impl Played {
             }
         }
         assert_eq!(replay(&log).digest(), machine.digest());
+        for (_, delivery) in machine.deliveries().iter() {
+            *self.deliveries.entry(place(delivery.state)).or_default() += 1;
+        }
     }
 }
 
@@ -80,8 +97,8 @@ fn sequences_reach_every_effect_and_replay() {
     }
     for played in [&sane, &wild] {
         println!(
-            "{} events, halts {:?}, effects {:#?}",
-            played.events, played.halts, played.issued
+            "{} events, halts {:?}, effects {:#?}, deliveries {:?}",
+            played.events, played.halts, played.issued, played.deliveries
         );
     }
     for kind in [
@@ -95,6 +112,12 @@ fn sequences_reach_every_effect_and_replay() {
         "LookUpTransaction",
     ] {
         assert!(sane.issued.contains_key(kind), "{kind} was never asked for");
+    }
+    for place in ["sent", "included", "final", "abandoned"] {
+        assert!(
+            sane.deliveries.contains_key(place),
+            "no delivery was ever {place}"
+        );
     }
 }
 
