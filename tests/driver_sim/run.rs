@@ -110,7 +110,7 @@ pub(crate) struct Told {
 pub(crate) fn play(case: Case) -> Told {
     let temper = match case.plan {
         Plan::Storm => Temper {
-            reorgs: case.seed % 3 == 0,
+            reorgs: case.seed.is_multiple_of(3),
             recurring: case.seed % 4 == 1,
             requests: 4,
         },
