@@ -1,6 +1,7 @@
 //! The Infernet node: everything around the deterministic machine of `infernet-state`.
 
 pub mod api;
+pub mod audit;
 pub mod chain;
 pub mod cli;
 pub mod config;

@@ -133,21 +133,33 @@ impl Archive {
     }
 }
 
-/// The archives of a directory, oldest first. Unfinished ones are removed.
+/// Removes unfinished archives.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn clear_unfinished(directory: &Path) -> Result<(), LogError> {
+    let volume = Directory::new(directory);
+    let names = volume
+        .list()
+        .map_err(storage("list", directory.display()))?;
+    for name in names.iter().filter(|name| name.ends_with(".new")) {
+        volume.remove(name).map_err(storage("remove", name))?;
+    }
+    Ok(())
+}
+
+/// The archives of a directory, oldest first; none when there is no such directory. Changes
+/// nothing.
 ///
 /// # Errors
 /// [`LogError`]; [`LogError::Damaged`] when one between two others is missing.
 pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
-    let volume = Directory::new(directory);
+    let volume = Directory::to_read(directory);
     let mut archives: Vec<Arc<Archive>> = Vec::new();
     for name in volume
         .list()
         .map_err(storage("list", directory.display()))?
     {
-        if name.ends_with(".new") {
-            volume.remove(&name).map_err(storage("remove", &name))?;
-            continue;
-        }
         let Some((first, last)) = span(&name) else {
             continue;
         };
