@@ -17,6 +17,8 @@ use infernet_state::{
 };
 use serde::Deserialize;
 
+use crate::copies::{CHECKPOINT_EVENTS, Wanted};
+
 /// Where a node listens for clients, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4000";
 
@@ -71,6 +73,30 @@ pub struct FileConfig {
     pub chains: Vec<Vec<String>>,
     /// Accepted verifiers; absent: all of them.
     pub verifiers: Option<Vec<String>>,
+    /// The log.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A directory, on another disk, that the log is copied to as it grows.
+    pub mirror: Option<PathBuf>,
+    /// Events between two signed checkpoints, beside the one at a stop; 0 makes none at all.
+    pub checkpoint_events: Option<u64>,
+}
+
+impl LogConfig {
+    /// Mirror and checkpoints.
+    #[must_use]
+    pub fn copies(&self) -> Wanted {
+        Wanted {
+            mirror: self.mirror.clone(),
+            checkpoint_events: self.checkpoint_events.unwrap_or(CHECKPOINT_EVENTS),
+        }
+    }
 }
 
 /// `[server]`

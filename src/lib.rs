@@ -6,6 +6,7 @@ pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod copies;
 pub mod crash;
 pub mod dev;
 pub mod devnet;

@@ -30,6 +30,7 @@ use crate::{
     },
     config::ConfigError,
     container::{ContainerError, ContainerService, Containers},
+    copies,
     dev::DevError,
     driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
@@ -103,6 +104,11 @@ pub enum NodeError {
         /// What is wrong.
         reason: String,
     },
+    /// The mirror cannot be opened.
+    #[error(
+        "E-NODE-005: the mirror cannot be used: {0}; mend it, or take `log.mirror` out of the configuration"
+    )]
+    Mirror(LogError),
     /// The loop's thread is gone.
     #[error(
         "E-NODE-003: the node's loop ended unexpectedly; start the node again: nothing acknowledged is lost"
@@ -115,9 +121,12 @@ impl NodeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Key(_) | Self::Chain(_) | Self::Container(_) | Self::Api(_) => {
-                3
-            }
+            Self::Config(_)
+            | Self::Key(_)
+            | Self::Chain(_)
+            | Self::Container(_)
+            | Self::Api(_)
+            | Self::Mirror(_) => 3,
             Self::OtherChain { .. } => 4,
             Self::Fatal(fatal) => fatal_code(fatal),
             Self::Dev(error) => error.exit_code(),
@@ -170,6 +179,8 @@ pub struct Parts {
     pub chain: Option<ChainParts>,
     /// Whether an operator confirmed that sending may go on.
     pub lift_quarantine: bool,
+    /// Mirror and checkpoints.
+    pub copies: copies::Wanted,
 }
 
 /// A running node.
@@ -181,6 +192,8 @@ pub struct Node {
     stop: watch::Sender<bool>,
     ended: tokio::sync::oneshot::Receiver<Result<(), Fatal>>,
     containers: Containers,
+    /// The thread of mirror and checkpoints.
+    copies: Option<thread::JoinHandle<()>>,
 }
 
 impl Node {
@@ -197,6 +210,7 @@ impl Node {
             containers,
             chain,
             lift_quarantine,
+            copies,
         } = parts;
         let world = SystemWorld::current();
         let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone()).await?;
@@ -248,6 +262,11 @@ impl Node {
             started.push(Event::QuarantineLifted);
         }
 
+        let copies = {
+            let key = chain.as_ref().map(|parts| parts.key.clone());
+            let (handle, reader) = (handle.clone(), reader.clone());
+            copies::start(&copies, key, handle, reader, world.clone()).map_err(NodeError::Mirror)?
+        };
         let (stop, stopped) = watch::channel(false);
         let calls = ContainerService::new(containers.clone(), reader.clone(), streams);
         let mut services = Services::new(calls.clone(), calls);
@@ -293,6 +312,7 @@ impl Node {
             stop,
             ended,
             containers,
+            copies,
         })
     }
 
@@ -337,6 +357,11 @@ impl Node {
         };
         // A child that does not stop in time dies when its standard input closes.
         let _ = tokio::time::timeout(STOP_GRACE, self.containers.stop()).await;
+        if let Some(copies) = self.copies {
+            // What a mirror lacks it gets with the next start.
+            let ending = tokio::task::spawn_blocking(move || copies.join());
+            let _ = tokio::time::timeout(STOP_GRACE, ending).await;
+        }
         ended.map_err(|_| NodeError::Lost)?.map_err(NodeError::from)
     }
 }

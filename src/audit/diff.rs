@@ -68,8 +68,12 @@ pub fn difference(a: &Machine, b: &Machine) -> Vec<String> {
     merge(
         &mut out,
         ["was opened", "is settled"],
-        a.proofs().iter().map(|(id, interval, proof)| ((id, interval), proof)),
-        b.proofs().iter().map(|(id, interval, proof)| ((id, interval), proof)),
+        a.proofs()
+            .iter()
+            .map(|(id, interval, proof)| ((id, interval), proof)),
+        b.proofs()
+            .iter()
+            .map(|(id, interval, proof)| ((id, interval), proof)),
         |key, proof, _| portrait::proof(*key, proof),
     );
     merge(
@@ -101,7 +105,9 @@ pub fn difference(a: &Machine, b: &Machine) -> Vec<String> {
         |no, entry, _| portrait::entry(*no, entry),
     );
     if out.is_empty() && a.digest() != b.digest() {
-        out.push("  only the machine's own bookkeeping differs (schedule, undo records)".to_owned());
+        out.push(
+            "  only the machine's own bookkeeping differs (schedule, undo records)".to_owned(),
+        );
     }
     out
 }
@@ -127,7 +133,10 @@ fn merge<K: Ord, V: PartialEq>(
         match order {
             Ordering::Less => {
                 if let Some((key, value)) = a.next() {
-                    out.push(format!("  {} {went}", facet(&key, &value, Side::Earlier).name));
+                    out.push(format!(
+                        "  {} {went}",
+                        facet(&key, &value, Side::Earlier).name
+                    ));
                 }
             }
             Ordering::Greater => {

@@ -11,6 +11,7 @@ use infernet_state::{
     audit::Waiting,
     effect::Action,
     event::ChainFact,
+    subscription::Due,
     types::{EffectId, EntryNo, Seq},
 };
 
@@ -114,7 +115,10 @@ impl Story {
                 "delivery",
                 trace.deliveries.iter().map(ToString::to_string).collect(),
             ),
-            list("nonce", trace.nonces.iter().map(ToString::to_string).collect()),
+            list(
+                "nonce",
+                trace.nonces.iter().map(ToString::to_string).collect(),
+            ),
             list(
                 "transaction",
                 trace.transactions.iter().map(ToString::to_string).collect(),
@@ -268,9 +272,10 @@ impl Story {
         let mut all = BTreeMap::new();
         for id in &trace.subscriptions {
             if let Some(tracked) = machine.subscriptions().get(*id) {
-                let standing = words::standing(tracked.standing);
-                let due = words::due(tracked.due);
-                let words = format!("subscription {id}: {standing}; looked at next {due}");
+                let mut words = format!("subscription {id}: {}", words::standing(tracked.standing));
+                if tracked.due != Due::Never {
+                    words.push_str(&format!("; looked at next {}", words::due(tracked.due)));
+                }
                 all.insert(Thing::Subscription(id.0), words);
             }
         }
@@ -355,7 +360,10 @@ fn why(issued: &Issued, step: &Step<'_>) -> String {
         return if matches!(step.event, Event::AccountObserved { .. }) {
             "the account was read in this run: what was signed may leave again".into()
         } else {
-            format!("attempt {} came to nothing and another may help", issued.attempt - 1)
+            format!(
+                "attempt {} came to nothing and another may help",
+                issued.attempt - 1
+            )
         };
     }
     let waiting = step
@@ -363,34 +371,49 @@ fn why(issued: &Issued, step: &Step<'_>) -> String {
         .pending_effect(issued.id)
         .map(|pending| pending.waiting);
     match &issued.effect {
-        Effect::ReadPayer { .. } => "it pays: before any work the wallet is asked whether it can".into(),
-        Effect::ReadInputs { .. } => "its interval is due: the consumer is asked what to compute on".into(),
+        Effect::ReadPayer { .. } => {
+            "it pays: before any work the wallet is asked whether it can".into()
+        }
+        Effect::ReadInputs { .. } => {
+            "its interval is due: the consumer is asked what to compute on".into()
+        }
         Effect::ReadResponses { .. } => {
             "the simulated call found the interval met: the chain is asked who answered".into()
         }
-        Effect::RunContainer(call) => match waiting.and_then(|waiting| position(waiting, step.machine)) {
-            Some(0) | None => format!("the input of {} is there", call.container),
-            Some(_) => format!("the container before {} answered", call.container),
-        },
+        Effect::RunContainer(call) => {
+            match waiting.and_then(|waiting| position(waiting, step.machine)) {
+                Some(0) | None => format!("the input of {} is there", call.container),
+                Some(_) => format!("the container before {} answered", call.container),
+            }
+        }
         Effect::StopContainer { .. } => "nobody needs the answer of that call any more".into(),
         Effect::Simulate { .. } => match waiting {
-            Some(Waiting::Transaction(nonce)) => format!(
-                "the block of nonce {nonce} is gone: what is sent again must still hold"
-            ),
+            Some(Waiting::Transaction(nonce)) => {
+                format!("the block of nonce {nonce} is gone: what is sent again must still hold")
+            }
             Some(Waiting::Chore(_)) => "it is tried before it gets a nonce".into(),
             Some(Waiting::Job(_) | Waiting::Delivery(_)) | None => {
-                "the answer is there: its delivery is tried against the head before it gets a nonce".into()
+                "the answer is there: its delivery is tried against the head before it gets a nonce"
+                    .into()
             }
         },
         Effect::Sign { nonce, action, .. } => {
-            let signed = step.machine.account().slots().find(|(open, _)| open == nonce);
+            let signed = step
+                .machine
+                .account()
+                .slots()
+                .find(|(open, _)| open == nonce);
             let before = signed.map_or(0, |(_, slot)| slot.versions.len());
             match (action, before) {
                 (Action::FillNonce, _) => format!(
                     "what nonce {nonce} was for is no longer wanted, and later nonces wait for it"
                 ),
-                (_, 0) => format!("the simulation succeeded and is worth its gas: it gets nonce {nonce}"),
-                (_, _) => format!("no block took nonce {nonce} in time: the same nonce, a higher fee"),
+                (_, 0) => {
+                    format!("the simulation succeeded and is worth its gas: it gets nonce {nonce}")
+                }
+                (_, _) => {
+                    format!("no block took nonce {nonce} in time: the same nonce, a higher fee")
+                }
             }
         }
         Effect::Broadcast { .. } => "its signed bytes are on disk: they may leave the node".into(),

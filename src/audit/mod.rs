@@ -16,7 +16,7 @@ mod words;
 use infernet_state::{
     codec::{self, CodecError},
     machine::Halt,
-    types::{Hash, Seq},
+    types::{Address, Hash, Seq},
 };
 use serde_json::Value;
 
@@ -110,6 +110,15 @@ pub enum AuditError {
     Subject {
         /// What was written.
         text: String,
+    },
+    /// Nobody signed.
+    #[error(
+        "E-AUDIT-011: no checkpoint of {signer} is in this log: everything fits, but nobody \
+         vouches for it; ask for one with checkpoints, or leave --address out"
+    )]
+    Unsigned {
+        /// Who should have signed.
+        signer: Address,
     },
     /// No checkpoint to prove an event by.
     #[error(

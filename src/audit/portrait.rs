@@ -7,13 +7,13 @@ use infernet_state::{
     delegation::{Delegation, DelegationKey},
     delivery::Delivery,
     job::{Job, Work},
-    ledger::{Account, Entry, Totals},
+    ledger::{Account, Balance, Entry, Totals},
     proof::Proof,
     subscription::Tracked,
     transaction::Slot,
     types::{
-        Address, Amount, BlockRef, BlockTime, DeliveryNo, EffectId, EntryNo, Hash, Interval,
-        JobNo, Nonce, SubscriptionId,
+        Address, Amount, BlockRef, BlockTime, DeliveryNo, EffectId, EntryNo, Hash, Interval, JobNo,
+        Nonce, SubscriptionId,
     },
 };
 
@@ -172,13 +172,26 @@ pub(super) fn singles(machine: &Machine) -> Vec<Facet> {
 
 fn node(machine: &Machine) -> Facet {
     let open = machine.pending();
-    let cursor = machine.sync_cursor().map(|id| format!("next to read: {id}"));
+    let cursor = machine
+        .sync_cursor()
+        .map(|id| format!("next to read: {id}"));
     Facet::new("the node")
         .with("time", words::wall(machine.now()))
-        .with("jobs open", format!("{} on chain, {} of clients", open.onchain, open.offchain))
+        .with(
+            "jobs open",
+            format!("{} on chain, {} of clients", open.onchain, open.offchain),
+        )
         .with("subscriptions", machine.subscriptions().len())
-        .with("past subscriptions", cursor.unwrap_or_else(|| "all read".into()))
-        .with("next look at", machine.next_deadline().map_or_else(|| "no time".into(), words::wall))
+        .with(
+            "past subscriptions",
+            cursor.unwrap_or_else(|| "all read".into()),
+        )
+        .with(
+            "next look at",
+            machine
+                .next_deadline()
+                .map_or_else(|| "no time".into(), words::wall),
+        )
         .with("digest of effects", machine.effects_digest())
 }
 
@@ -190,7 +203,9 @@ fn chain(machine: &Machine) -> Facet {
         .with("final", chain.finalized.as_ref().map_or_else(none, block))
         .with_some(
             "may still go",
-            chain.unfinalized_from().map(|from| format!("what was learned from block {from} on")),
+            chain
+                .unfinalized_from()
+                .map(|from| format!("what was learned from block {from} on")),
         )
 }
 
@@ -199,12 +214,12 @@ fn account(machine: &Machine) -> Facet {
 
     let account = machine.account();
     let sending = match account.quarantine() {
-        Some(Quarantine::ChainAhead { known, observed }) => format!(
-            "no: quarantined, the chain has {observed} transactions, the log knows {known}"
-        ),
-        Some(Quarantine::ChainBehind { known, observed }) => format!(
-            "no: quarantined, the chain has {observed} transactions, {known} were final"
-        ),
+        Some(Quarantine::ChainAhead { known, observed }) => {
+            format!("no: quarantined, the chain has {observed} transactions, the log knows {known}")
+        }
+        Some(Quarantine::ChainBehind { known, observed }) => {
+            format!("no: quarantined, the chain has {observed} transactions, {known} were final")
+        }
         None if account.may_send() => "yes".into(),
         None => "not before the account was read in this run".into(),
     };
@@ -238,10 +253,25 @@ fn configuration(config: &Config) -> Facet {
             .with("wallet factory", chain.wallet_factory)
             .with("fee recipient", chain.fee_recipient)
             .with("node", chain.node)
-            .with("payment wallet", chain.payment_wallet.map_or_else(|| "none: free work only".into(), |wallet| wallet.to_string()))
-            .with("acts on blocks", format!("{} deep", chain.trail_head_blocks))
+            .with(
+                "payment wallet",
+                chain.payment_wallet.map_or_else(
+                    || "none: free work only".into(),
+                    |wallet| wallet.to_string(),
+                ),
+            )
+            .with(
+                "acts on blocks",
+                format!("{} deep", chain.trail_head_blocks),
+            )
             .with("batch delivery", chain.delivery_batch_max)
-            .with("gas at most", format!("{} at {} wei", chain.gas_limit_max, chain.max_fee_per_gas_cap)),
+            .with(
+                "gas at most",
+                format!(
+                    "{} at {} wei",
+                    chain.gas_limit_max, chain.max_fee_per_gas_cap
+                ),
+            ),
     };
     for container in &config.containers {
         let prices: Vec<String> = container
@@ -253,27 +283,103 @@ fn configuration(config: &Config) -> Facet {
             (container.external, "external".to_owned()),
             (container.generates_proofs, "makes proofs".to_owned()),
             (!container.rerun, "never run twice".to_owned()),
-            (!container.allowed_addresses.is_empty(), format!("for {} owners only", container.allowed_addresses.len())),
-            (!container.allowed_delegate_addresses.is_empty(), format!("for {} delegating owners only", container.allowed_delegate_addresses.len())),
-            (!container.allowed_clients.is_empty(), format!("for {} clients only", container.allowed_clients.len())),
-            (!prices.is_empty(), format!("at least {}", prices.join(" or "))),
+            (
+                !container.allowed_addresses.is_empty(),
+                format!("for {} owners only", container.allowed_addresses.len()),
+            ),
+            (
+                !container.allowed_delegate_addresses.is_empty(),
+                format!(
+                    "for {} delegating owners only",
+                    container.allowed_delegate_addresses.len()
+                ),
+            ),
+            (
+                !container.allowed_clients.is_empty(),
+                format!("for {} clients only", container.allowed_clients.len()),
+            ),
+            (
+                !prices.is_empty(),
+                format!("at least {}", prices.join(" or ")),
+            ),
         ];
-        let said: Vec<String> = said.into_iter().filter_map(|(holds, said)| holds.then_some(said)).collect();
+        let said: Vec<String> = said
+            .into_iter()
+            .filter_map(|(holds, said)| holds.then_some(said))
+            .collect();
         facet = facet.with(format!("container {}", container.id), said.join(", "));
     }
     let chains: Vec<String> = config.chains.iter().map(|chain| chain.join(",")).collect();
+    let caps: Vec<String> = config
+        .stake_caps
+        .iter()
+        .map(|(token, cap)| Money(cap, token).to_string())
+        .collect();
     let limits = &config.limits;
     facet
-        .with("chains", if chains.is_empty() { "none declared".into() } else { chains.join("; ") })
-        .with("verifiers", config.verifiers.as_ref().map_or_else(|| "all".into(), |list| format!("{} accepted", list.len())))
-        .with("stake caps", config.stake_caps.iter().map(|(token, cap)| Money(cap, token).to_string()).collect::<Vec<_>>().join(", "))
-        .with("attempts at most", format!("{} of a container, {} of a delivery", limits.container_attempts_max, limits.delivery_attempts_max))
-        .with("backs off", format!("{} to {} ms", limits.retry_backoff_ms, limits.retry_backoff_max_ms))
-        .with("higher fee after", format!("{} ms", limits.fee_bump_after_ms))
-        .with("jobs expire after", format!("{} ms, kept {} ms, at most {}", limits.job_expiry_ms, limits.result_age_max_ms, limits.results_max))
+        .with(
+            "chains",
+            if chains.is_empty() {
+                "none declared".into()
+            } else {
+                chains.join("; ")
+            },
+        )
+        .with(
+            "verifiers",
+            config
+                .verifiers
+                .as_ref()
+                .map_or_else(|| "all".into(), |list| format!("{} accepted", list.len())),
+        )
+        .with(
+            "stake caps",
+            if caps.is_empty() {
+                "none".into()
+            } else {
+                caps.join(", ")
+            },
+        )
+        .with(
+            "attempts at most",
+            format!(
+                "{} of a container, {} of a delivery",
+                limits.container_attempts_max, limits.delivery_attempts_max
+            ),
+        )
+        .with(
+            "backs off",
+            format!(
+                "{} to {} ms",
+                limits.retry_backoff_ms, limits.retry_backoff_max_ms
+            ),
+        )
+        .with(
+            "higher fee after",
+            format!("{} ms", limits.fee_bump_after_ms),
+        )
+        .with(
+            "jobs expire after",
+            format!(
+                "{} ms, kept {} ms, at most {}",
+                limits.job_expiry_ms, limits.result_age_max_ms, limits.results_max
+            ),
+        )
         .with("jobs open at most", limits.jobs_open_max)
-        .with("margins", format!("{} s before an interval ends, {} s until a block", limits.closing_margin_s, limits.inclusion_delay_s))
-        .with("pauses", format!("{} ms after {} losses in a row", limits.breaker_pause_ms, limits.breaker_losses))
+        .with(
+            "margins",
+            format!(
+                "{} s before an interval ends, {} s until a block",
+                limits.closing_margin_s, limits.inclusion_delay_s
+            ),
+        )
+        .with(
+            "pauses",
+            format!(
+                "{} ms after {} losses in a row",
+                limits.breaker_pause_ms, limits.breaker_losses
+            ),
+        )
 }
 
 /// A block: height, hash, time.
@@ -303,7 +409,7 @@ pub(super) fn subscriptions(machine: &Machine) -> impl Iterator<Item = (Subscrip
 pub(super) fn subscription(id: SubscriptionId, tracked: &Tracked) -> Facet {
     let record = &tracked.subscription;
     let rhythm = match (record.period, record.frequency) {
-        (0, _) => "one answer".to_owned(),
+        (0, _) => "once".to_owned(),
         (period, times) => format!("every {period} s, {times} times"),
     };
     let verifier = (!record.verifier.is_zero()).then_some(record.verifier);
@@ -314,45 +420,73 @@ pub(super) fn subscription(id: SubscriptionId, tracked: &Tracked) -> Facet {
         format!("{price} from wallet {}", record.wallet)
     };
     let responses = &tracked.responses;
+    let heard = match (responses.count, responses.responded) {
+        (0, _) => "none".to_owned(),
+        (count, ours) => format!(
+            "{count} in interval {}{}",
+            responses.interval,
+            if ours { ", one of them ours" } else { "" }
+        ),
+    };
     Facet::new(format!("subscription {id}"))
         .with("standing", words::standing(tracked.standing))
         .with("owner", record.owner)
-        .with("wants", format!("{rhythm}, {} responses each", record.redundancy))
-        .with("active from", words::block_time(BlockTime(record.active_at.into())))
+        .with(
+            "wants",
+            format!("{rhythm}; answers wanted each time: {}", record.redundancy),
+        )
+        .with(
+            "active from",
+            words::block_time(BlockTime(record.active_at.into())),
+        )
         .with("containers (hash)", record.container_id)
         .with("pays", price)
         .with_some("verifier", verifier)
-        .with("goes to", if record.lazy { "the Inbox" } else { "the consumer" })
         .with(
-            if tracked.synced { "read in block" } else { "created in block" },
+            "goes to",
+            if record.lazy {
+                "the Inbox"
+            } else {
+                "the consumer"
+            },
+        )
+        .with(
+            if tracked.synced {
+                "read in block"
+            } else {
+                "created in block"
+            },
             format!("{} ({})", tracked.height, tracked.block),
         )
         .with_some("delegated with nonce", tracked.delegation)
         .with("taken up to interval", tracked.taken)
-        .with(
-            "responses heard of",
-            format!(
-                "{} in interval {}{}",
-                responses.count,
-                responses.interval,
-                if responses.responded { ", one of them ours" } else { "" }
-            ),
-        )
+        .with("responses heard of", heard)
         .with("looked at next", words::due(tracked.due))
 }
 
 pub(super) fn delegation(key: DelegationKey, known: &Delegation) -> Facet {
-    Facet::new(format!("delegated subscription of {} with nonce {}", key.0, key.1))
-        .with("id on chain", known.id.map_or_else(|| "none yet".into(), |id| id.to_string()))
-        .with("job", known.job)
-        .with("signature ends", words::block_time(BlockTime(known.request.expiry.into())))
+    Facet::new(format!(
+        "delegated subscription of {} with nonce {}",
+        key.0, key.1
+    ))
+    .with(
+        "id on chain",
+        known
+            .id
+            .map_or_else(|| "none yet".into(), |id| id.to_string()),
+    )
+    .with("job", known.job)
+    .with(
+        "signature ends",
+        words::block_time(BlockTime(known.request.expiry.into())),
+    )
 }
 
 pub(super) fn job(no: JobNo, job: &Job) -> Facet {
     let kind = match &job.work {
-        Work::Client { client, .. } | Work::Reported { client, .. } | Work::Delegated { client, .. } => {
-            Some(format!("client {client:?}"))
-        }
+        Work::Client { client, .. }
+        | Work::Reported { client, .. }
+        | Work::Delegated { client, .. } => Some(format!("client {client:?}")),
         Work::Interval { .. } => None,
     };
     Facet::new(words::job_name(no, job))
@@ -363,7 +497,11 @@ pub(super) fn job(no: JobNo, job: &Job) -> Facet {
         .with("since", words::wall(job.since))
         .with_some("ended", job.ended.map(words::wall))
         .with("answers recorded", job.results.len())
-        .with_some("error", job.error.map(|at| format!("sha256 {}, with event {}", at.payload.hash, at.seq)))
+        .with_some(
+            "error",
+            job.error
+                .map(|at| format!("sha256 {}, with event {}", at.payload.hash, at.seq)),
+        )
         .with_some("delivery", job.delivery)
 }
 
@@ -372,19 +510,39 @@ pub(super) fn delivery(no: DeliveryNo, delivery: &Delivery) -> Facet {
         Some((owner, nonce)) => format!("the delegated subscription of {owner} with nonce {nonce}"),
         None => format!("subscription {}", delivery.identity.id),
     };
-    Facet::new(format!("delivery {no} to {of}, interval {}", delivery.interval))
-        .with("state", words::delivery_state(delivery.state))
-        .with("answer of job", delivery.job)
-        .with("output", format!("{} bytes, sha256 {}", delivery.arguments.output.payload.len, delivery.arguments.output.payload.hash))
-        .with("reverted on chain", format!("{} times", delivery.reverts))
+    Facet::new(format!(
+        "delivery {no} to {of}, interval {}",
+        delivery.interval
+    ))
+    .with("state", words::delivery_state(delivery.state))
+    .with("answer of job", delivery.job)
+    .with(
+        "output",
+        format!(
+            "{} bytes, sha256 {}",
+            delivery.arguments.output.payload.len, delivery.arguments.output.payload.hash
+        ),
+    )
+    .with("reverted on chain", format!("{} times", delivery.reverts))
 }
 
 pub(super) fn transaction(nonce: Nonce, slot: &Slot) -> Facet {
-    let versions: Vec<String> = slot.versions.iter().map(|version| version.tx.to_string()).collect();
+    let versions: Vec<String> = slot
+        .versions
+        .iter()
+        .map(|version| version.tx.to_string())
+        .collect();
     Facet::new(format!("nonce {nonce}"))
         .with("is for", words::used_for(&slot.wanted))
         .with("phase", words::phase(slot))
-        .with("signed", if versions.is_empty() { "not yet".into() } else { versions.join(", ") })
+        .with(
+            "signed",
+            if versions.is_empty() {
+                "not yet".into()
+            } else {
+                versions.join(", ")
+            },
+        )
 }
 
 pub(super) fn effect(id: EffectId, pending: &PendingEffect<'_>, machine: &Machine) -> Facet {
@@ -405,12 +563,22 @@ pub(super) fn proof((id, interval): (SubscriptionId, Interval), proof: &Proof) -
         .with("delivery", proof.delivery)
         .with("at stake", Money(&proof.stake, &proof.token))
         .with("consumer's escrow", Money(&proof.escrow, &proof.token))
-        .with("anybody may finalise", words::block_time(BlockTime(proof.expires)))
+        .with(
+            "anybody may finalise",
+            words::block_time(BlockTime(proof.expires)),
+        )
 }
 
 pub(super) fn allowance(token: Address, amount: Amount) -> Facet {
-    Facet::new(format!("stakes of {}", if token.is_zero() { "the native coin".into() } else { format!("token {token}") }))
-        .with("may lock", Money(&amount, &token))
+    Facet::new(format!(
+        "stakes of {}",
+        if token.is_zero() {
+            "the native coin".into()
+        } else {
+            format!("token {token}")
+        }
+    ))
+    .with("may lock", Money(&amount, &token))
 }
 
 pub(super) fn chore(of: Chore, failures: u16) -> Facet {
@@ -419,11 +587,29 @@ pub(super) fn chore(of: Chore, failures: u16) -> Facet {
 
 pub(super) fn ledger_account(account: Account, totals: &Totals) -> Facet {
     let unit = |amount: &Amount| Money(amount, &account.token).to_string();
-    let balance = totals.balance().map_or_else(|| "too large".into(), |balance| balance.to_string());
+    let balance = match totals.balance() {
+        Some(Balance::Debit(amount)) => format!("{} debit", unit(&amount)),
+        Some(Balance::Credit(amount)) => format!("{} credit", unit(&amount)),
+        None => "too large".into(),
+    };
     Facet::new(words::account(&account))
         .with("balance", balance)
-        .with("posted", format!("{} debit, {} credit", unit(&totals.debits_posted), unit(&totals.credits_posted)))
-        .with("pending", format!("{} debit, {} credit", unit(&totals.debits_pending), unit(&totals.credits_pending)))
+        .with(
+            "posted",
+            format!(
+                "{} debit, {} credit",
+                unit(&totals.debits_posted),
+                unit(&totals.credits_posted)
+            ),
+        )
+        .with(
+            "pending",
+            format!(
+                "{} debit, {} credit",
+                unit(&totals.debits_pending),
+                unit(&totals.credits_pending)
+            ),
+        )
 }
 
 pub(super) fn entry(no: EntryNo, entry: &Entry) -> Facet {

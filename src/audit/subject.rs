@@ -97,7 +97,14 @@ mod tests {
     #[test]
     fn what_is_no_subject_is_refused() {
         for text in [
-            "", "sub:", "sub:x", "job:7", "tx:7", "block:7", "4294967296", &TX[..40],
+            "",
+            "sub:",
+            "sub:x",
+            "job:7",
+            "tx:7",
+            "block:7",
+            "4294967296",
+            &TX[..40],
             "0191e6a47-c1b4-f0e9-d53-0123456789ab",
         ] {
             let error = text.parse::<Subject>().expect_err(text).to_string();

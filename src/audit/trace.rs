@@ -132,9 +132,8 @@ impl Trace {
     }
 
     fn grow_nonce(&mut self, nonce: Nonce, slot: &Slot) {
-        let carries = |deliveries: &[DeliveryNo]| {
-            deliveries.iter().any(|no| self.deliveries.contains(no))
-        };
+        let carries =
+            |deliveries: &[DeliveryNo]| deliveries.iter().any(|no| self.deliveries.contains(no));
         let versions = || slot.versions.iter();
         let ours = match self.subject {
             Subject::Transaction(tx) => {

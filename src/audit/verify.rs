@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use infernet_state::types::{Address, Hash};
+use infernet_state::types::{Address, Hash, Seq};
 
 use super::{
     AuditError,
@@ -27,6 +27,8 @@ pub struct Report {
     pub found: Verified,
     /// Digest of the state behind its newest event.
     pub state: Hash,
+    /// The newest event that a checkpoint covers: what comes behind it nobody vouches for.
+    pub vouched: Option<Seq>,
     /// Readable views that were held against their frames; 0 when another version wrote them.
     pub views: u64,
 }
@@ -51,6 +53,7 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
     // Another version may have had other words.
     let same_words = found.program == PROGRAM;
     let mut views = 0;
+    let mut vouched = None;
     // Frames and chain come first: they can be judged without a state to begin with.
     let mut replay = match Replay::begin(found.base, reader.snapshot()) {
         Err(error @ AuditError::Headless { .. }) => {
@@ -81,10 +84,15 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
                         replayed,
                     });
                 }
+                vouched = Some(said.head.seq);
             }
         }
     }
+    if let (Some(signer), None) = (signer, vouched) {
+        return Err(AuditError::Unsigned { signer });
+    }
     Ok(Report {
+        vouched,
         found: reader.found().clone(),
         state: replay.machine.digest(),
         views,
@@ -102,9 +110,8 @@ fn verify_source(
         reason: error.to_string(),
     })?;
     thread::scope(|scope| {
-        let verifying = scope.spawn(move || {
-            verify_lines(BufReader::with_capacity(1024 * 1024, reading), signer)
-        });
+        let verifying = scope
+            .spawn(move || verify_lines(BufReader::with_capacity(1024 * 1024, reading), signer));
         let mut out = BufWriter::with_capacity(1024 * 1024, writing);
         let written = export::export(source, identity, checkpoints, &mut out, view);
         drop(out);

@@ -5,11 +5,11 @@ use std::fmt;
 use infernet_state::{
     audit::Waiting,
     chore::Chore,
+    delivery::State,
     job::{Job, Stage, Work},
     ledger::{Account, Code, EntryState, Role},
     machine::Machine,
     proof::ProofState,
-    delivery::State,
     subscription::{Due, Standing},
     transaction::{Phase, Slot, Use},
     types::{Address, Amount, BlockTime, JobNo, WallTime},
@@ -94,7 +94,10 @@ pub(super) fn job_name(no: JobNo, job: &Job) -> String {
             )
         }
         Work::Interval { identity, interval } => {
-            format!("job {no} for subscription {}, interval {interval}", identity.id)
+            format!(
+                "job {no} for subscription {}, interval {interval}",
+                identity.id
+            )
         }
     }
 }
@@ -108,7 +111,9 @@ pub(super) fn delivery_state(state: State) -> String {
         State::Sent(nonce) => format!("has nonce {nonce}"),
         State::Included(nonce) => format!("in a block with nonce {nonce}, not final"),
         State::Final => "final".into(),
-        State::Parked => "parked: the interval was met without it, in a block that may still go".into(),
+        State::Parked => {
+            "parked: the interval was met without it, in a block that may still go".into()
+        }
         State::Abandoned(loss) => format!("abandoned: {loss}"),
         State::Withdrawn(loss) => format!("withdrawn: {loss}"),
     }
@@ -120,14 +125,14 @@ pub(super) fn standing(standing: Standing) -> String {
         Standing::Admitted => "served".into(),
         Standing::Refused(reason) => format!("not served: {reason}"),
         Standing::Cancelled => "cancelled".into(),
-        Standing::Completed => "completed".into(),
+        Standing::Completed => "nothing more is due of it".into(),
     }
 }
 
 /// When a subscription is looked at next.
 pub(super) fn due(due: Due) -> String {
     match due {
-        Due::Never => "not by the schedule".into(),
+        Due::Never => "by no schedule".into(),
         Due::Height(height) => format!("at block {height}"),
         Due::Time(time) => format!("at block time {}", block_time(BlockTime(time))),
     }

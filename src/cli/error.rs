@@ -56,7 +56,9 @@ pub(super) enum CliError {
         node: String,
     },
     /// No such payload.
-    #[error("E-CLI-004: no event brought the payload {payload}; `infernet replay` shows payloads by their SHA-256")]
+    #[error(
+        "E-CLI-004: no event brought the payload {payload}; `infernet replay` shows payloads by their SHA-256"
+    )]
     NoPayload {
         /// Its hash.
         payload: String,
@@ -124,7 +126,9 @@ fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
     let dir = shown(data_dir);
     let restore = [
         format!("infernet log info --data-dir {dir}   what is there"),
-        format!("infernet log salvage --data-dir {dir} salvaged.jsonl   what can be read, as an export"),
+        format!(
+            "infernet log salvage --data-dir {dir} salvaged.jsonl   what can be read, as an export"
+        ),
         "infernet log import salvaged.jsonl --data-dir NEW   a log made of it".to_owned(),
         "infernet log mirror restore MIRROR --data-dir NEW   a log made of a mirror".to_owned(),
     ];
@@ -191,6 +195,7 @@ fn audit_code(error: &AuditError) -> u8 {
         | AuditError::State { .. }
         | AuditError::View { .. }
         | AuditError::Headless { .. }
+        | AuditError::Unsigned { .. }
         | AuditError::Proof { .. }
         | AuditError::NoProof { .. } => 7,
         AuditError::Untouched { .. }

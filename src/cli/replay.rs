@@ -8,7 +8,10 @@ use std::{
 use infernet_state::{Event, Machine, types::Seq};
 
 use super::{ReplayArgs, error::CliError, out::Out};
-use crate::audit::{Moment, Past, Replay, Step, Subject, difference, explain, portrait};
+use crate::{
+    audit::{Moment, Past, Replay, Step, Subject, difference, explain, portrait, utc},
+    log::{Head, LogError},
+};
 
 pub(super) fn run(args: ReplayArgs) -> Result<(), CliError> {
     let past = Past::open(args.path())?;
@@ -48,8 +51,8 @@ fn go_on(out: &Out) -> ControlFlow<()> {
 fn show(out: &mut Out, moment: Moment<'_>, quiet: bool) {
     match moment {
         Moment::Begun(replay) if replay.base.seq > Seq(0) => out.say(format!(
-            "the events up to {} are no longer kept: this begins with the snapshot of the state \
-             behind it",
+            "the events up to {} are not here: this begins with the snapshot of the state behind \
+             them",
             replay.base.seq
         )),
         Moment::Begun(_) => {}
@@ -59,7 +62,8 @@ fn show(out: &mut Out, moment: Moment<'_>, quiet: bool) {
 }
 
 fn event(out: &mut Out, step: &Step<'_>) {
-    out.say(format!("{:>6}  {}", step.stored.seq, step.event));
+    let time = utc(step.machine.now().0 / 1_000);
+    out.say(format!("{:>6}  {time}  {}", step.stored.seq, step.event));
     for issued in step.effects {
         out.say(format!("        → {issued}"));
     }
@@ -89,11 +93,11 @@ fn between(past: &Past, a: Seq, b: Seq, out: &mut Out) -> Result<(), CliError> {
             Moment::Passed(step) if step.stored.seq == from => {
                 earlier = Some(Replay {
                     machine: step.machine.clone(),
-                    head: crate::log::Head {
+                    head: Head {
                         seq: from,
                         hash: step.stored.hash,
                     },
-                    base: crate::log::Head::default(),
+                    base: Head::default(),
                 });
             }
             Moment::Begun(_) | Moment::Passed(_) => {}
@@ -101,12 +105,14 @@ fn between(past: &Past, a: Seq, b: Seq, out: &mut Out) -> Result<(), CliError> {
         ControlFlow::Continue(())
     })?;
     let Some(earlier) = earlier else {
-        return Err(CliError::Log(crate::log::LogError::Gone {
+        return Err(CliError::Log(LogError::Gone {
             seq: from,
             first: Seq(later.base.seq.0 + 1),
         }));
     };
-    out.say(format!("from the state behind event {from} to that behind event {to}"));
+    out.say(format!(
+        "from the state behind event {from} to that behind event {to}"
+    ));
     let lines = difference(&earlier.machine, &later.machine);
     if lines.is_empty() {
         out.say("  nothing differs");
@@ -136,7 +142,9 @@ fn breaking(past: &Past, at: Seq, out: &mut Out, quiet: bool) -> Result<(), CliE
             show(out, moment, quiet);
             go_on(out)
         })?;
-        portrait(&replay.machine).iter().for_each(|line| out.say(line));
+        portrait(&replay.machine)
+            .iter()
+            .for_each(|line| out.say(line));
         end(out, &replay);
         return Ok(());
     }

@@ -35,6 +35,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
             containers: start_containers(&file.containers).await?,
             chain,
             lift_quarantine: args.lift_quarantine,
+            copies: file.log.copies(),
         })
         .await?;
         println!(

@@ -534,7 +534,9 @@ impl<R: BufRead> Reader<R> {
                         return Err(self.wrong("the head is not the last event"));
                     }
                     if self.hash(&sha256)? != Hash(self.before.clone().finalize().into()) {
-                        return Err(self.wrong("the lines before it are not those that were written"));
+                        return Err(
+                            self.wrong("the lines before it are not those that were written")
+                        );
                     }
                     self.ended = true;
                 }

@@ -149,22 +149,9 @@ impl Mirror {
     /// [`LogError::Mirror`] when the mirror holds another history, [`LogError::Gone`] when the
     /// log dropped what comes next; [`LogError::Storage`]: the mirror is then to be opened anew.
     pub fn follow(&mut self, source: &SledReader) -> Result<Head, LogError> {
+        self.agrees(source)?;
         let view = source.view();
         let mut have = self.log.head();
-        let differs = |seq| LogError::Mirror {
-            directory: self.path.display().to_string(),
-            seq,
-        };
-        let shared = if have.seq == Seq(0) {
-            Some(Head::default())
-        } else if have.seq.0 + 1 == view.first().0 {
-            Some(view.base()?)
-        } else {
-            view.head_at(have.seq)?
-        };
-        if shared != Some(have) {
-            return Err(differs(have.seq));
-        }
         while have.seq < view.extent.head.seq {
             let mut blocks = Vec::new();
             let mut bytes = 0;
@@ -189,6 +176,29 @@ impl Mirror {
         }
         self.copy_checkpoints(source)?;
         Ok(have)
+    }
+
+    /// Whether the log goes on where the mirror ends.
+    ///
+    /// # Errors
+    /// [`LogError::Mirror`] when the mirror holds another history, or a longer one.
+    pub fn agrees(&self, source: &SledReader) -> Result<(), LogError> {
+        let view = source.view();
+        let have = self.log.head();
+        let shared = if have.seq == Seq(0) {
+            Some(Head::default())
+        } else if have.seq.0 + 1 == view.first().0 {
+            Some(view.base()?)
+        } else {
+            view.head_at(have.seq)?
+        };
+        if shared == Some(have) {
+            return Ok(());
+        }
+        Err(LogError::Mirror {
+            directory: self.path.display().to_string(),
+            seq: have.seq,
+        })
     }
 
     /// Copies the checkpoints that came since the last time.

@@ -268,7 +268,9 @@ pub enum LogError {
         expected: u64,
     },
     /// A payload is not what was recorded.
-    #[error("E-LOG-011: the payload {hash}: {reason}; `infernet log mirror restore` brings it back")]
+    #[error(
+        "E-LOG-011: the payload {hash}: {reason}; `infernet log mirror restore` brings it back"
+    )]
     Payload {
         /// Its SHA-256.
         hash: Hash,

@@ -116,7 +116,9 @@ impl Salvage {
             _lock: lock,
         };
         salvage.join_archives(archives);
-        let acknowledged = Witness::seen(path).unwrap_or(None).map_or(Seq(0), |head| head.seq);
+        let acknowledged = Witness::seen(path)
+            .unwrap_or(None)
+            .map_or(Seq(0), |head| head.seq);
         if acknowledged > salvage.head.seq {
             salvage.lost.push(format!(
                 "events {}-{acknowledged}, which were acknowledged",

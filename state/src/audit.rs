@@ -102,6 +102,8 @@ impl Chores {
 
     /// The chores under way, and how often each has failed.
     pub fn under_way(&self) -> impl Iterator<Item = (Chore, u16)> {
-        self.tasks.iter().map(|(chore, task)| (*chore, task.failures))
+        self.tasks
+            .iter()
+            .map(|(chore, task)| (*chore, task.failures))
     }
 }

@@ -42,7 +42,9 @@ pub(super) fn run(args: CheckpointArgs) -> Result<(), CliError> {
     }
     let mut tree = Tree::begin(&reader)?;
     tree.grow(&reader, replay.head.seq)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let time = WallTime(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let statement = tree.statement(replay.machine.digest(), time);
     let checkpoint = statement.sign(|text| key.sign_text(text))?;

@@ -39,7 +39,11 @@ pub(super) fn run(args: EraseArgs) -> Result<(), CliError> {
             "event {}: {} bytes {}",
             at.seq,
             at.payload.len,
-            if news { "erased" } else { "were erased before; erased again" }
+            if news {
+                "erased"
+            } else {
+                "were erased before; erased again"
+            }
         ));
     }
     let mut anywhere = !found.is_empty();
@@ -80,5 +84,7 @@ fn hash(text: &str) -> Result<Hash, String> {
     let mut hash = [0; 32];
     alloy::hex::decode_to_slice(text, &mut hash)
         .map(|()| Hash(hash))
-        .map_err(|error| format!("a payload is named by its SHA-256, 64 hexadecimal digits: {error}"))
+        .map_err(|error| {
+            format!("a payload is named by its SHA-256, 64 hexadecimal digits: {error}")
+        })
 }

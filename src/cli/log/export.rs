@@ -5,10 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use infernet_state::types::Seq;
 
-use super::{super::error::CliError, DataDir, write_to};
+use super::{
+    super::error::{CliError, output},
+    DataDir, write_to,
+};
 use crate::{
     audit::{self, Past},
-    log::{Head, Part, Source, export::export},
+    log::{
+        Head, LogError, Part, Source,
+        export::{ExportError, export},
+    },
 };
 
 #[derive(Args)]
@@ -41,7 +47,7 @@ pub(super) fn run(args: ExportArgs) -> Result<(), CliError> {
             Some(past.replay_to(Some(Seq(first - 1)))?.snapshot()?)
         }
         Some(first) if first <= begin.seq.0 => {
-            return Err(CliError::Log(crate::log::LogError::Gone {
+            return Err(CliError::Log(LogError::Gone {
                 seq: Seq(first),
                 first: Seq(begin.seq.0 + 1),
             }));
@@ -57,9 +63,7 @@ pub(super) fn run(args: ExportArgs) -> Result<(), CliError> {
     let head = write_to(args.file.as_deref(), |mut out| {
         export(&part, past.identity(), &checkpoints, &mut out, audit::view).map_err(|error| {
             match error {
-                crate::log::export::ExportError::Stream { source, .. } => {
-                    super::super::error::output("the export")(source)
-                }
+                ExportError::Stream { source, .. } => output("the export")(source),
                 error => error.into(),
             }
         })
@@ -78,7 +82,7 @@ pub(super) fn run(args: ExportArgs) -> Result<(), CliError> {
 fn head_at(source: &dyn Source, seq: Seq, base: Head) -> Result<Head, CliError> {
     let (first, newest) = (Seq(base.seq.0 + 1), source.newest().seq);
     if seq < first {
-        return Err(CliError::Log(crate::log::LogError::Gone { seq, first }));
+        return Err(CliError::Log(LogError::Gone { seq, first }));
     }
     let found = source.full(seq.min(newest))?;
     match found.first() {
@@ -86,9 +90,6 @@ fn head_at(source: &dyn Source, seq: Seq, base: Head) -> Result<Head, CliError> 
             seq,
             hash: full.stored.hash,
         }),
-        Some(_) | None => Err(CliError::Log(crate::log::LogError::Missing {
-            seq,
-            last: newest,
-        })),
+        Some(_) | None => Err(CliError::Log(LogError::Missing { seq, last: newest })),
     }
 }

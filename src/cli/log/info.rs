@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     audit::utc,
-    log::{LogError, LogReader as _, Salvage, SledReader, Source as _, checkpoint::saved, tree_bytes},
+    log::{
+        LogError, LogReader as _, Salvage, SledReader, Source as _, checkpoint::saved, tree_bytes,
+    },
 };
 
 pub(super) fn run(data_dir: &Path) -> Result<(), CliError> {
@@ -63,7 +65,9 @@ fn damaged(out: &mut Out, data_dir: &Path, error: &LogError) {
             let base = salvage.base().map_or(0, |base| base.seq.0);
             out.say(format!(
                 "log of       {}",
-                salvage.identity().unwrap_or("somebody: its description is lost")
+                salvage
+                    .identity()
+                    .unwrap_or("somebody: its description is lost")
             ));
             out.say(format!(
                 "readable     events {}-{}, head hash {}",
@@ -105,7 +109,11 @@ fn parts(out: &mut Out, data_dir: &Path) {
             } else {
                 path.metadata().map_or(0, |metadata| metadata.len())
             };
-            out.say(format!("             {}  {}", name.to_string_lossy(), size(bytes)));
+            out.say(format!(
+                "             {}  {}",
+                name.to_string_lossy(),
+                size(bytes)
+            ));
         }
     }
     let checkpoints = saved(data_dir).map_or(0, |all| all.len());

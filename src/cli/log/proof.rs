@@ -87,7 +87,9 @@ pub(super) fn verify(args: VerifyProofArgs) -> Result<(), CliError> {
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     if path == Path::new("-") {
-        io::stdin().take(PROOF_BYTES_MAX).read_to_string(&mut text)?;
+        io::stdin()
+            .take(PROOF_BYTES_MAX)
+            .read_to_string(&mut text)?;
     } else {
         File::open(path)?
             .take(PROOF_BYTES_MAX)

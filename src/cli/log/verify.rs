@@ -30,16 +30,23 @@ pub(super) fn run(path: &Path, signer: Option<Address>) -> Result<(), CliError> 
 pub(super) fn say(out: &mut Out, report: &Report, signer: Option<Address>) {
     let found = &report.found;
     out.say(format!("log of       {}", found.identity));
-    out.say(format!("events       {}-{}", found.base.seq.0 + 1, found.head.seq));
+    out.say(format!(
+        "events       {}-{}",
+        found.base.seq.0 + 1,
+        found.head.seq
+    ));
     out.say(format!("head hash    {}", found.head.hash));
     out.say(format!("state digest {}", report.state));
     if found.base.seq.0 > 0 {
         out.say(format!(
-            "begins with  a snapshot of the state behind event {}; nothing here vouches for what came before",
+            "begins with  a snapshot of the state behind event {}; the events before are not here",
             found.base.seq
         ));
     }
-    out.say(format!("payloads     {} fit, {} were erased", found.payloads, found.erased));
+    out.say(format!(
+        "payloads     {} fit, {} were erased",
+        found.payloads, found.erased
+    ));
     out.say(match found.checkpoints {
         0 => "checkpoints  none: nobody vouches for this log".to_owned(),
         all => format!(
@@ -47,6 +54,9 @@ pub(super) fn say(out: &mut Out, report: &Report, signer: Option<Address>) {
             found.trees
         ),
     });
+    if let Some(vouched) = report.vouched {
+        out.say(format!("vouched for  all events up to {vouched}"));
+    }
     for address in &found.signers {
         out.say(match signer {
             Some(_) => format!("signed by    {address}, as it must be"),
