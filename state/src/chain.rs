@@ -224,12 +224,15 @@ impl Machine {
         if let Some(finalized) = self.chain.finalized
             && ancestor.number < finalized.number
         {
-            return Err(Halt::new(
-                turn.seq,
-                20,
-                "a reorg reaches below the final block: the chain broke its promise, or this is \
-                 another chain; stop, compare the RPC with others, and restore from its own data",
-            ));
+            let reason = alloc::format!(
+                "a reorg back to block {} ({}) reaches below the final block {} ({}): the chain \
+                 broke its promise, or another chain is behind the RPC; nothing was sent since. \
+                 Compare the RPC with others. If the final block is still theirs, start the node \
+                 with a healthy RPC; if it is not, begin a new data directory: this log tells of \
+                 a chain that is no more",
+                ancestor.number, ancestor.hash, finalized.number, finalized.hash,
+            );
+            return Err(Halt::new(turn.seq, 20, &reason));
         }
         if self
             .chain

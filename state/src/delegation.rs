@@ -146,7 +146,7 @@ impl Machine {
                 | admission::Reason::AllowanceTooLow
                 | admission::Reason::Unprofitable,
             )
-            | Ok(()) => self.check_room(),
+            | Ok(()) => self.check_room(self.jobs.waiting),
         }
     }
 
@@ -223,7 +223,7 @@ impl Machine {
             let Some((at, no)) = self.schedule.delegated.first().copied() else {
                 break;
             };
-            if at > head.time.0 {
+            if at > head.time.0 || self.jobs.open_interval >= self.open_max() {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));

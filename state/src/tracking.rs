@@ -10,7 +10,7 @@ use crate::{
     delivery::{Loss, State},
     event::{Subscription, SyncedSubscription},
     job::{Cause, Stage},
-    limits::{OPEN_JOBS_CAP, TAKE_UPS_PER_EVENT_MAX},
+    limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{
@@ -300,7 +300,7 @@ impl Machine {
         }
         self.serve_proofs(turn, head.time.0)?;
         self.serve_delegated(turn)?;
-        let open_max = self.limits().jobs_open_max.min(OPEN_JOBS_CAP);
+        let open_max = self.open_max();
         for _ in 0..TAKE_UPS_PER_EVENT_MAX {
             let Some((time, id)) = self.schedule.starts.first().copied() else {
                 break;

@@ -99,12 +99,12 @@ impl Machine {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
         let expected_price = base_fee.saturating_add(priority_fee);
-        let cost = Amount::from(u128::from(gas)).checked_mul(Amount::from(expected_price));
+        let cost = Amount::of_gas(gas, expected_price);
         let (price, token) = self
             .terms_of(delivery)
             .map(|terms| (terms.payment_amount, terms.payment_token))
             .unwrap_or_default();
-        if !admission::profitable(config, token, price, cost.unwrap_or(Amount::MAX)) {
+        if !admission::profitable(config, token, price, cost) {
             return self.abandon(turn, no, Loss::Unprofitable);
         }
         if !self.account.may_send() {

@@ -340,8 +340,11 @@ impl Machine {
         let Some(next) = job.stage.step(step) else {
             return false;
         };
-        let was_end = job.stage.is_end();
+        let (waited, was_end) = (job.stage == Stage::Waiting, job.stage.is_end());
         job.stage = next;
+        if waited {
+            self.jobs.begin();
+        }
         if was_end && !next.is_end() {
             self.jobs.reopen(no);
         }

@@ -25,6 +25,9 @@ pub struct Jobs {
     pub(crate) by_interval: BTreeMap<(SubscriptionId, Interval), JobNo>,
     pub(crate) open_client: u32,
     pub(crate) open_interval: u32,
+    /// Delegated ones that wait for their subscription to become active: open, and not yet among
+    /// the open ones of intervals, whose room they would take from what is due.
+    pub(crate) waiting: u32,
     /// Ended jobs, oldest first; clients' and intervals' apart, so that neither crowds out the
     /// other.
     ended_client: BTreeSet<(WallTime, JobNo)>,
@@ -89,7 +92,7 @@ impl Jobs {
             }
             Work::Delegated { job: id, .. } => {
                 self.by_id.insert(*id, no);
-                self.open_interval = self.open_interval.saturating_add(1);
+                self.waiting = self.waiting.saturating_add(1);
             }
             Work::Interval { identity, interval } => {
                 self.by_interval.insert((identity.id, *interval), no);
@@ -118,6 +121,12 @@ impl Jobs {
                 self.ended_interval.insert((now, no));
             }
         }
+    }
+
+    /// A delegated job waits no longer.
+    pub(super) fn begin(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.open_interval = self.open_interval.saturating_add(1);
     }
 
     /// Takes an ended interval's job up again.

@@ -39,6 +39,22 @@ pub use snapshot::SnapshotError;
 pub use views::{BlockDeadline, JobStatus, PendingCounts};
 
 /// An invariant of money or sequence would break: the node stops before any effect.
+///
+/// Nothing that a stranger can put on chain, and no client, brings any of these about; tests
+/// feed the machine both, and nonsense, and hold it to that.
+///
+/// | code | invariant | who could bring it about |
+/// |---|---|---|
+/// | 1 | effects have an encoding | nobody: every type of this crate has one |
+/// | 2 | the logic in force is known | an operator who goes back to an older program |
+/// | 3 | an event has at most 65,535 effects | nobody: [`limits`](crate::limits) bounds what one event can end |
+/// | 10 | a nonce is opened once one is known | nobody: it is asked before |
+/// | 11 | a nonce is opened once | nobody: nonces are counted up from the account's |
+/// | 20 | what is final stays | a chain that breaks its promise, or another chain behind the RPC |
+/// | 30, 31 | an entry is settled once | nobody: its undo exists once |
+/// | 33 | an entry has two sides | nobody: each kind of entry names two roles |
+///
+/// 32 was an overflow of the cost of gas, which fits by its types.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("E-STATE-{code:03}: at event {seq}: {reason}")]
 pub struct Halt {

@@ -56,7 +56,7 @@ impl World {
             facts: Vec::new(),
             subscriptions: BTreeMap::new(),
             nonce: 0,
-            allowance: Amount::ZERO,
+            allowances: BTreeMap::new(),
             proofs: BTreeMap::new(),
             delegated: BTreeMap::new(),
         };

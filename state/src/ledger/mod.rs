@@ -11,6 +11,18 @@
 //! `Receivable ← Earnings A`, `ProtocolFees ← Receivable P`, `NodeWallet ← Receivable T`
 //! (debit ← credit). A receivable that does not return to zero is a delivery that the chain's
 //! own events do not explain.
+//!
+//! # Amounts of strangers
+//! Anybody can make a token and name any amount in it: transfers to the node's wallet, prices,
+//! escrows and balances up to 2^256 − 1, as often as they pay for the gas. None of it may stop the
+//! node, and none of it may cost the native coin or an honest token their exactness. So nothing
+//! is judged here, and no token is left out: accounts are sums of 320 bits ([`Sum`]), which cannot
+//! overflow, each token has accounts of its own, and what is booked is what the chain's events
+//! say. What a token is worth is a matter of admission (`accepted_payments`), not of the books.
+//! A reading of a balance may differ from the books by more than one entry can hold, if the token
+//! lies; it is then booked as far as one entry goes.
+
+mod sum;
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -24,6 +36,8 @@ use crate::{
     limits::LEDGER_ENTRIES_KEPT,
     types::{Address, Amount, EntryNo, Hash, Seq},
 };
+
+pub use sum::Sum;
 
 /// What an account is for, seen from the node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -138,22 +152,22 @@ pub struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Debits that may still go.
-    pub debits_pending: Amount,
+    pub debits_pending: Sum,
     /// Credits that may still go.
-    pub credits_pending: Amount,
+    pub credits_pending: Sum,
     /// Final debits.
-    pub debits_posted: Amount,
+    pub debits_posted: Sum,
     /// Final credits.
-    pub credits_posted: Amount,
+    pub credits_posted: Sum,
 }
 
 /// A balance with its side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Balance {
     /// More debits than credits, or as many.
-    Debit(Amount),
+    Debit(Sum),
     /// More credits than debits.
-    Credit(Amount),
+    Credit(Sum),
 }
 
 impl fmt::Display for Balance {
@@ -167,13 +181,13 @@ impl fmt::Display for Balance {
 
 impl Totals {
     /// Debits less credits, pending ones included.
-    ///
-    /// `None` when the sums do not fit 256 bits.
     #[must_use]
-    pub fn balance(&self) -> Option<Balance> {
-        let debits = self.debits_pending.checked_add(self.debits_posted)?;
-        let credits = self.credits_pending.checked_add(self.credits_posted)?;
-        Some(Self::side(debits, credits))
+    pub fn balance(&self) -> Balance {
+        // Every entry is in one of the two, and all entries together fit a sum.
+        Self::side(
+            self.debits_pending.wrapping_add(self.debits_posted),
+            self.credits_pending.wrapping_add(self.credits_posted),
+        )
     }
 
     /// Final debits less final credits.
@@ -182,7 +196,7 @@ impl Totals {
         Self::side(self.debits_posted, self.credits_posted)
     }
 
-    fn side(debits: Amount, credits: Amount) -> Balance {
+    fn side(debits: Sum, credits: Sum) -> Balance {
         match debits.checked_sub(credits) {
             Some(amount) => Balance::Debit(amount),
             None => Balance::Credit(credits.checked_sub(debits).unwrap_or_default()),
@@ -190,7 +204,7 @@ impl Totals {
     }
 }
 
-/// An account's sums would not fit 256 bits, or an entry would be settled twice.
+/// An entry would be settled twice, or debit the account that it credits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unbalanced;
 
@@ -252,7 +266,7 @@ impl Ledger {
                 (&mut sum.credits_posted, totals.credits_posted),
             ] {
                 // Both sides wrap alike, so the comparison stays exact.
-                *total = Amount(total.0.wrapping_add(part.0));
+                *total = total.wrapping_add(part);
             }
         }
         sums.values().all(|sum| {
@@ -268,9 +282,6 @@ impl Ledger {
         self.change(&entry, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_add(amount)?;
             credit.credits_pending = credit.credits_pending.checked_add(amount)?;
-            // What can be booked can also be posted.
-            debit.debits_pending.checked_add(debit.debits_posted)?;
-            credit.credits_pending.checked_add(credit.credits_posted)?;
             Some(())
         })?;
         self.last = EntryNo(self.last.0.saturating_add(1));
@@ -302,7 +313,7 @@ impl Ledger {
         &mut self,
         no: EntryNo,
         state: EntryState,
-        change: impl FnOnce(&mut Totals, &mut Totals, Amount) -> Option<()>,
+        change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
         let entry = self.entries.get_mut(&no).ok_or(Unbalanced)?;
         if entry.state != EntryState::Pending {
@@ -324,7 +335,7 @@ impl Ledger {
     fn change(
         &mut self,
         entry: &Entry,
-        change: impl FnOnce(&mut Totals, &mut Totals, Amount) -> Option<()>,
+        change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
         if entry.debit == entry.credit {
             return Err(Unbalanced);
@@ -335,7 +346,7 @@ impl Ledger {
             .get(&entry.credit)
             .copied()
             .unwrap_or_default();
-        change(&mut debit, &mut credit, entry.amount).ok_or(Unbalanced)?;
+        change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
         self.accounts.insert(entry.debit, debit);
         self.accounts.insert(entry.credit, credit);
         Ok(())
