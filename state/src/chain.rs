@@ -226,10 +226,10 @@ impl Machine {
         {
             let reason = alloc::format!(
                 "a reorg back to block {} ({}) reaches below the final block {} ({}): the chain \
-                 broke its promise, or another chain is behind the RPC; nothing was sent since. \
-                 Compare the RPC with others. If the final block is still theirs, start the node \
-                 with a healthy RPC; if it is not, begin a new data directory: this log tells of \
-                 a chain that is no more",
+                 broke its promise, or another chain is behind the RPC; nothing was done since. \
+                 Compare the RPC with others: where it alone says so, go on from a copy of the \
+                 data directory made before this event; else begin a new one, since this log \
+                 tells of a chain that is no more",
                 ancestor.number, ancestor.hash, finalized.number, finalized.hash,
             );
             return Err(Halt::new(turn.seq, 20, &reason));
