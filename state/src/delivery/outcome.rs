@@ -29,22 +29,22 @@ impl Machine {
                 base_fee,
                 priority_fee,
             }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.simulated(turn, no, *gas, *base_fee, *priority_fee)
             }
             Outcome::Succeeded(Success::ResponsesRead {
                 responses,
                 responded,
             }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.responses_read(turn, no, *responses, *responded)
             }
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.simulation_reverted(turn, no, *selector)
             }
             Outcome::Failed(Failure::Missing { .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.abandon(turn, no, Loss::PayloadMissing)
             }
             Outcome::Failed(

@@ -24,7 +24,7 @@ impl Machine {
         let attempts_max = self.limits().container_attempts_max;
         match outcome {
             Outcome::Succeeded(success) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.job_effect_succeeded(turn, no, success)
             }
             Outcome::Failed(Failure::Container { error, retry }) => {
@@ -79,7 +79,7 @@ impl Machine {
         id: EffectId,
         cause: Cause,
     ) -> Result<(), Halt> {
-        self.outbox.pending.remove(&id);
+        self.close_effect(id);
         self.fail_job(turn, no, cause)
     }
 

@@ -127,6 +127,27 @@ pub enum EntryState {
     Voided,
 }
 
+/// What happens to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settlement {
+    /// Its block is final.
+    Post,
+    /// Its block is gone.
+    Void,
+}
+
+impl EntryState {
+    /// The next state, or `None` where there was a settlement before.
+    #[must_use]
+    pub fn step(self, step: Settlement) -> Option<Self> {
+        match (self, step) {
+            (Self::Pending, Settlement::Post) => Some(Self::Posted),
+            (Self::Pending, Settlement::Void) => Some(Self::Voided),
+            (Self::Posted | Self::Voided, Settlement::Post | Settlement::Void) => None,
+        }
+    }
+}
+
 /// One entry: `amount` from `credit` to `debit`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -291,7 +312,7 @@ impl Ledger {
 
     /// Makes a pending entry final.
     pub(crate) fn post(&mut self, no: EntryNo) -> Result<(), Unbalanced> {
-        self.settle(no, EntryState::Posted, |debit, credit, amount| {
+        self.settle(no, Settlement::Post, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_sub(amount)?;
             credit.credits_pending = credit.credits_pending.checked_sub(amount)?;
             debit.debits_posted = debit.debits_posted.checked_add(amount)?;
@@ -302,7 +323,7 @@ impl Ledger {
 
     /// Voids a pending entry: its block is gone.
     pub(crate) fn void(&mut self, no: EntryNo) -> Result<(), Unbalanced> {
-        self.settle(no, EntryState::Voided, |debit, credit, amount| {
+        self.settle(no, Settlement::Void, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_sub(amount)?;
             credit.credits_pending = credit.credits_pending.checked_sub(amount)?;
             Some(())
@@ -312,14 +333,11 @@ impl Ledger {
     fn settle(
         &mut self,
         no: EntryNo,
-        state: EntryState,
+        step: Settlement,
         change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
         let entry = self.entries.get_mut(&no).ok_or(Unbalanced)?;
-        if entry.state != EntryState::Pending {
-            return Err(Unbalanced);
-        }
-        entry.state = state;
+        entry.state = entry.state.step(step).ok_or(Unbalanced)?;
         let entry = entry.clone();
         self.change(&entry, change)?;
         self.settled.push_back(no);

@@ -21,16 +21,17 @@ use crate::{
     chore::Chores,
     config::{ChainConfig, Config, Limits},
     delegation::Delegations,
-    delivery::Deliveries,
+    delivery::{Deliveries, Loss},
     digest,
     effect::Issued,
     event::Event,
-    job::{Cause, Jobs},
+    job::Jobs,
     ledger::{Ledger, Role},
     outbox::{Outbox, Turn},
     proof::Proofs,
     schedule::Schedule,
     subscription::Subscriptions,
+    trace::Trace,
     types::{Address, Hash, Seq, SubscriptionId, WallTime},
 };
 
@@ -108,6 +109,8 @@ pub struct Machine {
     pub(crate) delegations: Delegations,
     pub(crate) breaker: Breaker,
     pub(crate) ledger: Ledger,
+    #[serde(skip)]
+    pub(crate) trace: Trace,
 }
 
 impl Machine {
@@ -131,6 +134,7 @@ impl Machine {
     /// The same events give the same state and the same effects, on any machine.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Issued>, Halt> {
         self.seq = Seq(self.seq.0.saturating_add(1));
+        self.trace.begin();
         let mut turn = Turn::new(self.seq);
         let started = matches!(event, Event::NodeStarted { .. });
         self.dispatch(&mut turn, event)?;
@@ -223,7 +227,7 @@ impl Machine {
             Event::JobCancelled { job, at } => {
                 self.see(*at);
                 match self.jobs.by_id(*job) {
-                    Some((no, _)) => self.fail_job(turn, no, Cause::Cancelled),
+                    Some((no, _)) => self.give_up(turn, no, Loss::Cancelled),
                     None => Ok(()),
                 }
             }

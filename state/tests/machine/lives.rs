@@ -1,11 +1,9 @@
 //! Random lives of a node in the little world: reorgs, lost and late outcomes, crashes, other
 //! nodes, bumps, proofs.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{act::*, *};
+use crate::common::{act::*, *};
 use infernet_state::{
     event::ChainFact,
     ledger::Sum,

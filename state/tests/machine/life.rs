@@ -1,9 +1,7 @@
 //! Whole lives, from fact to final: what the node does for a subscription or a client, and what
 //! its books say afterwards.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use infernet_state::{
     Effect, Event,
     delivery::State,

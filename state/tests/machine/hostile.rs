@@ -1,11 +1,9 @@
 //! Amounts that a stranger's token may name. None of them stops the node, and none of them costs
 //! the native coin its exactness.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{act::*, *};
+use crate::common::{act::*, *};
 use infernet_state::{
     Event, Machine,
     event::{ChainFact, WalletChange, WalletFact},

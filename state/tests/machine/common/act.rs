@@ -5,7 +5,10 @@ use infernet_state::{
     event::{Failure, Outcome, Rejection, Subscription, Success, TransactionState},
     types::{Address, Amount, JobId},
 };
-use proptest::{prelude::*, test_runner::RngSeed};
+use proptest::{
+    prelude::*,
+    test_runner::{FileFailurePersistence, RngSeed},
+};
 
 use super::{Next, World, setup::*};
 
@@ -23,6 +26,10 @@ pub(crate) fn cases(usual: u32) -> ProptestConfig {
         cases: number("INFERNET_CASES").map_or(usual, |n| n.try_into().unwrap_or(u32::MAX)),
         rng_seed: RngSeed::Fixed(number("INFERNET_SEED").unwrap_or(1)),
         max_shrink_iters: 3_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/machine/lives.proptest-regressions"
+        )))),
         ..ProptestConfig::default()
     }
 }
@@ -191,6 +198,9 @@ pub(crate) fn perform(world: &mut World, act: Act) {
             let restored = Machine::restore(&bytes).expect("restores");
             assert_eq!(restored, world.machine);
             world.machine = restored;
+            if world.watching {
+                world.machine.watch();
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use infernet_state::{
     effect::{Action, Delivery},
     event::{ChainFact, Receipt, Subscription, WalletChange, WalletFact},
     subscription::{Rejected, judge},
-    types::{Address, Amount, BlockRef, Hash, Interval, Nonce, PayloadAt, SubscriptionId},
+    types::{Address, Amount, BlockRef, Hash, Interval, Nonce, SubscriptionId},
 };
 
 use super::setup::*;
@@ -112,13 +112,6 @@ pub(crate) fn apply_next(state: &mut BlockState, next: Next, now: u32) {
             });
             state.nonce += 1;
         }
-    }
-}
-
-pub(crate) fn nothing() -> PayloadAt {
-    PayloadAt {
-        seq: infernet_state::types::Seq(0),
-        payload: payload("nothing", 0),
     }
 }
 
