@@ -37,6 +37,7 @@ pub mod job;
 pub mod ledger;
 pub mod limits;
 pub mod machine;
+mod needs;
 mod outbox;
 mod paged;
 pub mod proof;
