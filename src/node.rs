@@ -31,7 +31,7 @@ use crate::{
     config::ConfigError,
     container::{ContainerError, ContainerService, Containers},
     dev::DevError,
-    driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Random as _, SystemWorld},
+    driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Policy, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
     log::{LogError, Options, SledLog, SledReader},
     ports::{Delegation, DelegationChecker, DelegationError},
@@ -131,7 +131,7 @@ fn fatal_code(fatal: &Fatal) -> u8 {
         Fatal::Log(
             LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. },
         ) => 4,
-        Fatal::Log(_) | Fatal::Codec(_) => 5,
+        Fatal::Log(_) | Fatal::Codec(_) | Fatal::Snapshot(_) => 5,
         Fatal::Halt(_) => 6,
     }
 }
@@ -170,6 +170,8 @@ pub struct Parts {
     pub chain: Option<ChainParts>,
     /// Whether an operator confirmed that sending may go on.
     pub lift_quarantine: bool,
+    /// How the log is kept small.
+    pub upkeep: Policy,
 }
 
 /// A running node.
@@ -197,9 +199,10 @@ impl Node {
             containers,
             chain,
             lift_quarantine,
+            upkeep,
         } = parts;
         let world = SystemWorld::current();
-        let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone()).await?;
+        let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone(), upkeep).await?;
         let client_key = client_key(&data_dir, &world)?;
         let reader = driver.reader();
         let streams = Streams::default();
@@ -346,11 +349,12 @@ async fn flagged(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
-/// Opens the log and replays it, away from the runtime's threads.
+/// Opens the log and restores the machine from it, away from the runtime's threads.
 async fn recover(
     data_dir: &Path,
     chain: Option<&ChainParts>,
     world: SystemWorld,
+    upkeep: Policy,
 ) -> Result<(Driver<SledLog, SystemWorld>, Handle), NodeError> {
     let identity = chain.map_or_else(
         || "no chain".to_owned(),
@@ -359,7 +363,7 @@ async fn recover(
     let data_dir = data_dir.to_owned();
     tokio::task::spawn_blocking(move || {
         let log = SledLog::open(&data_dir, &Options::new(identity)).map_err(Fatal::Log)?;
-        Driver::recover(log, world)
+        Driver::recover(log, world, upkeep)
     })
     .await
     .map_err(|_| NodeError::Lost)?

@@ -70,6 +70,7 @@ pub(super) async fn put_status(
         Ok(Reply::Recorded(_) | Reply::Known(_)) => Ok(Json(())),
         Ok(Reply::Refused(refusal)) => Err(Problem::refused(refusal, "", None)),
         Ok(Reply::TooLarge(reason)) => Err(Problem::too_large(reason)),
+        Ok(Reply::NoRoom) => Err(Problem::no_room()),
         Err(_) => Err(Problem::busy()),
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
             containers: start_containers(&file.containers).await?,
             chain,
             lift_quarantine: args.lift_quarantine,
+            upkeep: file.log.policy()?,
         })
         .await?;
         println!(

@@ -22,6 +22,7 @@ use crate::{
     chain::{convert, signer::NodeKey},
     container::{Container, Containers, Process, ProcessConfig},
     devnet::{DEV_CHAIN_ID, Devnet, DevnetConfig, Mining},
+    driver::Policy,
     node::{ChainParts, Node, NodeError, Parts},
 };
 
@@ -102,6 +103,7 @@ impl World {
                 max_fee_per_gas_cap: 500_000_000_000,
             }),
             lift_quarantine: false,
+            upkeep: Policy::default(),
         })
         .await?;
         let place = Place {

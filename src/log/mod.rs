@@ -14,12 +14,14 @@ mod mirror;
 mod pack;
 mod preserve;
 mod retention;
+mod roll;
 mod salvage;
 mod sled;
 mod snapshot;
 mod source;
 mod store;
 mod text;
+mod upkeep;
 mod view;
 
 pub mod block;
@@ -35,13 +37,15 @@ pub use self::{
     directory::Options,
     file::{FileLog, FileReader},
     import::restore,
-    memory::{MemoryLog, MemoryReader},
+    memory::{MemoryKeeper, MemoryLog, MemoryReader},
     mirror::Mirror,
     retention::{Retention, Space},
+    roll::SledKeeper,
     salvage::Salvage,
     sled::{SledLog, SledReader},
     snapshot::Snapshot,
     source::{Full, Source, StoredPayload},
+    upkeep::{Keeper, Upkeep},
 };
 
 use infernet_state::{
