@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::RunArgs;
+use super::{RunArgs, out::show};
 use crate::{
     api::{ApiConfig, RateLimit},
     chain::signer::NodeKey,
@@ -41,12 +41,12 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
             lift_quarantine: args.lift_quarantine,
         })
         .await?;
-        println!(
+        show!(
             "node      http://{} (operator: http://{})",
             node.api_addr(),
             node.admin_addr()
         );
-        println!("ready");
+        show!("ready");
         node.run(super::dev::interrupted()).await
     })
 }
