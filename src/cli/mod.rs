@@ -7,7 +7,7 @@ mod request;
 mod run;
 
 use std::{
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -127,6 +127,7 @@ pub fn main() -> ExitCode {
             EnvFilter::try_from_env("INFERNET_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         // It would be told where it just failed, on standard error.
         .log_internal_errors(false)
         .init();

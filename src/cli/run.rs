@@ -32,22 +32,29 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
         development: None,
     };
     super::runtime()?.block_on(async {
-        let node = Node::start(Parts {
-            data_dir,
-            api,
-            config: file.deciding(None)?,
-            containers: start_containers(&file.containers).await?,
-            chain,
-            lift_quarantine: args.lift_quarantine,
-        })
-        .await?;
+        let mut interrupted = std::pin::pin!(super::dev::interrupted());
+        let start = async {
+            Node::start(Parts {
+                data_dir,
+                api,
+                config: file.deciding(None)?,
+                containers: start_containers(&file.containers).await?,
+                chain,
+                lift_quarantine: args.lift_quarantine,
+            })
+            .await
+        };
+        let node = tokio::select! {
+            node = start => node?,
+            () = &mut interrupted => return Ok(()),
+        };
         show!(
             "node      http://{} (operator: http://{})",
             node.api_addr(),
             node.admin_addr()
         );
         show!("ready");
-        node.run(super::dev::interrupted()).await
+        node.run(interrupted).await
     })
 }
 

@@ -47,6 +47,9 @@ impl Statement {
         )];
         for role in after.0.keys() {
             let cells = [self.of_role(*role), after.of_role(*role), change(*role)];
+            if cells.iter().all(I256::is_zero) {
+                continue;
+            }
             for (sum, cell) in sums.iter_mut().zip(cells) {
                 *sum = sum.wrapping_add(cell);
             }
@@ -55,7 +58,7 @@ impl Statement {
         lines.push(row("sum", sums.map(|sum| sum.to_string())));
         let coins = |wei: I256| ether(wei.unsigned_abs());
         lines.push(format!(
-            "of the price of {} the node got {} and the protocol {} ({} % from each side); gas \
+            "of the price of {} the node got {} and the protocol {} ({}% from each side); gas \
              cost the node {}",
             coins(change(Role::Earnings)),
             coins(change(Role::NodeWallet)),

@@ -37,7 +37,7 @@ fn assert_gone(pids: &[u32]) {
     }
 }
 
-fn signal(name: &str, pid: u32) {
+pub(crate) fn signal(name: &str, pid: u32) {
     let status = Command::new("sh")
         .args(["-c", &format!("kill -{name} {pid}")])
         .status()

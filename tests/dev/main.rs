@@ -3,6 +3,7 @@
 mod disk;
 mod ending;
 mod refusals;
+mod run;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},

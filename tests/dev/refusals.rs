@@ -168,6 +168,21 @@ fn a_place_that_is_no_directory_is_refused() {
 }
 
 #[test]
+fn a_missing_service_is_named() {
+    let home = tempfile::tempdir().expect("a directory");
+    let alone = home.path().join("infernet");
+    fs::copy(env!("CARGO_BIN_EXE_infernet"), &alone).expect("a copy");
+    let data_dir = home.path().join("world");
+    let output = Command::new(&alone)
+        .args(["dev", "--once", "--data-dir", path(&data_dir)])
+        .output()
+        .expect("starts");
+    let missing = format!("{}/infernet-service is missing", path(home.path()));
+    refused(&output, 3, &["E-DEV-012", &missing]);
+    assert!(!data_dir.exists(), "nothing was begun");
+}
+
+#[test]
 fn a_replay_beyond_the_end_says_where_the_end_is() {
     let world = tempfile::tempdir().expect("a directory");
     let output = dev(Some(world.path()), &["--once"])
