@@ -23,7 +23,7 @@ impl Statement {
         let native = accounts.filter(|(account, _)| account.token == Address::ZERO);
         Self(
             native
-                .filter_map(|(account, totals)| Some((account.role, signed(totals.balance()?))))
+                .filter_map(|(account, totals)| Some((account.role, signed(totals.balance())?)))
                 .collect(),
         )
     }
@@ -70,11 +70,12 @@ impl Statement {
     }
 }
 
-fn signed(balance: Balance) -> I256 {
-    match balance {
-        Balance::Debit(amount) => I256::from_raw(amount.0),
-        Balance::Credit(amount) => I256::from_raw(amount.0).wrapping_neg(),
-    }
+/// `None` where a sum is beyond what an amount can be, which no native coin brings about.
+fn signed(balance: Balance) -> Option<I256> {
+    Some(match balance {
+        Balance::Debit(sum) => I256::from_raw(sum.amount()?.0),
+        Balance::Credit(sum) => I256::from_raw(sum.amount()?.0).wrapping_neg(),
+    })
 }
 
 /// An account in words.
