@@ -7,7 +7,8 @@ use infernet_state::{
     delegation::{Delegation, DelegationKey},
     delivery::Delivery,
     job::{Job, Work},
-    ledger::{Account, Balance, Entry, Totals},
+    ledger::{Account, Balance, Entry, Sum, Totals},
+    outbox::Flight,
     proof::Proof,
     subscription::Tracked,
     transaction::Slot,
@@ -546,10 +547,10 @@ pub(super) fn transaction(nonce: Nonce, slot: &Slot) -> Facet {
 }
 
 pub(super) fn effect(id: EffectId, pending: &PendingEffect<'_>, machine: &Machine) -> Facet {
-    let state = match (pending.retry_at, pending.held) {
-        (Some(at), _) => format!("backs off until {}", words::wall(at)),
-        (None, true) => "held until the account was read in this run".into(),
-        (None, false) => "under way".into(),
+    let state = match pending.flight {
+        Flight::BackingOff(at) => format!("backs off until {}", words::wall(at)),
+        Flight::Held => "held until the account was read in this run".into(),
+        Flight::InFlight => "under way".into(),
     };
     Facet::new(format!("effect {id}: {}", pending.effect))
         .with("waits for it", words::waiting(pending.waiting, machine))
@@ -586,11 +587,10 @@ pub(super) fn chore(of: Chore, failures: u16) -> Facet {
 }
 
 pub(super) fn ledger_account(account: Account, totals: &Totals) -> Facet {
-    let unit = |amount: &Amount| Money(amount, &account.token).to_string();
+    let unit = |amount: &Sum| Money(amount, &account.token).to_string();
     let balance = match totals.balance() {
-        Some(Balance::Debit(amount)) => format!("{} debit", unit(&amount)),
-        Some(Balance::Credit(amount)) => format!("{} credit", unit(&amount)),
-        None => "too large".into(),
+        Balance::Debit(amount) => format!("{} debit", unit(&amount)),
+        Balance::Credit(amount) => format!("{} credit", unit(&amount)),
     };
     Facet::new(words::account(&account))
         .with("balance", balance)

@@ -12,7 +12,7 @@ use infernet_state::{
     proof::ProofState,
     subscription::{Due, Standing},
     transaction::{Phase, Slot, Use},
-    types::{Address, Amount, BlockTime, JobNo, WallTime},
+    types::{Address, BlockTime, JobNo, WallTime},
 };
 
 /// Seconds of a day.
@@ -48,7 +48,7 @@ pub(super) fn block_time(at: BlockTime) -> String {
 }
 
 /// An amount with its unit.
-pub(super) struct Money<'a>(pub(super) &'a Amount, pub(super) &'a Address);
+pub(super) struct Money<'a>(pub(super) &'a dyn fmt::Display, pub(super) &'a Address);
 
 impl fmt::Display for Money<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

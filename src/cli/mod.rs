@@ -9,6 +9,7 @@ mod request;
 mod run;
 
 use std::{
+    io::{ErrorKind, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -98,8 +99,8 @@ struct DevArgs {
     /// Where the embedded chain listens.
     #[arg(long, default_value = DEV_RPC_LISTEN)]
     rpc_listen: SocketAddr,
-    /// Seconds between blocks; without it each transaction gets its own block at once.
-    #[arg(long)]
+    /// Seconds between blocks, 1 to 30; without it each transaction gets its own block at once.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=30))]
     block_time: Option<u16>,
 }
 
@@ -162,6 +163,9 @@ pub fn main() -> ExitCode {
             EnvFilter::try_from_env("INFERNET_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would be told where it just failed, on standard error.
+        .log_internal_errors(false)
         .init();
     let data_dir = cli.command.data_dir().map(Path::to_owned);
     let outcome = match cli.command {
@@ -173,12 +177,20 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) | Err(CliError::Closed) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(CliError::Node(NodeError::Output(error))) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("infernet: {error}");
+            // Nobody is left to be told when this fails.
+            let mut told = std::io::stderr().lock();
+            let _ = writeln!(told, "infernet: {error}");
             let help = error.help(data_dir.as_deref());
             if !help.is_empty() {
-                eprintln!("what helps:");
-                help.iter().for_each(|line| eprintln!("  {line}"));
+                let _ = writeln!(told, "what helps:");
+            }
+            for line in help {
+                let _ = writeln!(told, "  {line}");
             }
             ExitCode::from(error.exit_code())
         }

@@ -1,8 +1,38 @@
-//! Standard output, a line at a time: a reader that goes away (`| head`) is no error.
+//! Standard output: whoever reads it may go away before we end (`| head -1`).
 
-use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::{
+    fmt::Arguments,
+    io::{self, BufWriter, StdoutLock, Write as _},
+};
 
-use super::error::{CliError, output};
+use super::error::CliError;
+use crate::node::NodeError;
+
+/// A line for somebody who watches. One who has gone, or a place that is full, does not stop the
+/// world that is being watched.
+pub(super) fn show_line(line: Arguments<'_>) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// A line of a command's result, which is worth nothing unless it arrives.
+///
+/// # Errors
+/// [`NodeError::Output`].
+pub(super) fn put_line(line: Arguments<'_>) -> Result<(), NodeError> {
+    writeln!(io::stdout().lock(), "{line}").map_err(NodeError::Output)
+}
+
+/// [`show_line`] with the arguments of `println!`.
+macro_rules! show {
+    ($($argument:tt)*) => { $crate::cli::out::show_line(format_args!($($argument)*)) };
+}
+
+/// [`put_line`] with the arguments of `println!`.
+macro_rules! put {
+    ($($argument:tt)*) => { $crate::cli::out::put_line(format_args!($($argument)*)) };
+}
+
+pub(super) use {put, show};
 
 /// Lines on their way to standard output.
 pub(super) struct Out {
@@ -42,10 +72,12 @@ impl Out {
     }
 
     /// # Errors
-    /// [`CliError::Closed`], [`CliError::Output`].
+    /// [`NodeError::Output`].
     pub(super) fn finish(mut self) -> Result<(), CliError> {
         self.flush();
-        self.failed
-            .map_or(Ok(()), |error| Err(output("standard output")(error)))
+        match self.failed {
+            Some(error) => Err(NodeError::Output(error).into()),
+            None => Ok(()),
+        }
     }
 }

@@ -15,12 +15,14 @@ mod mirror;
 mod pack;
 mod preserve;
 mod retention;
+mod roll;
 mod salvage;
 mod sled;
 mod snapshot;
 mod source;
 mod store;
 pub(crate) mod text;
+mod upkeep;
 mod view;
 
 pub mod block;
@@ -36,13 +38,15 @@ pub use self::{
     directory::Options,
     file::{FileLog, FileReader},
     import::restore,
-    memory::{MemoryLog, MemoryReader},
+    memory::{MemoryKeeper, MemoryLog, MemoryReader},
     mirror::Mirror,
     retention::{Retention, Space, tree_bytes},
+    roll::SledKeeper,
     salvage::Salvage,
     sled::{SledLog, SledReader},
     snapshot::Snapshot,
     source::{Full, Part, Source, StoredPayload, payloads, walk},
+    upkeep::{Keeper, Upkeep},
 };
 
 use infernet_state::{
@@ -150,7 +154,7 @@ pub trait LogReader: Clone + Send + Sync + 'static {
 pub enum LogError {
     /// The storage failed; nothing may be assumed about the batch.
     #[error(
-        "E-LOG-001: the log cannot {action}: {reason}; free space or mend the disk, then start again"
+        "E-LOG-001: the log cannot {action}: {reason}; free space, mend the disk or the permissions, then start again"
     )]
     Storage {
         /// What was tried.

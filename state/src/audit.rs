@@ -6,8 +6,8 @@ use crate::{
     job::{Job, Jobs},
     ledger::{Entry, Ledger},
     machine::Machine,
-    outbox::{Owner, Pending},
-    types::{Address, Amount, DeliveryNo, EffectId, EntryNo, JobNo, Nonce, WallTime},
+    outbox::{Flight, Owner, Pending},
+    types::{Address, Amount, DeliveryNo, EffectId, EntryNo, JobNo, Nonce},
 };
 
 /// Who waits for an effect's outcome.
@@ -32,10 +32,8 @@ pub struct PendingEffect<'a> {
     pub waiting: Waiting,
     /// The present attempt, from 1.
     pub attempt: u16,
-    /// When the next attempt goes out, while it backs off.
-    pub retry_at: Option<WallTime>,
-    /// A transaction that waits until the account was observed in this run.
-    pub held: bool,
+    /// Where it stands.
+    pub flight: Flight,
 }
 
 impl Pending {
@@ -49,8 +47,7 @@ impl Pending {
                 Owner::Chore(chore) => Waiting::Chore(chore),
             },
             attempt: self.attempt,
-            retry_at: self.retry_at,
-            held: self.held,
+            flight: self.flight,
         }
     }
 }
