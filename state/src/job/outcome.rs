@@ -12,6 +12,14 @@ use crate::{
     types::{EffectId, JobNo, PayloadAt, PayloadRef},
 };
 
+impl Job {
+    /// Keeps an answer. Without slack: ended jobs are many, and most have one.
+    fn keep_result(&mut self, at: PayloadAt) {
+        self.results.reserve_exact(1);
+        self.results.push(at);
+    }
+}
+
 impl Machine {
     /// What came of an effect that a job waits for.
     pub(crate) fn job_effect_ended(
@@ -151,12 +159,12 @@ impl Machine {
                 self.run_container(turn, no)
             }
             (Stage::Running { .. }, Success::ContainerAnswered { output }) if !last => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 self.step_job(no, Step::Answered);
                 self.run_container(turn, no)
             }
             (Stage::Running { .. }, Success::ContainerAnswered { output }) if !onchain => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 self.step_job(no, Step::AnsweredClient);
                 self.close_job(no);
                 Ok(())
@@ -170,7 +178,7 @@ impl Machine {
                     deliver_proof,
                 },
             ) if last && onchain => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 let arguments = Arguments {
                     input: at(deliver_input),
                     output: at(deliver_output),
