@@ -12,7 +12,7 @@ use alloy::{primitives::Address, providers::Provider as _};
 use infernet_state::{
     Config,
     config::{ContainerConfig, Limits},
-    ledger::{Balance, Role as LedgerRole},
+    ledger::{Balance, Role as LedgerRole, Sum},
     types,
 };
 
@@ -145,9 +145,7 @@ impl World {
                 .ledger()
                 .accounts()
                 .map(|(account, totals)| {
-                    let balance = totals
-                        .balance()
-                        .map_or_else(|| "too large".to_owned(), |balance| balance.to_string());
+                    let balance = totals.balance().to_string();
                     format!("{:<14} {balance:>34} wei", format!("{:?}", account.role))
                 })
                 .collect()
@@ -173,7 +171,7 @@ impl World {
         if !balanced {
             return off("the ledger does not balance".into());
         }
-        if receivable != Balance::Debit(types::Amount::ZERO) {
+        if receivable != Balance::Debit(Sum::ZERO) {
             return off(format!(
                 "a delivery is not explained by payments: {receivable}"
             ));
@@ -188,7 +186,7 @@ impl World {
                 .get_balance(address)
                 .await
                 .map_err(|error| DevError::rpc("read a balance", &error))?;
-            if booked != Balance::Debit(types::Amount(held)) {
+            if booked != Balance::Debit(types::Amount(held).into()) {
                 return off(format!("{what} holds {held} wei, the ledger says {booked}"));
             }
         }

@@ -3,6 +3,11 @@
 //! A table for people, or with `--json` one object a line: `measure`, `value`, `unit`, and
 //! `baseline`, the same quantity of something plain in the same run (named in the table). A part
 //! alone: `memory`, `throughput`, `dormant`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what is measured has no clock; the measurement has"
+)]
 
 mod life;
 
@@ -13,7 +18,7 @@ use infernet_state::{
     codec::{self, EncodedEvent},
     event::Subscription,
 };
-use life::{Life, MIX, dormant};
+use life::{Life, MIX, Recorded};
 use sha2::{Digest, Sha256};
 
 const MILLION: u32 = 1_000_000;
@@ -28,16 +33,13 @@ const TURNS: usize = 3;
 const MIXED_EVENTS: usize = 200_000;
 
 /// A mixed log of at least so many events.
-fn mixed_log(events: usize) -> Vec<Event> {
+fn mixed_log(events: usize) -> Vec<Recorded> {
     let mut life = Life::new(true);
     life.begin_mix();
     while life.log.len() < events {
         life.mixed_block();
     }
     life.log
-        .into_iter()
-        .map(|recorded| recorded.event)
-        .collect()
 }
 
 /// Seconds that this thread had a core, as Linux counts them; the wall clock elsewhere. Others
@@ -77,18 +79,27 @@ struct Report {
 }
 
 impl Report {
-    /// Says what the mixed log holds: how many events of each kind.
-    fn mix(&self, log: &[EncodedEvent]) {
+    /// Says what the mixed log holds.
+    fn mix(&self, log: &[Recorded], encoded: &[EncodedEvent]) {
         if self.json {
             return;
         }
         let mut kinds: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
-        for event in log {
+        for event in encoded {
             let (count, bytes) = kinds.entry(event.kind).or_default();
             *count += 1;
             *bytes += event.body.len();
         }
-        println!("the mix: {MIX}; of {} events:", log.len());
+        let payloads: usize = log
+            .iter()
+            .flat_map(|recorded| &recorded.payloads)
+            .map(Vec::len)
+            .sum();
+        println!(
+            "the mix: {MIX}\nof {} events, {} payload bytes each:",
+            log.len(),
+            payloads / log.len()
+        );
         for (kind, (count, bytes)) in kinds {
             println!("  kind {kind:>2}: {count:>8}, {} bytes each", bytes / count);
         }
@@ -100,7 +111,8 @@ impl Report {
                 r#"{{"measure":"{measure}","value":{value:.3},"unit":"{unit}","baseline":{baseline:.3}}}"#
             );
         } else {
-            println!("{measure:<36}{value:>16.1} {unit:<10}{baseline:>16.1}  {of}");
+            let digits = if value < 100.0 { 3 } else { 0 };
+            println!("{measure:<36}{value:>16.digits$} {unit:<10}{baseline:>16.digits$}  {of}");
         }
     }
 }
@@ -282,9 +294,9 @@ fn throughput(report: &Report) {
     let count = log.len() as f64;
     let encoded: Vec<EncodedEvent> = log
         .iter()
-        .map(|event| codec::encode(event).expect("encodes"))
+        .map(|recorded| codec::encode(&recorded.event).expect("encodes"))
         .collect();
-    report.mix(&encoded);
+    report.mix(&log, &encoded);
     let hashing = count
         / best(|| {
             black_box(encoded.iter().fold([0; 32], chained));
@@ -292,8 +304,8 @@ fn throughput(report: &Report) {
     let applied = count
         / best(|| {
             let mut machine = Machine::new();
-            for event in &log {
-                black_box(machine.apply(event).expect("no halt"));
+            for recorded in &log {
+                black_box(machine.apply(&recorded.event).expect("no halt"));
             }
             machine
         });

@@ -34,6 +34,7 @@ use crate::{
     limits::DELIVERIES_KEPT,
     machine::Machine,
     subscription::Identity,
+    trace::Transition,
     transaction::Quote,
     types::{DeliveryNo, EffectId, Interval, JobNo, Nonce, PayloadAt, SubscriptionId, WallTime},
 };
@@ -375,10 +376,16 @@ impl Machine {
         let Some(next) = delivery.state.step(step) else {
             return false;
         };
-        if next.is_live() && !delivery.state.is_live() {
+        let from = core::mem::replace(&mut delivery.state, next);
+        if next.is_live() && !from.is_live() {
             self.deliveries.ended.remove(&no);
         }
-        delivery.state = next;
+        self.trace.note(Transition::Delivery {
+            no,
+            from,
+            step,
+            to: next,
+        });
         true
     }
 }

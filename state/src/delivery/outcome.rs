@@ -29,22 +29,22 @@ impl Machine {
                 base_fee,
                 priority_fee,
             }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.simulated(turn, no, *gas, *base_fee, *priority_fee)
             }
             Outcome::Succeeded(Success::ResponsesRead {
                 responses,
                 responded,
             }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.responses_read(turn, no, *responses, *responded)
             }
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.simulation_reverted(turn, no, *selector)
             }
             Outcome::Failed(Failure::Missing { .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.abandon(turn, no, Loss::PayloadMissing)
             }
             Outcome::Failed(
@@ -99,12 +99,12 @@ impl Machine {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
         let expected_price = base_fee.saturating_add(priority_fee);
-        let cost = Amount::from(u128::from(gas)).checked_mul(Amount::from(expected_price));
+        let cost = Amount::of_gas(gas, expected_price);
         let (price, token) = self
             .terms_of(delivery)
             .map(|terms| (terms.payment_amount, terms.payment_token))
             .unwrap_or_default();
-        if !admission::profitable(config, token, price, cost.unwrap_or(Amount::MAX)) {
+        if !admission::profitable(config, token, price, cost) {
             return self.abandon(turn, no, Loss::Unprofitable);
         }
         if !self.account.may_send() {

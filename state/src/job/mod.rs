@@ -11,7 +11,7 @@
 //!                        │                                                        Included
 //!                        │                                                          │ final
 //!                        ▼                                                          ▼
-//!                  Failed (from any stage that is not an end)                   Succeeded
+//!                  Failed (from any stage before Included)                      Succeeded
 //! ```
 //! A job is a local fact: a reorg of the chain never undoes its answer, but a job whose
 //! subscription is gone ends, and its answer reaches nobody.
@@ -37,6 +37,7 @@ use crate::{
     outbox::Turn,
     schedule::Timer,
     subscription::Identity,
+    trace::Transition,
     types::{DeliveryNo, EffectId, Interval, JobId, JobNo, PayloadAt, WallTime},
 };
 
@@ -169,8 +170,7 @@ impl Stage {
                 | Self::ReadingPayer
                 | Self::ReadingInputs
                 | Self::Running { .. }
-                | Self::Delivering
-                | Self::Included,
+                | Self::Delivering,
                 Step::Fail(cause),
             ) => Some(Self::Failed(cause)),
             (
@@ -340,9 +340,17 @@ impl Machine {
         let Some(next) = job.stage.step(step) else {
             return false;
         };
-        let was_end = job.stage.is_end();
-        job.stage = next;
-        if was_end && !next.is_end() {
+        let from = core::mem::replace(&mut job.stage, next);
+        self.trace.note(Transition::Job {
+            no,
+            from,
+            step,
+            to: next,
+        });
+        if from == Stage::Waiting {
+            self.jobs.begin(no);
+        }
+        if from.is_end() && !next.is_end() {
             self.jobs.reopen(no);
         }
         true

@@ -1,6 +1,6 @@
 //! What came of an effect that a job waits for.
 
-use super::{Cause, Stage, Step, Work};
+use super::{Cause, Job, Stage, Step, Work};
 use crate::{
     admission,
     delivery::Arguments,
@@ -32,7 +32,7 @@ impl Machine {
         let attempts_max = self.limits().container_attempts_max;
         match outcome {
             Outcome::Succeeded(success) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.job_effect_succeeded(turn, no, success)
             }
             Outcome::Failed(Failure::Container { error, retry }) => {
@@ -87,7 +87,7 @@ impl Machine {
         id: EffectId,
         cause: Cause,
     ) -> Result<(), Halt> {
-        self.outbox.pending.remove(&id);
+        self.close_effect(id);
         self.fail_job(turn, no, cause)
     }
 

@@ -25,6 +25,11 @@ pub struct Jobs {
     pub(crate) by_interval: BTreeMap<(SubscriptionId, Interval), JobNo>,
     pub(crate) open_client: u32,
     pub(crate) open_interval: u32,
+    /// Delegated ones that wait for their subscription to become active: open, and not yet among
+    /// the open ones of intervals, whose room they would take from what is due.
+    pub(crate) waiting: u32,
+    /// The same by client; without zeroes.
+    waiting_of: BTreeMap<ClientId, u32>,
     /// Ended jobs, oldest first; clients' and intervals' apart, so that neither crowds out the
     /// other.
     ended_client: BTreeSet<(WallTime, JobNo)>,
@@ -87,9 +92,13 @@ impl Jobs {
                 self.by_client.insert((*client, no));
                 self.open_client = self.open_client.saturating_add(1);
             }
-            Work::Delegated { job: id, .. } => {
+            Work::Delegated {
+                job: id, client, ..
+            } => {
                 self.by_id.insert(*id, no);
-                self.open_interval = self.open_interval.saturating_add(1);
+                self.waiting = self.waiting.saturating_add(1);
+                let of = self.waiting_of.entry(*client).or_default();
+                *of = of.saturating_add(1);
             }
             Work::Interval { identity, interval } => {
                 self.by_interval.insert((identity.id, *interval), no);
@@ -116,6 +125,25 @@ impl Jobs {
             Work::Interval { .. } | Work::Delegated { .. } => {
                 self.open_interval = self.open_interval.saturating_sub(1);
                 self.ended_interval.insert((now, no));
+            }
+        }
+    }
+
+    /// How many of a client's delegated jobs wait.
+    pub(crate) fn waiting_of(&self, client: ClientId) -> u32 {
+        self.waiting_of.get(&client).copied().unwrap_or_default()
+    }
+
+    /// A delegated job waits no longer.
+    pub(super) fn begin(&mut self, no: JobNo) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.open_interval = self.open_interval.saturating_add(1);
+        if let Some(Work::Delegated { client, .. }) = self.all.get(&no).map(|job| &job.work)
+            && let Some(of) = self.waiting_of.get_mut(client)
+        {
+            *of = of.saturating_sub(1);
+            if *of == 0 {
+                self.waiting_of.remove(client);
             }
         }
     }

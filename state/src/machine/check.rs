@@ -100,7 +100,7 @@ impl Machine {
                 ) {
                     return Verdict::Refused(refusal);
                 }
-                self.check_room()
+                self.check_room(self.jobs.open_client)
             }
             Event::JobReported { job, .. } => match self.jobs.by_id(*job) {
                 Some((_, known)) => match (&known.work, known.stage.is_end()) {
@@ -110,7 +110,7 @@ impl Machine {
                         Verdict::Refused(Refusal::OwnJob)
                     }
                 },
-                None => self.check_room(),
+                None => self.check_room(self.jobs.open_client),
             },
             Event::JobCancelled { job, .. } => match self.jobs.by_id(*job) {
                 Some(_) => Verdict::Accept,
@@ -131,11 +131,16 @@ impl Machine {
         }
     }
 
-    /// Whether one more client's job may be open.
-    pub(crate) fn check_room(&self) -> Verdict {
+    /// Jobs that may be open at once, of each kind.
+    pub(crate) fn open_max(&self) -> u32 {
+        self.limits().jobs_open_max.min(OPEN_JOBS_CAP)
+    }
+
+    /// Whether one more of a client's requests may be open beside `open` of its kind.
+    pub(crate) fn check_room(&self, open: u32) -> Verdict {
         if self.paused() {
             Verdict::Refused(Refusal::Paused)
-        } else if self.jobs.open_client >= self.limits().jobs_open_max.min(OPEN_JOBS_CAP) {
+        } else if open >= self.open_max() {
             Verdict::Refused(Refusal::Busy)
         } else {
             Verdict::Accept

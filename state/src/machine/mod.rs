@@ -21,16 +21,17 @@ use crate::{
     chore::Chores,
     config::{ChainConfig, Config, Limits},
     delegation::Delegations,
-    delivery::Deliveries,
+    delivery::{Deliveries, Loss},
     digest,
     effect::Issued,
     event::Event,
-    job::{Cause, Jobs},
+    job::Jobs,
     ledger::{Ledger, Role},
     outbox::{Outbox, Turn},
     proof::Proofs,
     schedule::Schedule,
     subscription::Subscriptions,
+    trace::Trace,
     types::{Address, Hash, Seq, SubscriptionId, WallTime},
 };
 
@@ -39,6 +40,22 @@ pub use snapshot::SnapshotError;
 pub use views::{BlockDeadline, JobStatus, PendingCounts};
 
 /// An invariant of money or sequence would break: the node stops before any effect.
+///
+/// Nothing that a stranger can put on chain, and no client, brings any of these about; tests
+/// feed the machine both, and nonsense, and hold it to that.
+///
+/// | code | invariant | who could bring it about |
+/// |---|---|---|
+/// | 1 | effects have an encoding | nobody: every type of this crate has one |
+/// | 2 | the logic in force is known | an operator who goes back to an older program |
+/// | 3 | an event has at most 65,535 effects | nobody: [`limits`](crate::limits) bounds what one event can end |
+/// | 10 | a nonce is opened once one is known | nobody: it is asked before |
+/// | 11 | a nonce is opened once | nobody: nonces are counted up from the account's |
+/// | 20 | what is final stays | a chain that breaks its promise, or another chain behind the RPC |
+/// | 30, 31 | an entry is settled once | nobody: its undo exists once |
+/// | 33 | an entry has two sides | nobody: each kind of entry names two roles |
+///
+/// 32 was an overflow of the cost of gas, which fits by its types.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("E-STATE-{code:03}: at event {seq}: {reason}")]
 pub struct Halt {
@@ -92,6 +109,8 @@ pub struct Machine {
     pub(crate) delegations: Delegations,
     pub(crate) breaker: Breaker,
     pub(crate) ledger: Ledger,
+    #[serde(skip)]
+    pub(crate) trace: Trace,
 }
 
 impl Machine {
@@ -115,6 +134,7 @@ impl Machine {
     /// The same events give the same state and the same effects, on any machine.
     pub fn apply(&mut self, event: &Event) -> Result<Vec<Issued>, Halt> {
         self.seq = Seq(self.seq.0.saturating_add(1));
+        self.trace.begin();
         let mut turn = Turn::new(self.seq);
         let started = matches!(event, Event::NodeStarted { .. });
         self.dispatch(&mut turn, event)?;
@@ -207,7 +227,7 @@ impl Machine {
             Event::JobCancelled { job, at } => {
                 self.see(*at);
                 match self.jobs.by_id(*job) {
-                    Some((no, _)) => self.fail_job(turn, no, Cause::Cancelled),
+                    Some((no, _)) => self.give_up(turn, no, Loss::Cancelled),
                     None => Ok(()),
                 }
             }

@@ -214,7 +214,7 @@ impl Machine {
     #[must_use]
     pub fn pending(&self) -> PendingCounts {
         PendingCounts {
-            onchain: self.jobs.open_interval,
+            onchain: self.jobs.open_interval.saturating_add(self.jobs.waiting),
             offchain: self.jobs.open_client,
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{Phase, Use, after, send::Pruned};
+use super::{Phase, Step, Use, after, send::Pruned};
 use crate::{
     delivery::Loss,
     effect::Effect,
@@ -34,9 +34,9 @@ impl Machine {
             return Ok(false);
         };
         self.stop_slot(turn, receipt.nonce)?;
-        self.set_phase(
+        self.step_slot(
             receipt.nonce,
-            Phase::Included {
+            Step::Include {
                 height: block.number,
                 tx: receipt.tx,
                 succeeded: receipt.succeeded,
@@ -79,8 +79,9 @@ impl Machine {
         let Phase::Included { tx, .. } = slot.phase else {
             return Ok(());
         };
-        slot.phase = Phase::Pooled;
-        let Some(does) = slot.version(tx).map(|version| version.does.clone()) else {
+        let does = slot.version(tx).map(|version| version.does.clone());
+        self.step_slot(nonce, Step::Undo);
+        let Some(does) = does else {
             return Ok(());
         };
         let wanted = match &does {
@@ -161,7 +162,7 @@ impl Machine {
             at: self.expected_inclusion(),
         };
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
-        self.set_phase(nonce, Phase::Rechecking(id));
+        self.step_slot(nonce, Step::Recheck(id));
         Ok(())
     }
 

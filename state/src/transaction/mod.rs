@@ -32,6 +32,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
+    trace::Transition,
     types::{
         Address, Amount, DeliveryNo, EffectId, Hash, Interval, Nonce, PayloadAt, SubscriptionId,
         WallTime,
@@ -159,7 +160,84 @@ pub enum Phase {
     },
 }
 
+/// What happens to a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A signature was asked for.
+    Sign(EffectId),
+    /// The newest version is handed to the RPC.
+    Send(EffectId),
+    /// A look was asked for.
+    Look(EffectId),
+    /// It is simulated again.
+    Recheck(EffectId),
+    /// Its effect ended, or is no longer wanted; or its timer begins anew.
+    Rest,
+    /// A version of it is in a block.
+    Include {
+        /// Its height.
+        height: u64,
+        /// Which version.
+        tx: Hash,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
+    /// That block is gone.
+    Undo,
+}
+
 impl Phase {
+    /// The next phase, or `None` where the step does not apply.
+    #[must_use]
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self, step) {
+            (Self::Pooled, Step::Sign(id)) => Some(Self::Signing(id)),
+            (Self::Pooled, Step::Send(id)) => Some(Self::Sending(id)),
+            (Self::Pooled, Step::Look(id)) => Some(Self::Looking(id)),
+            (Self::Pooled, Step::Recheck(id)) => Some(Self::Rechecking(id)),
+            (
+                Self::Pooled
+                | Self::Signing(_)
+                | Self::Sending(_)
+                | Self::Looking(_)
+                | Self::Rechecking(_),
+                Step::Rest,
+            )
+            | (Self::Included { .. }, Step::Undo) => Some(Self::Pooled),
+            // Whatever it was waiting for, what a block holds is so.
+            (
+                Self::Pooled
+                | Self::Signing(_)
+                | Self::Sending(_)
+                | Self::Looking(_)
+                | Self::Rechecking(_),
+                Step::Include {
+                    height,
+                    tx,
+                    succeeded,
+                },
+            ) => Some(Self::Included {
+                height,
+                tx,
+                succeeded,
+            }),
+            (
+                Self::Signing(_) | Self::Sending(_) | Self::Looking(_) | Self::Rechecking(_),
+                Step::Sign(_) | Step::Send(_) | Step::Look(_) | Step::Recheck(_) | Step::Undo,
+            )
+            | (Self::Pooled, Step::Undo)
+            | (
+                Self::Included { .. },
+                Step::Sign(_)
+                | Step::Send(_)
+                | Step::Look(_)
+                | Step::Recheck(_)
+                | Step::Rest
+                | Step::Include { .. },
+            ) => None,
+        }
+    }
+
     /// The effect that it waits for.
     #[must_use]
     pub fn effect(self) -> Option<EffectId> {
@@ -290,9 +368,18 @@ impl Machine {
         }
     }
 
-    fn set_phase(&mut self, nonce: Nonce, phase: Phase) {
-        if let Some(slot) = self.account.slots.get_mut(&nonce) {
-            slot.phase = phase;
+    /// Moves a nonce on, where the step applies.
+    fn step_slot(&mut self, nonce: Nonce, step: Step) {
+        if let Some(slot) = self.account.slots.get_mut(&nonce)
+            && let Some(to) = slot.phase.step(step)
+        {
+            let from = core::mem::replace(&mut slot.phase, to);
+            self.trace.note(Transition::Transaction {
+                nonce,
+                from,
+                step,
+                to,
+            });
         }
     }
 

@@ -1,6 +1,6 @@
 //! What came of an effect of a nonce.
 
-use super::{Phase, Version};
+use super::{Phase, Step, Version};
 use crate::{
     delivery::{Loss, is_met},
     event::{Failure, Outcome, Rejection, Success, TransactionState},
@@ -20,7 +20,7 @@ impl Machine {
         outcome: &Outcome,
     ) -> Result<(), Halt> {
         let Some(phase) = self.account.slots.get(&nonce).map(|slot| slot.phase) else {
-            self.outbox.pending.remove(&id);
+            self.close_effect(id);
             return Ok(());
         };
         match phase {
@@ -34,7 +34,7 @@ impl Machine {
             | Phase::Rechecking(_)
             | Phase::Pooled
             | Phase::Included { .. } => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 Ok(())
             }
         }
@@ -48,14 +48,14 @@ impl Machine {
         outcome: &Outcome,
     ) -> Result<(), Halt> {
         if let Outcome::Succeeded(Success::Signed { tx, raw }) = outcome {
-            self.outbox.pending.remove(&id);
+            self.close_effect(id);
             // The same fields give the same bytes: a version that is there already, or (where
             // nonsense is fed) another nonce's, is not noted twice.
             let known = self.account.by_tx.get(tx).copied();
+            self.step_slot(nonce, Step::Rest);
             let Some(slot) = self.account.slots.get_mut(&nonce) else {
                 return Ok(());
             };
-            slot.phase = Phase::Pooled;
             if known.is_some_and(|of| of != nonce) {
                 return self.give_up_slot(turn, nonce, Loss::Unavailable);
             }
@@ -76,7 +76,7 @@ impl Machine {
         if self.retry(id, SEND_ATTEMPTS_MAX) {
             return Ok(());
         }
-        self.set_phase(nonce, Phase::Pooled);
+        self.step_slot(nonce, Step::Rest);
         self.give_up_slot(turn, nonce, Loss::Unavailable)
     }
 
@@ -89,19 +89,19 @@ impl Machine {
     ) -> Result<(), Halt> {
         match outcome {
             Outcome::Succeeded(Success::Broadcast) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.rest(nonce);
                 Ok(())
             }
             Outcome::Failed(Failure::Rejected(Rejection::Underpriced)) => {
-                self.outbox.pending.remove(&id);
-                self.set_phase(nonce, Phase::Pooled);
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
                 self.bump(turn, nonce)
             }
             Outcome::Unknown { .. }
             | Outcome::Failed(Failure::Rejected(Rejection::NonceTooLow)) => {
-                self.outbox.pending.remove(&id);
-                self.set_phase(nonce, Phase::Pooled);
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
                 self.look(turn, nonce)
             }
             Outcome::Failed(
@@ -129,7 +129,7 @@ impl Machine {
                 if self.retry(id, SEND_ATTEMPTS_MAX) {
                     return Ok(());
                 }
-                self.set_phase(nonce, Phase::Pooled);
+                self.step_slot(nonce, Step::Rest);
                 self.give_up_slot(turn, nonce, Loss::Unavailable)
             }
         }
@@ -148,8 +148,8 @@ impl Machine {
             }
             return Ok(());
         };
-        self.outbox.pending.remove(&id);
-        self.set_phase(nonce, Phase::Pooled);
+        self.close_effect(id);
+        self.step_slot(nonce, Step::Rest);
         match found {
             TransactionState::Absent => self.broadcast(turn, nonce),
             // Included, or taken by another (perhaps one of our own older versions): the chain's
@@ -177,16 +177,16 @@ impl Machine {
     ) -> Result<(), Halt> {
         match outcome {
             Outcome::Succeeded(Success::Simulated { .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
                 if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                    slot.phase = Phase::Pooled;
                     slot.recheck = false;
                 }
                 self.broadcast(turn, nonce)
             }
             Outcome::Failed(Failure::Reverted { selector, .. }) => {
-                self.outbox.pending.remove(&id);
-                self.set_phase(nonce, Phase::Pooled);
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
                 let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
                 if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
                     self.rest(nonce);
@@ -220,7 +220,7 @@ impl Machine {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }
-                self.set_phase(nonce, Phase::Pooled);
+                self.step_slot(nonce, Step::Rest);
                 self.give_up_slot(turn, nonce, Loss::Unavailable)
             }
         }

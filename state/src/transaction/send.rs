@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Phase, Use};
+use super::{Phase, Step, Use};
 use crate::{
     delivery::{Chance, Loss},
     effect::Effect,
@@ -47,7 +47,7 @@ impl Machine {
             max_priority_fee_per_gas: quote.max_priority_fee_per_gas,
         };
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
-        self.set_phase(nonce, Phase::Signing(id));
+        self.step_slot(nonce, Step::Sign(id));
         Ok(())
     }
 
@@ -76,8 +76,8 @@ impl Machine {
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             slot.sent = true;
-            slot.phase = Phase::Sending(id);
         }
+        self.step_slot(nonce, Step::Send(id));
         // Not before the account was observed in this run of the node.
         self.hold_unless_allowed(turn, id);
         Ok(())
@@ -126,7 +126,7 @@ impl Machine {
         };
         let effect = Effect::LookUpTransaction { nonce, tx };
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
-        self.set_phase(nonce, Phase::Looking(id));
+        self.step_slot(nonce, Step::Look(id));
         Ok(())
     }
 
@@ -134,8 +134,8 @@ impl Machine {
     pub(super) fn rest(&mut self, nonce: Nonce) {
         let wait = self.limits().fee_bump_after_ms.max(1);
         let at = WallTime(self.now.0.saturating_add(wait));
+        self.step_slot(nonce, Step::Rest);
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
-            slot.phase = Phase::Pooled;
             if let Some(old) = slot.timer.replace(at) {
                 self.schedule.timers.remove(&(old, Timer::Bump(nonce)));
             }
@@ -154,7 +154,7 @@ impl Machine {
         let Some(effect) = slot.phase.effect() else {
             return Ok(());
         };
-        slot.phase = Phase::Pooled;
+        self.step_slot(nonce, Step::Rest);
         self.drop_effect(turn, effect)
     }
 

@@ -1,15 +1,14 @@
 //! Random lives of a node in the little world: reorgs, lost and late outcomes, crashes, other
 //! nodes, bumps, proofs.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{act::*, *};
+use crate::common::{act::*, *};
 use infernet_state::{
     event::ChainFact,
+    ledger::Sum,
     subscription::Standing,
-    types::{Amount, Interval, Nonce, SubscriptionId},
+    types::{Interval, Nonce, SubscriptionId},
 };
 use proptest::prelude::*;
 
@@ -89,7 +88,7 @@ fn drain(world: &mut World) {
         let open = books.totals(infernet_state::ledger::Role::Receivable, NATIVE);
         assert_eq!(
             open.balance(),
-            Some(infernet_state::ledger::Balance::Debit(Amount::ZERO)),
+            infernet_state::ledger::Balance::Debit(Sum::ZERO),
             "every price is explained by transfers"
         );
     }
@@ -117,11 +116,7 @@ fn delivered_twice(world: &World) -> Option<(u32, u32)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("INFERNET_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400),
-        max_shrink_iters: 3_000,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn a_random_life_keeps_its_promises(
@@ -141,11 +136,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("INFERNET_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400),
-        max_shrink_iters: 3_000,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(400))]
 
     /// Where chain and containers answer, every callback that is served gets its response,
     /// whatever reorgs, crashes and other nodes do in between.

@@ -1,12 +1,7 @@
 //! Random nonsense: events that no world would bring.
 
-mod common;
-
-use std::collections::BTreeMap;
-
-use common::{act::*, *};
 use infernet_state::{
-    Config, Effect, Event, Machine,
+    Config, Effect, Event,
     event::{
         ChainFact, Outcome, Receipt, Subscription, Success, SyncedSubscription, TransactionState,
         WalletChange, WalletFact,
@@ -16,6 +11,8 @@ use infernet_state::{
     },
 };
 use proptest::prelude::*;
+
+use super::{act::*, setup::*};
 
 fn small_block() -> impl Strategy<Value = BlockRef> {
     (0..20_u64, 0..3_u64).prop_map(|(number, fork)| BlockRef {
@@ -198,7 +195,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 /// An event, and for an outcome which of the outstanding effects it is about.
-fn nonsense() -> impl Strategy<Value = (Event, usize)> {
+pub(crate) fn nonsense() -> impl Strategy<Value = (Event, usize)> {
     let at = (0..100_000_000_u64).prop_map(WallTime);
     let event = prop_oneof![
         1 => at.clone().prop_map(|at| Event::NodeStarted { at, version: "n".into() }),
@@ -248,46 +245,4 @@ fn nonsense() -> impl Strategy<Value = (Event, usize)> {
         }),
     ];
     (event, 0..8_usize)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("INFERNET_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000),
-        max_shrink_iters: 3_000,
-        ..ProptestConfig::default()
-    })]
-
-    /// No event in any order panics the machine, unbalances the books or breaks an invariant;
-    /// it may halt, and then says why.
-    #[test]
-    fn nonsense_breaks_nothing(events in prop::collection::vec(nonsense(), 1..150)) {
-        let mut machine = Machine::new();
-        machine.apply(&Event::ConfigChanged(world_config(false))).expect("a beginning");
-        for (mut event, place) in events {
-            if let Event::EffectEnded { effect, attempt, .. } = &mut event {
-                let outstanding = machine.outstanding();
-                if let Some(issued) = outstanding.get(place % outstanding.len().max(1)) {
-                    *effect = issued.id;
-                    *attempt = issued.attempt;
-                }
-            }
-            let encoded = infernet_state::codec::encode(&event).expect("encodes");
-            let decoded = infernet_state::codec::decode(encoded.kind, encoded.version, &encoded.body);
-            prop_assert_eq!(decoded.as_ref(), Ok(&event));
-            if let Err(halt) = machine.apply(&event) {
-                prop_assert!(matches!(halt.code, 20 | 32 | 33), "{}", halt);
-                return Ok(());
-            }
-            prop_assert!(machine.ledger().balances());
-            let mut live = BTreeMap::new();
-            for (no, delivery) in machine.deliveries().iter() {
-                if delivery.state.is_live() {
-                    let key = (delivery.identity, delivery.delegation, delivery.interval);
-                    prop_assert_eq!(live.insert(key, no), None);
-                }
-            }
-        }
-        let bytes = machine.snapshot().expect("encodes");
-        prop_assert_eq!(&Machine::restore(&bytes).expect("restores"), &machine);
-    }
 }

@@ -1,9 +1,7 @@
 //! Whole lives, from fact to final: what the node does for a subscription or a client, and what
 //! its books say afterwards.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use infernet_state::{
     Effect, Event,
     delivery::State,
@@ -296,7 +294,7 @@ fn a_proof_is_staked_for_judged_and_booked_both_ways() {
             (Role::VerifierFees, 975),
             (Role::Slashes, slashed),
         ] {
-            let size = Amount::from(u128::from(i64::unsigned_abs(amount)));
+            let size = u128::from(i64::unsigned_abs(amount)).into();
             let expected = if amount < 0 {
                 Balance::Credit(size)
             } else {

@@ -1,11 +1,30 @@
 //! A little world round the machine: a chain with blocks, a pool and reorgs, a node's account,
 //! containers that answer. It answers effects with plausible outcomes; what it holds of the chain
 //! follows the contract's rules, not the machine's.
-#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may read how long they are to run"
+)]
+
+/// All variants of an enum, each with an example: a missing one does not compile.
+macro_rules! all {
+    ($type:ty; $($pattern:pat => $value:expr),+ $(,)?) => {{
+        fn _complete(thing: $type) {
+            match thing {
+                $($pattern => {})+
+            }
+        }
+        [$($value),+]
+    }};
+}
 
 pub(crate) mod act;
 pub(crate) mod chain;
+pub(crate) mod golden;
+pub(crate) mod nonsense;
+pub(crate) mod samples;
 pub(crate) mod setup;
+pub(crate) mod table;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +35,7 @@ use infernet_state::{
     types::{Amount, BlockRef, BlockTime, Hash, Nonce, SubscriptionId, WallTime},
 };
 
-pub(crate) use chain::{BlockState, Next, OnChain, Tx, nothing};
+pub(crate) use chain::{BlockState, Next, Tx};
 pub(crate) use setup::*;
 
 use chain::{apply_next, execute, run, selector_of};
@@ -34,6 +53,9 @@ pub(crate) struct World {
     salt: u64,
     /// For whom an answer was computed, by the payload of the delivered output.
     pub(crate) answers: BTreeMap<Hash, Answer>,
+    pub(crate) watching: bool,
+    /// How often each step of each life cycle was made, while somebody watched.
+    pub(crate) seen: BTreeMap<(&'static str, String, String), u64>,
 }
 
 /// For whom an answer was computed.
@@ -56,7 +78,7 @@ impl World {
             facts: Vec::new(),
             subscriptions: BTreeMap::new(),
             nonce: 0,
-            allowance: Amount::ZERO,
+            allowances: BTreeMap::new(),
             proofs: BTreeMap::new(),
             delegated: BTreeMap::new(),
         };
@@ -71,9 +93,23 @@ impl World {
             wall: GENESIS_TIME * 1_000,
             salt: 0,
             answers: BTreeMap::new(),
+            watching: false,
+            seen: BTreeMap::new(),
         };
         world.start(Some(config));
         world
+    }
+
+    /// The same, and each step of each life cycle is counted.
+    pub(crate) fn watched(config: Config) -> Self {
+        let mut world = Self::new(config);
+        world.watch();
+        world
+    }
+
+    pub(crate) fn watch(&mut self) {
+        self.watching = true;
+        self.machine.watch();
     }
 
     /// The node starts: what a driver commits first, then what is outstanding.
@@ -113,8 +149,15 @@ impl World {
     }
 
     fn record(&mut self, event: Event) -> Vec<Issued> {
+        if let Event::DelegatedAccepted(request) = &event {
+            let answer = Answer::Delegated(request.nonce);
+            self.answers.insert(request.input.hash, answer);
+        }
         let issued = self.machine.apply(&event).expect("no halt");
         self.log.push(event);
+        for transition in self.machine.transitions() {
+            *self.seen.entry(table::key(transition)).or_default() += 1;
+        }
         self.guard();
         issued
     }
@@ -405,13 +448,7 @@ impl World {
     /// For whom a call is made: for whom its input was read, or came with a request.
     fn answer_for(&self, call: &ContainerCall) -> Answer {
         let (ContainerInput::Json(at) | ContainerInput::Onchain(at)) = call.input;
-        let delegated = self
-            .machine
-            .delegations()
-            .iter()
-            .find(|(_, delegation)| delegation.request.input == at.payload)
-            .map(|((_, nonce), _)| Answer::Delegated(*nonce));
-        delegated.unwrap_or_else(|| self.answers[&at.payload.hash])
+        self.answers[&at.payload.hash]
     }
 
     /// Runs a transaction against the head, at another time.

@@ -11,6 +11,18 @@
 //! `Receivable ← Earnings A`, `ProtocolFees ← Receivable P`, `NodeWallet ← Receivable T`
 //! (debit ← credit). A receivable that does not return to zero is a delivery that the chain's
 //! own events do not explain.
+//!
+//! # Amounts of strangers
+//! Anybody can make a token and name any amount in it: transfers to the node's wallet, prices,
+//! escrows and balances up to 2^256 − 1, as often as they pay for the gas. None of it may stop the
+//! node, and none of it may cost the native coin or an honest token their exactness. So nothing
+//! is judged here, and no token is left out: accounts are sums of 320 bits ([`Sum`]), which cannot
+//! overflow, each token has accounts of its own, and what is booked is what the chain's events
+//! say. What a token is worth is a matter of admission (`accepted_payments`), not of the books.
+//! A reading of a balance may differ from the books by more than one entry can hold, if the token
+//! lies; it is then booked as far as one entry goes.
+
+mod sum;
 
 use alloc::{
     collections::{BTreeMap, VecDeque, btree_map},
@@ -24,6 +36,8 @@ use crate::{
     limits::LEDGER_ENTRIES_KEPT,
     types::{Address, Amount, EntryNo, Hash, Seq},
 };
+
+pub use sum::Sum;
 
 /// What an account is for, seen from the node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -113,6 +127,27 @@ pub enum EntryState {
     Voided,
 }
 
+/// What happens to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settlement {
+    /// Its block is final.
+    Post,
+    /// Its block is gone.
+    Void,
+}
+
+impl EntryState {
+    /// The next state, or `None` where there was a settlement before.
+    #[must_use]
+    pub fn step(self, step: Settlement) -> Option<Self> {
+        match (self, step) {
+            (Self::Pending, Settlement::Post) => Some(Self::Posted),
+            (Self::Pending, Settlement::Void) => Some(Self::Voided),
+            (Self::Posted | Self::Voided, Settlement::Post | Settlement::Void) => None,
+        }
+    }
+}
+
 /// One entry: `amount` from `credit` to `debit`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -138,22 +173,22 @@ pub struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Totals {
     /// Debits that may still go.
-    pub debits_pending: Amount,
+    pub debits_pending: Sum,
     /// Credits that may still go.
-    pub credits_pending: Amount,
+    pub credits_pending: Sum,
     /// Final debits.
-    pub debits_posted: Amount,
+    pub debits_posted: Sum,
     /// Final credits.
-    pub credits_posted: Amount,
+    pub credits_posted: Sum,
 }
 
 /// A balance with its side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Balance {
     /// More debits than credits, or as many.
-    Debit(Amount),
+    Debit(Sum),
     /// More credits than debits.
-    Credit(Amount),
+    Credit(Sum),
 }
 
 impl fmt::Display for Balance {
@@ -167,13 +202,13 @@ impl fmt::Display for Balance {
 
 impl Totals {
     /// Debits less credits, pending ones included.
-    ///
-    /// `None` when the sums do not fit 256 bits.
     #[must_use]
-    pub fn balance(&self) -> Option<Balance> {
-        let debits = self.debits_pending.checked_add(self.debits_posted)?;
-        let credits = self.credits_pending.checked_add(self.credits_posted)?;
-        Some(Self::side(debits, credits))
+    pub fn balance(&self) -> Balance {
+        // Every entry is in one of the two, and all entries together fit a sum.
+        Self::side(
+            self.debits_pending.wrapping_add(self.debits_posted),
+            self.credits_pending.wrapping_add(self.credits_posted),
+        )
     }
 
     /// Final debits less final credits.
@@ -182,7 +217,7 @@ impl Totals {
         Self::side(self.debits_posted, self.credits_posted)
     }
 
-    fn side(debits: Amount, credits: Amount) -> Balance {
+    fn side(debits: Sum, credits: Sum) -> Balance {
         match debits.checked_sub(credits) {
             Some(amount) => Balance::Debit(amount),
             None => Balance::Credit(credits.checked_sub(debits).unwrap_or_default()),
@@ -190,7 +225,7 @@ impl Totals {
     }
 }
 
-/// An account's sums would not fit 256 bits, or an entry would be settled twice.
+/// An entry would be settled twice, or debit the account that it credits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Unbalanced;
 
@@ -252,7 +287,7 @@ impl Ledger {
                 (&mut sum.credits_posted, totals.credits_posted),
             ] {
                 // Both sides wrap alike, so the comparison stays exact.
-                *total = Amount(total.0.wrapping_add(part.0));
+                *total = total.wrapping_add(part);
             }
         }
         sums.values().all(|sum| {
@@ -268,9 +303,6 @@ impl Ledger {
         self.change(&entry, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_add(amount)?;
             credit.credits_pending = credit.credits_pending.checked_add(amount)?;
-            // What can be booked can also be posted.
-            debit.debits_pending.checked_add(debit.debits_posted)?;
-            credit.credits_pending.checked_add(credit.credits_posted)?;
             Some(())
         })?;
         self.last = EntryNo(self.last.0.saturating_add(1));
@@ -280,7 +312,7 @@ impl Ledger {
 
     /// Makes a pending entry final.
     pub(crate) fn post(&mut self, no: EntryNo) -> Result<(), Unbalanced> {
-        self.settle(no, EntryState::Posted, |debit, credit, amount| {
+        self.settle(no, Settlement::Post, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_sub(amount)?;
             credit.credits_pending = credit.credits_pending.checked_sub(amount)?;
             debit.debits_posted = debit.debits_posted.checked_add(amount)?;
@@ -291,7 +323,7 @@ impl Ledger {
 
     /// Voids a pending entry: its block is gone.
     pub(crate) fn void(&mut self, no: EntryNo) -> Result<(), Unbalanced> {
-        self.settle(no, EntryState::Voided, |debit, credit, amount| {
+        self.settle(no, Settlement::Void, |debit, credit, amount| {
             debit.debits_pending = debit.debits_pending.checked_sub(amount)?;
             credit.credits_pending = credit.credits_pending.checked_sub(amount)?;
             Some(())
@@ -301,14 +333,11 @@ impl Ledger {
     fn settle(
         &mut self,
         no: EntryNo,
-        state: EntryState,
-        change: impl FnOnce(&mut Totals, &mut Totals, Amount) -> Option<()>,
+        step: Settlement,
+        change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
         let entry = self.entries.get_mut(&no).ok_or(Unbalanced)?;
-        if entry.state != EntryState::Pending {
-            return Err(Unbalanced);
-        }
-        entry.state = state;
+        entry.state = entry.state.step(step).ok_or(Unbalanced)?;
         let entry = entry.clone();
         self.change(&entry, change)?;
         self.settled.push_back(no);
@@ -324,7 +353,7 @@ impl Ledger {
     fn change(
         &mut self,
         entry: &Entry,
-        change: impl FnOnce(&mut Totals, &mut Totals, Amount) -> Option<()>,
+        change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
         if entry.debit == entry.credit {
             return Err(Unbalanced);
@@ -337,12 +366,12 @@ impl Ledger {
         match self.accounts.entry(entry.debit) {
             btree_map::Entry::Occupied(mut known) => {
                 let mut debit = *known.get();
-                change(&mut debit, &mut credit, entry.amount).ok_or(Unbalanced)?;
+                change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
                 known.insert(debit);
             }
             btree_map::Entry::Vacant(new) => {
                 let mut debit = Totals::default();
-                change(&mut debit, &mut credit, entry.amount).ok_or(Unbalanced)?;
+                change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
                 new.insert(debit);
             }
         }

@@ -1,7 +1,9 @@
 //! The one place where events become bytes and bytes become events.
 //!
 //! Kind and version stand outside the payload, so that a frame can be routed, and an old event
-//! upcast, without a look at its body.
+//! upcast, without a look at its body. Encodings that are no longer written are in `old`.
+
+mod old;
 
 use alloc::vec::Vec;
 
@@ -64,7 +66,7 @@ const CONFIG: bincode::config::Configuration<
 
 /// Declares the kinds: number, variant, fields, in one place for both directions.
 macro_rules! kinds {
-    ($($kind:literal => $variant:ident $({ $($field:ident),+ })? $(( $inner:ident ))?,)+) => {
+    ($($kind:literal v $version:literal => $variant:ident $({ $($field:ident),+ })? $(( $inner:ident ))?,)+) => {
         /// The number of an event's kind. Numbers are never given twice.
         #[must_use]
         pub fn kind_of(event: &Event) -> u16 {
@@ -73,8 +75,14 @@ macro_rules! kinds {
             }
         }
 
-        /// The newest version of the encoding of each kind.
-        const KINDS: &[(u16, u8)] = &[$(($kind, 1),)+];
+        /// The kinds, each with the version that is written.
+        const KINDS: &[(u16, u8)] = &[$(($kind, $version),)+];
+
+        fn version_of(event: &Event) -> u8 {
+            match event {
+                $(kinds!(@any $variant $({ $($field),+ })? $(( $inner ))?) => $version,)+
+            }
+        }
 
         fn body_of(event: &Event) -> Result<Vec<u8>, bincode::error::EncodeError> {
             match event {
@@ -102,21 +110,21 @@ macro_rules! kinds {
 }
 
 kinds! {
-    1 => NodeStarted { at, version },
-    2 => ConfigChanged(config),
-    3 => Upgraded { to },
-    4 => WallTimePassed { now },
-    5 => AccountObserved { head, nonce, balance },
-    6 => QuarantineLifted,
-    7 => ChainCommitted { block, facts },
-    8 => ChainReorged { ancestor },
-    9 => ChainFinalized { block },
-    10 => SubscriptionsSynced { block, subscriptions, next },
-    11 => JobAccepted(request),
-    12 => DelegatedAccepted(request),
-    13 => JobReported { job, client, at, status, containers, result },
-    14 => JobCancelled { job, at },
-    15 => EffectEnded { effect, attempt, at, outcome },
+    1 v 1 => NodeStarted { at, version },
+    2 v 2 => ConfigChanged(config),
+    3 v 1 => Upgraded { to },
+    4 v 1 => WallTimePassed { now },
+    5 v 1 => AccountObserved { head, nonce, balance },
+    6 v 1 => QuarantineLifted,
+    7 v 1 => ChainCommitted { block, facts },
+    8 v 1 => ChainReorged { ancestor },
+    9 v 1 => ChainFinalized { block },
+    10 v 1 => SubscriptionsSynced { block, subscriptions, next },
+    11 v 1 => JobAccepted(request),
+    12 v 1 => DelegatedAccepted(request),
+    13 v 1 => JobReported { job, client, at, status, containers, result },
+    14 v 1 => JobCancelled { job, at },
+    15 v 1 => EffectEnded { effect, attempt, at, outcome },
 }
 
 /// Encodes an event in the newest version of its kind.
@@ -137,7 +145,7 @@ pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
     }
     Ok(EncodedEvent {
         kind,
-        version: 1,
+        version: version_of(event),
         body,
     })
 }
@@ -147,8 +155,19 @@ pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
 /// # Errors
 /// [`CodecError::Unknown`], [`CodecError::Malformed`] (also for trailing bytes).
 pub fn decode(kind: u16, version: u8, body: &[u8]) -> Result<Event, CodecError> {
-    if !KINDS.contains(&(kind, version)) {
+    let event = if KINDS.contains(&(kind, version)) {
+        event_of(kind, body)
+    } else if old::OLD.contains(&(kind, version)) {
+        old::event_of(kind, version, body)
+    } else {
         return Err(CodecError::Unknown { kind, version });
-    }
-    event_of(kind, body).ok_or(CodecError::Malformed { kind, version })
+    };
+    event.ok_or(CodecError::Malformed { kind, version })
+}
+
+/// Every kind with every version of its encoding that was ever written, and whether it still is.
+pub fn encodings() -> impl Iterator<Item = (u16, u8, bool)> {
+    let newest = KINDS.iter().map(|(kind, version)| (*kind, *version, true));
+    let older = old::OLD.iter();
+    newest.chain(older.map(|(kind, version)| (*kind, *version, false)))
 }

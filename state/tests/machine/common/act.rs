@@ -5,12 +5,34 @@ use infernet_state::{
     event::{Failure, Outcome, Rejection, Subscription, Success, TransactionState},
     types::{Address, Amount, JobId},
 };
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{FileFailurePersistence, RngSeed},
+};
 
 use super::{Next, World, setup::*};
 
 pub(crate) const VERIFIER: Address = Address([0xee; 20]);
 pub(crate) const OTHER: Address = Address([9; 20]);
+
+/// So many cases from a fixed seed; `INFERNET_CASES` and `INFERNET_SEED` explore further.
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|n: String| n.parse::<u64>().ok())
+    };
+    ProptestConfig {
+        cases: number("INFERNET_CASES").map_or(usual, |n| n.try_into().unwrap_or(u32::MAX)),
+        rng_seed: RngSeed::Fixed(number("INFERNET_SEED").unwrap_or(1)),
+        max_shrink_iters: 3_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/machine/lives.proptest-regressions"
+        )))),
+        ..ProptestConfig::default()
+    }
+}
 
 /// One thing that happens in a random life.
 #[derive(Clone, Debug)]
@@ -176,6 +198,9 @@ pub(crate) fn perform(world: &mut World, act: Act) {
             let restored = Machine::restore(&bytes).expect("restores");
             assert_eq!(restored, world.machine);
             world.machine = restored;
+            if world.watching {
+                world.machine.watch();
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use infernet_state::{
     effect::{Action, Delivery},
     event::{ChainFact, Receipt, Subscription, WalletChange, WalletFact},
     subscription::{Rejected, judge},
-    types::{Address, Amount, BlockRef, Hash, Interval, Nonce, PayloadAt, SubscriptionId},
+    types::{Address, Amount, BlockRef, Hash, Interval, Nonce, SubscriptionId},
 };
 
 use super::setup::*;
@@ -38,12 +38,21 @@ pub(crate) struct BlockState {
     pub(crate) facts: Vec<ChainFact>,
     pub(crate) subscriptions: BTreeMap<u32, OnChain>,
     pub(crate) nonce: u64,
-    /// What the node's account may lock in the node's wallet.
-    pub(crate) allowance: Amount,
-    /// Open proof requests: (id, interval) → (expiry, stake, escrow).
-    pub(crate) proofs: BTreeMap<(u32, u32), (u64, Amount, Amount)>,
+    /// What the node's account may lock in the node's wallet, by token.
+    pub(crate) allowances: BTreeMap<Address, Amount>,
+    /// Open proof requests, by id and interval.
+    pub(crate) proofs: BTreeMap<(u32, u32), OpenProof>,
     /// Ids of delegated subscriptions: nonce → id (all of one owner).
     pub(crate) delegated: BTreeMap<u32, u32>,
+}
+
+/// A proof request that nobody has judged.
+#[derive(Clone, Copy)]
+pub(crate) struct OpenProof {
+    pub(crate) expiry: u64,
+    pub(crate) token: Address,
+    pub(crate) stake: Amount,
+    pub(crate) escrow: Amount,
 }
 
 /// What somebody else does in the next block.
@@ -54,6 +63,8 @@ pub(crate) enum Next {
     Fulfil(u32, Address),
     Judge(usize, bool),
     Foreign,
+    /// Whatever a wallet of the factory was made to say.
+    Wallet(WalletFact),
 }
 
 pub(crate) fn apply_next(state: &mut BlockState, next: Next, now: u32) {
@@ -94,19 +105,13 @@ pub(crate) fn apply_next(state: &mut BlockState, next: Next, now: u32) {
                 judge_proof(state, (id, interval), valid, hash("judge", now.into()));
             }
         }
+        Next::Wallet(fact) => state.facts.push(ChainFact::Wallet(fact)),
         Next::Foreign => {
             state.facts.push(ChainFact::ForeignNonceUsed {
                 nonce: Nonce(state.nonce),
             });
             state.nonce += 1;
         }
-    }
-}
-
-pub(crate) fn nothing() -> PayloadAt {
-    PayloadAt {
-        seq: infernet_state::types::Seq(0),
-        payload: payload("nothing", 0),
     }
 }
 
@@ -161,7 +166,7 @@ pub(crate) fn run(state: &mut BlockState, action: &Action, tx: Hash) -> Result<(
             deliver(state, id, delivery, tx)
         }
         Action::ApproveStake { amount, token, .. } => {
-            state.allowance = *amount;
+            state.allowances.insert(*token, *amount);
             wallet(
                 state,
                 NODE_WALLET,
@@ -181,8 +186,8 @@ pub(crate) fn run(state: &mut BlockState, action: &Action, tx: Hash) -> Result<(
             ..
         } => {
             let key = (subscription.0, interval.0);
-            let (expiry, ..) = state.proofs.get(&key).ok_or("ProofRequestNotFound")?;
-            if state.block.time.0 < *expiry {
+            let proof = state.proofs.get(&key).ok_or("ProofRequestNotFound")?;
+            if state.block.time.0 < proof.expiry {
                 return Err("UnauthorizedVerifier");
             }
             judge_proof(state, key, true, tx);
@@ -280,7 +285,7 @@ fn deliver(
                 tx,
                 WalletChange::Transferred {
                     spender: terms.owner,
-                    token: NATIVE,
+                    token: terms.payment_token,
                     to,
                     amount,
                 },
@@ -299,8 +304,8 @@ fn deliver(
                 terms.verifier,
                 verifier_fee.checked_sub(share).expect("a part"),
             );
-            state.allowance = state
-                .allowance
+            let allowance = state.allowances.entry(terms.payment_token).or_default();
+            *allowance = allowance
                 .checked_sub(price)
                 .ok_or("InsufficientAllowance")?;
             for (of, owner, amount) in [
@@ -314,15 +319,21 @@ fn deliver(
                     tx,
                     WalletChange::Escrowed {
                         spender: owner,
-                        token: NATIVE,
+                        token: terms.payment_token,
                         amount,
                         locked: true,
                     },
                 );
             }
-            state
-                .proofs
-                .insert((id, interval), (time + 604_800, price, rest));
+            state.proofs.insert(
+                (id, interval),
+                OpenProof {
+                    expiry: time + 604_800,
+                    token: terms.payment_token,
+                    stake: price,
+                    escrow: rest,
+                },
+            );
         }
     }
     state.facts.push(ChainFact::SubscriptionFulfilled {
@@ -334,11 +345,19 @@ fn deliver(
 
 /// `finalizeProofVerification`, section 2.5.
 fn judge_proof(state: &mut BlockState, key: (u32, u32), valid: bool, tx: Hash) {
-    let Some((expiry, stake, escrow)) = state.proofs.remove(&key) else {
+    let Some(OpenProof {
+        expiry,
+        token,
+        stake,
+        escrow,
+    }) = state.proofs.remove(&key)
+    else {
         return;
     };
     let active = state.block.time.0 < expiry;
-    state.allowance = state.allowance.checked_add(stake).expect("fits");
+    let allowance = state.allowances.entry(token).or_default();
+    // Where it does not fit the reference reverts; the machine need not know.
+    *allowance = allowance.checked_add(stake).unwrap_or(Amount::MAX);
     for (of, owner, amount) in [
         (NODE_WALLET, NODE, stake),
         (CONSUMER_WALLET, CONSUMER, escrow),
@@ -350,14 +369,15 @@ fn judge_proof(state: &mut BlockState, key: (u32, u32), valid: bool, tx: Hash) {
             tx,
             WalletChange::Escrowed {
                 spender: owner,
-                token: NATIVE,
+                token,
                 amount,
                 locked: false,
             },
         );
     }
     if active && !valid {
-        state.allowance = state.allowance.checked_sub(stake).expect("unlocked");
+        let allowance = state.allowances.entry(token).or_default();
+        *allowance = allowance.checked_sub(stake).expect("unlocked");
         wallet(
             state,
             NODE_WALLET,
@@ -365,7 +385,7 @@ fn judge_proof(state: &mut BlockState, key: (u32, u32), valid: bool, tx: Hash) {
             tx,
             WalletChange::Transferred {
                 spender: NODE,
-                token: NATIVE,
+                token,
                 to: CONSUMER_WALLET,
                 amount: stake,
             },
@@ -378,7 +398,7 @@ fn judge_proof(state: &mut BlockState, key: (u32, u32), valid: bool, tx: Hash) {
             tx,
             WalletChange::Transferred {
                 spender: CONSUMER,
-                token: NATIVE,
+                token,
                 to: NODE_WALLET,
                 amount: escrow,
             },
