@@ -44,20 +44,22 @@ pub enum Step {
 }
 
 impl Breaker {
-    /// The next state. Every step applies: losses are counted while it is open, too.
+    /// The next state, or `None` where the step does not apply. Losses are counted while it is
+    /// open, too.
     #[must_use]
-    pub fn step(self, step: Step) -> Self {
-        match step {
-            Step::Lose { limit, until } => {
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self.open_until, step) {
+            (_, Step::Lose { limit, until }) => {
                 let losses = self.losses.saturating_add(1);
                 let opens = limit > 0 && losses >= limit;
-                Self {
+                Some(Self {
                     losses,
                     open_until: self.open_until.or(opens.then_some(until)),
-                }
+                })
             }
-            Step::Succeed => Self { losses: 0, ..self },
-            Step::Close => Self::default(),
+            (_, Step::Succeed) => Some(Self { losses: 0, ..self }),
+            (Some(_), Step::Close) => Some(Self::default()),
+            (None, Step::Close) => None,
         }
     }
 }
@@ -90,9 +92,10 @@ impl Machine {
 
     fn step_breaker(&mut self, step: Step) {
         let from = self.breaker;
-        let to = from.step(step);
-        self.breaker = to;
-        self.trace.note(Transition::Breaker { from, step, to });
+        if let Some(to) = from.step(step) {
+            self.breaker = to;
+            self.trace.note(Transition::Breaker { from, step, to });
+        }
     }
 
     /// A delivery succeeded.

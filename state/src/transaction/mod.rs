@@ -204,13 +204,9 @@ impl Phase {
                 Step::Rest,
             )
             | (Self::Included { .. }, Step::Undo) => Some(Self::Pooled),
-            // Whatever it was waiting for, what a block holds is so.
+            // What it waited for was dropped before: what a block holds is so.
             (
-                Self::Pooled
-                | Self::Signing(_)
-                | Self::Sending(_)
-                | Self::Looking(_)
-                | Self::Rechecking(_),
+                Self::Pooled,
                 Step::Include {
                     height,
                     tx,
@@ -223,7 +219,12 @@ impl Phase {
             }),
             (
                 Self::Signing(_) | Self::Sending(_) | Self::Looking(_) | Self::Rechecking(_),
-                Step::Sign(_) | Step::Send(_) | Step::Look(_) | Step::Recheck(_) | Step::Undo,
+                Step::Sign(_)
+                | Step::Send(_)
+                | Step::Look(_)
+                | Step::Recheck(_)
+                | Step::Include { .. }
+                | Step::Undo,
             )
             | (Self::Pooled, Step::Undo)
             | (

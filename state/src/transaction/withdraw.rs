@@ -5,7 +5,7 @@ use alloc::{vec, vec::Vec};
 
 use super::{Phase, Use, after};
 use crate::{
-    delivery::{Loss, Move, State},
+    delivery::{Chance, Loss, Move, State},
     machine::{Halt, Machine},
     outbox::Turn,
     types::{DeliveryNo, Nonce},
@@ -41,8 +41,19 @@ impl Machine {
         &mut self,
         turn: &mut Turn,
         nonce: Nonce,
-        lost: Vec<(DeliveryNo, Loss)>,
+        mut lost: Vec<(DeliveryNo, Loss)>,
     ) -> Result<(), Halt> {
+        // The rest is signed anew: no more than what would be taken.
+        for no in self.deliveries_of(nonce) {
+            if lost.iter().any(|(gone, _)| *gone == no) {
+                continue;
+            }
+            match self.chance_of(no) {
+                Chance::Open | Chance::Early => {}
+                Chance::Met => lost.push((no, Loss::Met)),
+                Chance::Lost(loss) => lost.push((no, loss)),
+            }
+        }
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
@@ -122,6 +133,15 @@ impl Machine {
         self.sign(turn, nonce)
     }
 
+    /// The deliveries that a nonce is for now.
+    fn deliveries_of(&self, nonce: Nonce) -> Vec<DeliveryNo> {
+        self.account
+            .slots
+            .get(&nonce)
+            .map(|slot| slot.wanted.deliveries().to_vec())
+            .unwrap_or_default()
+    }
+
     /// A nonce cannot be signed or sent for: its deliveries are given up; anything else cannot
     /// be, and is tried again after a rest.
     pub(super) fn give_up_slot(
@@ -130,12 +150,7 @@ impl Machine {
         nonce: Nonce,
         loss: Loss,
     ) -> Result<(), Halt> {
-        let list = self
-            .account
-            .slots
-            .get(&nonce)
-            .map(|slot| slot.wanted.deliveries().to_vec())
-            .unwrap_or_default();
+        let list = self.deliveries_of(nonce);
         if list.is_empty() {
             self.rest(nonce);
             return Ok(());

@@ -3,10 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{act::*, table, *};
+use crate::{
+    common::{
+        act::*,
+        nonsense::{aimed, nonsense},
+        table, *,
+    },
+    scenes::scenes,
+};
 use infernet_state::{
-    Config, Event,
-    event::SyncedSubscription,
+    Config, Effect, Event, Machine,
+    event::{Failure, Outcome, SyncedSubscription},
     types::{JobId, SubscriptionId},
 };
 use proptest::{
@@ -17,7 +24,7 @@ use proptest::{
 };
 
 /// Random lives.
-const LIVES: usize = 1_500;
+const LIVES: usize = 700;
 
 /// Deeds of a life.
 const DEEDS: usize = 150;
@@ -34,6 +41,8 @@ enum Deed {
     Configure(u8),
     /// A client withdraws a delegated subscription.
     Withdraw(u32),
+    /// An RPC that is ahead says of a simulation that the interval is met.
+    Ahead(usize),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -45,6 +54,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Week),
         1 => (0..3_u8).prop_map(Deed::Configure),
         1 => (0..3_u32).prop_map(Deed::Withdraw),
+        1 => (0..4_usize).prop_map(Deed::Ahead),
     ]
 }
 
@@ -85,6 +95,20 @@ fn do_deed(world: &mut World, deed: Deed, batches: bool) {
                 next,
             });
         }
+        Deed::Ahead(place) => {
+            if let Some(issued) = world.issued.get(place).cloned()
+                && matches!(issued.effect, Effect::Simulate { .. })
+            {
+                world.issued.remove(place);
+                world.end(
+                    &issued,
+                    Outcome::Failed(Failure::Reverted {
+                        selector: [0x2f, 0x4c, 0xa8, 0x5b],
+                        reason: "IntervalCompleted".into(),
+                    }),
+                );
+            }
+        }
         Deed::Withdraw(nonce) => {
             let job: JobId = infernet_state::delegation::delegated_job_id((CONSUMER, nonce));
             let at = world.now();
@@ -94,6 +118,12 @@ fn do_deed(world: &mut World, deed: Deed, batches: bool) {
 }
 
 type Seen = BTreeMap<(&'static str, String, String), u64>;
+
+fn add(seen: &mut Seen, world: &World) {
+    for (key, count) in &world.seen {
+        *seen.entry(key.clone()).or_default() += count;
+    }
+}
 
 fn live(lives: usize) -> Seen {
     let mut seen = Seen::new();
@@ -108,16 +138,44 @@ fn live(lives: usize) -> Seen {
         for deed in deeds {
             do_deed(&mut world, deed, batches);
         }
-        for (key, count) in &world.seen {
-            *seen.entry(key.clone()).or_default() += count;
-        }
+        add(&mut seen, &world);
     }
     seen
 }
 
+/// Events that no world would bring reach what only the unlikeliest lives do.
+fn add_nonsense(seen: &mut Seen, sequences: usize) {
+    let mut runner = TestRunner::deterministic();
+    for sequence in 0..sequences {
+        let mut machine = Machine::new();
+        machine.watch();
+        let mut config = world_config(sequence % 2 == 0);
+        config.limits.breaker_losses = 1;
+        machine
+            .apply(&Event::ConfigChanged(config))
+            .expect("a beginning");
+        let events = vec(nonsense(), DEEDS)
+            .new_tree(&mut runner)
+            .expect("there are events")
+            .current();
+        for (event, place) in events {
+            if machine.apply(&aimed(event, place, &machine)).is_err() {
+                break;
+            }
+            for transition in machine.transitions() {
+                *seen.entry(table::key(transition)).or_default() += 1;
+            }
+        }
+    }
+}
+
 #[test]
 fn every_step_that_is_allowed_is_made() {
-    let seen = live(LIVES);
+    let mut seen = live(LIVES);
+    add_nonsense(&mut seen, LIVES);
+    for world in scenes() {
+        add(&mut seen, &world);
+    }
     let mut missed = Vec::new();
     for cycle in table::cycles() {
         for row in cycle.rows.into_iter().filter(|row| row.to.is_some()) {

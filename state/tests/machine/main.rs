@@ -7,7 +7,7 @@
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `tables` | every life cycle, written out |
-//! | `coverage` | every step that a table allows is made |
+//! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
 //! | `logs` | golden logs, with their digests |
 //!
@@ -21,4 +21,5 @@ mod life;
 mod lives;
 mod logs;
 mod nonsense;
+mod scenes;
 mod tables;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{act::*, nonsense::nonsense};
+use crate::common::{
+    act::*,
+    nonsense::{aimed, nonsense},
+};
 use infernet_state::{Event, Machine};
 use proptest::prelude::*;
 
@@ -15,14 +18,8 @@ proptest! {
     fn nonsense_breaks_nothing(events in prop::collection::vec(nonsense(), 1..150)) {
         let mut machine = Machine::new();
         machine.apply(&Event::ConfigChanged(world_config(false))).expect("a beginning");
-        for (mut event, place) in events {
-            if let Event::EffectEnded { effect, attempt, .. } = &mut event {
-                let outstanding = machine.outstanding();
-                if let Some(issued) = outstanding.get(place % outstanding.len().max(1)) {
-                    *effect = issued.id;
-                    *attempt = issued.attempt;
-                }
-            }
+        for (event, place) in events {
+            let event = aimed(event, place, &machine);
             let encoded = infernet_state::codec::encode(&event).expect("encodes");
             let decoded = infernet_state::codec::decode(encoded.kind, encoded.version, &encoded.body);
             prop_assert_eq!(decoded.as_ref(), Ok(&event));

@@ -220,7 +220,7 @@ impl World {
                 .machine
                 .subscriptions()
                 .get(delivery.subscription)
-                .expect("an answer for a subscription that is gone");
+                .unwrap_or_else(|| panic!("an answer for a subscription that is gone: {effect:?}"));
             assert_eq!(
                 self.answers[&delivery.output.payload.hash],
                 Answer::Interval(delivery.subscription.0, known.block),
@@ -355,10 +355,18 @@ impl World {
                 balance: Amount::MAX,
                 allowance: Amount::MAX,
             },
-            Effect::ReadResponses { .. } => Success::ResponsesRead {
-                responses: 0,
-                responded: false,
-            },
+            Effect::ReadResponses {
+                subscription,
+                interval,
+                ..
+            } => {
+                let known = self.head().subscriptions.get(&subscription.0);
+                let count = known.and_then(|known| known.counts.get(&interval.0));
+                Success::ResponsesRead {
+                    responses: count.copied().unwrap_or(0),
+                    responded: known.is_some_and(|known| known.ours.contains_key(&interval.0)),
+                }
+            }
             Effect::RunContainer(call) => match call.purpose {
                 Purpose::Interval { .. } => {
                     let answer = self.answer_for(call);

@@ -1,7 +1,7 @@
 //! Random nonsense: events that no world would bring.
 
 use infernet_state::{
-    Config, Effect, Event,
+    Config, Effect, Event, Machine,
     event::{
         ChainFact, Outcome, Receipt, Subscription, Success, SyncedSubscription, TransactionState,
         WalletChange, WalletFact,
@@ -192,6 +192,21 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             TransactionState::NonceTaken
         ))),
     ]
+}
+
+/// The event, of an effect that is under way where it is an outcome.
+pub(crate) fn aimed(mut event: Event, place: usize, machine: &Machine) -> Event {
+    if let Event::EffectEnded {
+        effect, attempt, ..
+    } = &mut event
+    {
+        let outstanding = machine.outstanding();
+        if let Some(issued) = outstanding.get(place % outstanding.len().max(1)) {
+            *effect = issued.id;
+            *attempt = issued.attempt;
+        }
+    }
+    event
 }
 
 /// An event, and for an outcome which of the outstanding effects it is about.

@@ -278,9 +278,7 @@ fn breakers() -> Cycle {
         Step::Succeed => Step::Succeed,
         Step::Close => Step::Close,
     );
-    cycle("breaker", &states, &steps, |from, step| {
-        Some(from.step(step))
-    })
+    cycle("breaker", &states, &steps, Breaker::step)
 }
 
 fn effects() -> Cycle {
