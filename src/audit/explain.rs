@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use infernet_state::{
     Effect, Event, Issued, Machine,
-    audit::Waiting,
     effect::Action,
     event::ChainFact,
+    inspect::Waiting,
     subscription::Due,
     types::{EffectId, EntryNo, Seq},
 };

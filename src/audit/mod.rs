@@ -111,6 +111,17 @@ pub enum AuditError {
         /// What was written.
         text: String,
     },
+    /// The state at the end breaks an invariant.
+    #[error(
+        "E-AUDIT-012: {broken} does not hold in the state behind event {seq}: a mistake of this \
+         program, please report it with the export"
+    )]
+    Broken {
+        /// The newest event.
+        seq: Seq,
+        /// What does not hold.
+        broken: String,
+    },
     /// Nobody signed.
     #[error(
         "E-AUDIT-011: no checkpoint of {signer} is in this log: everything fits, but nobody \

@@ -2,10 +2,10 @@
 
 use infernet_state::{
     Config, Machine,
-    audit::PendingEffect,
     chore::Chore,
     delegation::{Delegation, DelegationKey},
     delivery::Delivery,
+    inspect::PendingEffect,
     job::{Job, Work},
     ledger::{Account, Balance, Entry, Sum, Totals},
     outbox::Flight,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use infernet_state::{
     Effect, Issued, Machine,
-    audit::Waiting,
     delegation::DelegationKey,
+    inspect::Waiting,
     job::Work,
     transaction::Slot,
     types::{DeliveryNo, EffectId, Hash, JobId, JobNo, Nonce, SubscriptionId},

@@ -88,6 +88,13 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
             }
         }
     }
+    replay
+        .machine
+        .audit()
+        .map_err(|broken| AuditError::Broken {
+            seq: replay.head.seq,
+            broken,
+        })?;
     if let (Some(signer), None) = (signer, vouched) {
         return Err(AuditError::Unsigned { signer });
     }

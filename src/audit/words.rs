@@ -3,9 +3,9 @@
 use std::fmt;
 
 use infernet_state::{
-    audit::Waiting,
     chore::Chore,
     delivery::State,
+    inspect::Waiting,
     job::{Job, Stage, Work},
     ledger::{Account, Code, EntryState, Role},
     machine::Machine,

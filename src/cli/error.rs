@@ -196,6 +196,7 @@ fn audit_code(error: &AuditError) -> u8 {
         | AuditError::View { .. }
         | AuditError::Headless { .. }
         | AuditError::Unsigned { .. }
+        | AuditError::Broken { .. }
         | AuditError::Proof { .. }
         | AuditError::NoProof { .. } => 7,
         AuditError::Untouched { .. }
