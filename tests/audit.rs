@@ -893,7 +893,7 @@ fn a_mirror_follows_a_running_node_and_becomes_a_log() {
         3,
         ["run", "--config", path(&config), "--data-dir", path(&other)],
     );
-    assert!(said.contains("E-NODE-005"), "{said}");
+    assert!(said.contains("E-NODE-006"), "{said}");
     // That of the world, with its checkpoints.
     let (copied, back) = (world.fresh("copied"), world.fresh("back"));
     says([

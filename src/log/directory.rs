@@ -225,8 +225,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, LogError> {
     }
 }
 
-/// Takes the lock of a directory that is only looked at: nothing is created, and one without a
-/// lock file, or that this process may not open, is held by nobody.
+/// Takes the lock of a directory that is only looked at, together with others who look. Nothing is
+/// created; a directory without a lock file is held by nobody.
 ///
 /// # Errors
 /// [`LogError::Locked`], [`LogError::Storage`].
@@ -237,7 +237,7 @@ pub(crate) fn lock_to_read(path: &Path) -> Result<Option<File>, LogError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(storage("open", file.display())(error)),
     };
-    match lock.try_lock() {
+    match lock.try_lock_shared() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Err(LogError::Locked {
             directory: path.display().to_string(),
