@@ -35,9 +35,18 @@ impl Past {
     /// # Errors
     /// [`AuditError::Log`].
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        if !path.is_dir() {
-            return Ok(Self::File(path.to_owned()));
+        if path.is_dir() {
+            Self::directory(path)
+        } else {
+            Ok(Self::File(path.to_owned()))
         }
+    }
+
+    /// Opens a data directory or a mirror. Nothing there changes.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub fn directory(path: &Path) -> Result<Self, AuditError> {
         if Mirror::is_at(path) {
             return Ok(Self::Mirror(Box::new(Mirror::existing(path)?)));
         }

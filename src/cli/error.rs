@@ -2,6 +2,8 @@
 
 use std::{io, path::Path};
 
+use infernet_state::codec::CodecError;
+
 use crate::{
     audit::AuditError,
     chain::signer::KeyError,
@@ -189,6 +191,7 @@ fn audit_code(error: &AuditError) -> u8 {
     match error {
         AuditError::Log(error) => log_code(error),
         AuditError::Export(error) => export_code(error),
+        AuditError::Codec(CodecError::Unknown { .. }) => 4,
         AuditError::Codec(_) => 5,
         AuditError::Halt(_) => 6,
         AuditError::Snapshot { .. }

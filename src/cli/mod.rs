@@ -19,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    audit::Subject,
+    audit::{AuditError, Past, Subject},
     chain::signer::{KeyError, NodeKey},
     dev::Flower,
     node::NodeError,
@@ -146,11 +146,11 @@ struct ReplayArgs {
     quiet: bool,
 }
 
-impl ReplayArgs {
-    /// Where the past is read from.
-    fn path(&self) -> &Path {
-        let path = self.file.as_deref().or(self.data_dir.as_deref());
-        path.unwrap_or(Path::new("."))
+/// The past of an export, or else of a directory.
+fn past(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Past, AuditError> {
+    match file {
+        Some(file) => Ok(Past::File(file.to_owned())),
+        None => Past::directory(data_dir.unwrap_or(Path::new(""))),
     }
 }
 

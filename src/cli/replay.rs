@@ -7,14 +7,14 @@ use std::{
 
 use infernet_state::{Event, Machine, types::Seq};
 
-use super::{ReplayArgs, error::CliError, out::Out};
+use super::{ReplayArgs, error::CliError, out::Out, past};
 use crate::{
     audit::{Moment, Past, Replay, Step, Subject, difference, explain, portrait, utc},
     log::{Head, LogError},
 };
 
 pub(super) fn run(args: ReplayArgs) -> Result<(), CliError> {
-    let past = Past::open(args.path())?;
+    let past = past(args.file.as_deref(), args.data_dir.as_deref())?;
     let mut out = Out::new();
     let to = args.to.map(Seq);
     match (args.explain, args.diff.as_deref(), args.breakpoint) {

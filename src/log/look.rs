@@ -74,6 +74,9 @@ impl SledReader {
     /// [`LogError`], as [`SledLog::open`](super::SledLog::open); [`LogError::NoScratch`] when
     /// there is no space for the copy.
     pub fn look(path: &Path) -> Result<Self, LogError> {
+        if !path.is_dir() {
+            return Err(holds_no_log(path));
+        }
         let Some(description) = read_description(path)? else {
             return Err(holds_no_log(path));
         };

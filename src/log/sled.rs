@@ -480,6 +480,9 @@ fn archives(directory: &DataDir, base: Seq) -> Result<Vec<Arc<Archive>>, LogErro
     Ok(archives)
 }
 
+/// Archives, oldest first.
+type Archives = Vec<Arc<Archive>>;
+
 /// The archives that lead up to a log that begins behind `base`, and those that begin where it
 /// begins: they were written for a roll that did not come to pass, the log still holds all of
 /// them.
@@ -487,9 +490,9 @@ fn archives(directory: &DataDir, base: Seq) -> Result<Vec<Arc<Archive>>, LogErro
 /// # Errors
 /// [`LogError::Damaged`] when they do not lead up to it.
 pub(super) fn leading_up(
-    mut archives: Vec<Arc<Archive>>,
+    mut archives: Archives,
     base: Seq,
-) -> Result<(Vec<Arc<Archive>>, Vec<Arc<Archive>>), LogError> {
+) -> Result<(Archives, Archives), LogError> {
     let kept = archives.partition_point(|archive| archive.first <= base);
     let begun = archives.split_off(kept);
     match archives.last() {

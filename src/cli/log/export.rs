@@ -32,7 +32,7 @@ pub(crate) struct ExportArgs {
 }
 
 pub(super) fn run(args: ExportArgs) -> Result<(), CliError> {
-    let past = Past::open(&args.from.data_dir)?;
+    let past = Past::directory(&args.from.data_dir)?;
     let checkpoints = past.checkpoints()?;
     let Some(source) = past.source() else {
         return Err(CliError::Input {

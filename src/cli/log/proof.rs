@@ -13,10 +13,11 @@ use super::{
     super::{
         error::{CliError, output},
         out::Out,
+        past,
     },
     Signer, write_to,
 };
-use crate::audit::{Past, Proof, utc};
+use crate::audit::{Proof, utc};
 
 /// The longest proof, in bytes: an event twice over, and a path.
 const PROOF_BYTES_MAX: u64 = 1024 * 1024;
@@ -45,8 +46,8 @@ pub(crate) struct VerifyProofArgs {
 }
 
 pub(super) fn prove(args: ProveArgs) -> Result<(), CliError> {
-    let path = args.file.or(args.data_dir).unwrap_or_default();
-    let proof = Proof::of(&Past::open(&path)?, Seq(args.seq))?;
+    let past = past(args.file.as_deref(), args.data_dir.as_deref())?;
+    let proof = Proof::of(&past, Seq(args.seq))?;
     let json = proof.to_json()?;
     write_to(args.out.as_deref(), |out| {
         writeln!(out, "{json}").map_err(output("the proof"))
