@@ -23,15 +23,6 @@ contract FundedTest is World {
         consumer.fund(id);
     }
 
-    function testWithoutFundingAnAnswerCanGoUnpaid() public {
-        fundConsumer(1 ether);
-        uint32 id = callback(1, 1 ether, address(0));
-        vm.prank(WALLET_OWNER);
-        wallet.withdraw(address(0), 1 ether);
-        vm.expectRevert();
-        deliver(id, NODE);
-    }
-
     function testTheOwnerCannotTakeItBack() public {
         uint32 id = funded();
         eq(coordinator.reservedPayments(id), 6, "payments");
