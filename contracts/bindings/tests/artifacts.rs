@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_json_abi::JsonAbi;
-use alloy_sol_types::{SolEventInterface, SolInterface};
+use alloy_sol_types::SolInterface;
 use infernet_contracts::{
     Consumer, Coordinator, Errors, Fee, Inbox, IrisConsumer, MockVerifier, Ownable, PlainConsumer,
     Reader, Registry, ScriptedConsumer, ScriptedToken, ScriptedVerifier, Verifier, Wallet,
@@ -49,12 +49,12 @@ fn functions<I: SolInterface>(of: &[&str], without: &[&str]) {
     assert_eq!(selectors::<I>(), own, "functions of {}", I::NAME);
 }
 
-/// The same for events.
-fn events<I: SolEventInterface>(of: &[&str], without: &[&str]) {
-    let known: BTreeSet<_> = I::SELECTORS.iter().copied().collect();
+/// The same for events, whose first topics are `known`.
+fn events(known: &[[u8; 32]], of: &[&str], without: &[&str]) {
+    let known: BTreeSet<_> = known.iter().copied().collect();
     let inherited = Abi::of(without).events();
     let own: BTreeSet<_> = &Abi::of(of).events() - &inherited;
-    assert_eq!(known, own, "events of {}", I::NAME);
+    assert_eq!(known, own);
 }
 
 #[test]
@@ -96,22 +96,52 @@ fn functions_are_the_contracts() {
 
 #[test]
 fn events_are_the_contracts() {
-    events::<Coordinator::CoordinatorEvents>(&[artifacts::EIP712_COORDINATOR], &[]);
-    events::<Inbox::InboxEvents>(&[artifacts::INBOX], &[]);
-    events::<Ownable::OwnableEvents>(&[artifacts::OWNABLE], &[]);
-    events::<Fee::FeeEvents>(&[artifacts::FEE], &[artifacts::OWNABLE]);
-    events::<Wallet::WalletEvents>(&[artifacts::WALLET], &[artifacts::OWNABLE]);
-    events::<WalletFactory::WalletFactoryEvents>(
+    events(
+        Coordinator::CoordinatorEvents::SELECTORS,
+        &[artifacts::EIP712_COORDINATOR],
+        &[],
+    );
+    events(Inbox::InboxEvents::SELECTORS, &[artifacts::INBOX], &[]);
+    events(
+        Ownable::OwnableEvents::SELECTORS,
+        &[artifacts::OWNABLE],
+        &[],
+    );
+    events(
+        Fee::FeeEvents::SELECTORS,
+        &[artifacts::FEE],
+        &[artifacts::OWNABLE],
+    );
+    events(
+        Wallet::WalletEvents::SELECTORS,
+        &[artifacts::WALLET],
+        &[artifacts::OWNABLE],
+    );
+    events(
+        WalletFactory::WalletFactoryEvents::SELECTORS,
         &[artifacts::WALLET_FACTORY],
         &[artifacts::WALLET],
     );
-    events::<Consumer::ConsumerEvents>(&[artifacts::DELEGATOR, artifacts::ALLOWLIST], &[]);
-    events::<ScriptedConsumer::ScriptedConsumerEvents>(
+    events(
+        Consumer::ConsumerEvents::SELECTORS,
+        &[artifacts::DELEGATOR, artifacts::ALLOWLIST],
+        &[],
+    );
+    events(
+        ScriptedConsumer::ScriptedConsumerEvents::SELECTORS,
         &[artifacts::SCRIPTED_CONSUMER],
         &[artifacts::DELEGATOR],
     );
-    events::<ScriptedVerifier::ScriptedVerifierEvents>(&[artifacts::SCRIPTED_VERIFIER], &[]);
-    events::<ScriptedToken::ScriptedTokenEvents>(&[artifacts::SCRIPTED_TOKEN], &[]);
+    events(
+        ScriptedVerifier::ScriptedVerifierEvents::SELECTORS,
+        &[artifacts::SCRIPTED_VERIFIER],
+        &[],
+    );
+    events(
+        ScriptedToken::ScriptedTokenEvents::SELECTORS,
+        &[artifacts::SCRIPTED_TOKEN],
+        &[],
+    );
 }
 
 #[test]
