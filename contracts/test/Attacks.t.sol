@@ -403,7 +403,7 @@ contract AttacksTest is World {
         pending();
         bytes4[5] memory selectors = [
             Wallet.cTransfer.selector,
-            Wallet.cTransferTwice.selector,
+            Wallet.cTransferTwo.selector,
             Wallet.cLock.selector,
             Wallet.cUnlock.selector,
             Wallet.cRelease.selector

@@ -25,7 +25,6 @@ const WITH_ERRORS = ["EIP712Coordinator", "Inbox", "Fee", "WalletFactory", "Base
 
 /** Names for the parameters of getters of mappings, which have none in the older Solidity that consumers may use. */
 const PARAMETERS = {
-  "allowance(address,address)": ["spender", "token"],
   "delegateCreatedIds(bytes32)": ["key"],
   "fee(address)": ["token"],
   "isSupportedToken(address)": ["token"],

@@ -31,6 +31,7 @@ const SKIPPED = new Set([
   "Groth16",
   "InboxStore",
   "Keys",
+  "PaymentCall",
   "PromptConsumer",
   "SubscriptionWords",
   "TokenTransfer",

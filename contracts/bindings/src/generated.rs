@@ -249,7 +249,7 @@ sol! {
         event Transfer(address indexed spender, address token, address indexed to, uint256 amount);
         /// The owner withdrew.
         event Withdrawl(address token, uint256 amount);
-        /// How much of a token a spender may use: allowance(spender, token).
+        /// How much of `token` `spender` may use.
         function allowance(address spender, address token) external view returns (uint256);
         /// Sets (does not add to) what `spender` may use of `token`; only the owner.
         function approve(address spender, address token, uint256 amount) external;
@@ -263,7 +263,7 @@ sol! {
         function cTransfer(address spender, address token, address to, uint256 amount) external;
         /// Two payments in the name of `spender`, in order; only the coordinator. The same as two
         /// calls of `cTransfer`, but both amounts leave the allowance before either is sent.
-        function cTransferTwice(address spender, address token, address to, uint256 amount, address secondTo, uint256 secondAmount) external;
+        function cTransferTwo(address spender, address token, address to, uint256 amount, address secondTo, uint256 secondAmount) external;
         /// Unlocks `amount` in the name of `spender` and gives the allowance back; only the
         /// coordinator.
         function cUnlock(address spender, address token, uint256 amount) external;

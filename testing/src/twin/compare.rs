@@ -296,7 +296,10 @@ impl Twin {
                 return Err(Mismatch {
                     what: format!("the number of items of {node}"),
                     model: items.len().to_string(),
-                    contracts: format!("one more: {:?}", (more._0, more._1, more._2)),
+                    contracts: format!(
+                        "one more: {:?}",
+                        (more.timestamp, more.subscriptionId, more.interval)
+                    ),
                 });
             }
         }
