@@ -9,7 +9,8 @@ use alloy::{
 };
 use chain_support::{Fault, Recorder, World, eventually};
 use infernet_contracts::{
-    DelegateSubscription, MockVerifier, PlainConsumer, Wallet, artifacts, creation_code,
+    DelegateSubscription, MockVerifier, PlainConsumer, Subscription, Wallet, artifacts,
+    creation_code,
 };
 use infernet_node::{
     chain::{

@@ -1,10 +1,6 @@
 //! The contracts as the node sees them, and what their reverts mean.
 
-use alloy::{
-    primitives::Selector,
-    sol,
-    sol_types::{SolError as _, SolInterface as _},
-};
+use alloy::{primitives::Selector, sol, sol_types::SolError as _};
 pub use infernet_contracts::{
     BatchDelivery, Consumer, Coordinator, DelegateSubscription, Errors, Fee, Ownable, Reader,
     Registry, Subscription, Wallet, WalletFactory,

@@ -188,19 +188,16 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
         "containers": [CONTAINER],
         "data": { "model_id": MODEL, "inputs": { "input": input } },
     });
-    let client = reqwest::Client::new();
+    let client = super::sender::client()?;
     let wait = async {
         let accepted = client
             .post(format!("{base}/api/jobs"))
             .json(&body)
             .send()
             .await
-            .map_err(|error| failed(error.without_url().to_string()))?;
+            .map_err(DevError::no_node)?;
         let status = accepted.status();
-        let text = accepted
-            .text()
-            .await
-            .map_err(|error| failed(error.without_url().to_string()))?;
+        let text = accepted.text().await.map_err(DevError::no_node)?;
         if !status.is_success() {
             return Err(failed(format!("{status}: {text}")));
         }
@@ -211,10 +208,10 @@ pub async fn ask_offchain(api: &str, flower: Flower) -> Result<(String, Classifi
                 .get(format!("{base}/api/jobs?id={id}&wait={POLL_SECONDS}"))
                 .send()
                 .await
-                .map_err(|error| failed(error.without_url().to_string()))?
+                .map_err(DevError::no_node)?
                 .json()
                 .await
-                .map_err(|error| failed(error.without_url().to_string()))?;
+                .map_err(DevError::no_node)?;
             match jobs.into_iter().next() {
                 Some(job) if job.status == "running" => {
                     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,6 +2,11 @@
 //!
 //! A table for people, or with `--json` one object a line: `measure`, `value`, `unit`, and
 //! `baseline`, the same quantity of something plain in the same run (named in the table).
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what is measured has no clock; the measurement has"
+)]
 
 use std::{hint::black_box, time::Instant};
 
