@@ -96,6 +96,8 @@ contract Wallet is Ownable {
 
     /// @notice Two payments in the name of `spender`, in order; only the coordinator. The same as two calls of `cTransfer`, but
     /// both amounts leave the allowance before either is sent.
+    /// @dev The name gives the lowest selector of all functions here, so the dispatcher, which compares one after the other, finds
+    /// it first.
     function cTransferTwo(address spender, address token, address to, uint256 amount, address secondTo, uint256 secondAmount)
         external
         onlyCoordinator
