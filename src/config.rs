@@ -17,6 +17,8 @@ use infernet_state::{
 };
 use serde::Deserialize;
 
+use crate::{driver::Policy, log::Retention};
+
 /// Where a node listens for clients, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4000";
 
@@ -27,7 +29,10 @@ pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:4001";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("E-CONFIG-001: cannot read the configuration {path}: {reason}")]
+    #[error(
+        "E-CONFIG-001: cannot read the configuration {path}: {reason}; name another with \
+         --config, or write it as docs/configuration.md says"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -71,6 +76,94 @@ pub struct FileConfig {
     pub chains: Vec<Vec<String>>,
     /// Accepted verifiers; absent: all of them.
     pub verifiers: Option<Vec<String>>,
+    /// How large the log becomes, and what of it is kept.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// How long results can be asked for.
+    #[serde(default)]
+    pub results: ResultsConfig,
+}
+
+/// `[results]`: what is kept of clients' jobs that have ended.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResultsConfig {
+    /// Minutes that they can be asked for.
+    pub keep_minutes: u32,
+    /// At most so many of them.
+    pub keep_max: u32,
+}
+
+impl Default for ResultsConfig {
+    fn default() -> Self {
+        let usual = Limits::default();
+        Self {
+            keep_minutes: u32::try_from(usual.result_age_max_ms / MINUTE_MS).unwrap_or(u32::MAX),
+            keep_max: usual.results_max,
+        }
+    }
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The most MiB that the data directory may take; absent: as many as there are.
+    pub budget_mib: Option<u64>,
+    /// The newest events that are kept whatever the budget says; absent: all of them.
+    pub keep_events: Option<u64>,
+    /// MiB from which the current part of the log is closed.
+    pub roll_mib: Option<u64>,
+    /// Events from which it is closed as well.
+    pub roll_events: Option<u64>,
+    /// Events between two snapshots.
+    pub snapshot_events: Option<u64>,
+    /// Whether payloads that nothing asks for any more are erased with the part they stand in.
+    pub erase_payloads: bool,
+}
+
+/// The least budget, in MiB: four parts that are large enough to be worth closing.
+const BUDGET_MIB_MIN: u64 = 256;
+
+/// The least size of a part of the log, in MiB: several of the store's segments.
+const ROLL_MIB_MIN: u64 = 16;
+
+/// The fewest events between two snapshots, and of a part of the log.
+const UPKEEP_EVENTS_MIN: u64 = 16;
+
+const MIB: u64 = 1024 * 1024;
+
+impl LogConfig {
+    /// How the log is kept small.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], naming the field.
+    pub fn policy(&self) -> Result<Policy, ConfigError> {
+        let at_least = |field: &str, value: Option<u64>, least: u64| match value {
+            Some(value) if value < least || value > u64::MAX / MIB => Err(ConfigError::Invalid {
+                field: format!("log.{field}"),
+                reason: format!("{value} is not between {least} and {}", u64::MAX / MIB),
+            }),
+            Some(_) | None => Ok(value),
+        };
+        let budget = at_least("budget_mib", self.budget_mib, BUDGET_MIB_MIN)?;
+        let roll = at_least("roll_mib", self.roll_mib, ROLL_MIB_MIN)?;
+        let roll_events = at_least("roll_events", self.roll_events, UPKEEP_EVENTS_MIN)?;
+        let snapshot_events = at_least("snapshot_events", self.snapshot_events, UPKEEP_EVENTS_MIN)?;
+        let usual = Policy::default();
+        Ok(Policy {
+            snapshot_events: snapshot_events.unwrap_or(usual.snapshot_events),
+            retention: Retention {
+                budget_bytes: budget.map(|mib| mib * MIB),
+                keep_events: self.keep_events,
+                roll_bytes: roll.map_or(usual.retention.roll_bytes, |mib| mib * MIB),
+                roll_events,
+                erase_payloads: self.erase_payloads,
+            },
+        })
+    }
 }
 
 /// `[server]`
@@ -226,7 +319,11 @@ impl FileConfig {
             verifiers,
             stake_caps: Vec::new(),
             rates: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits {
+                result_age_max_ms: u64::from(self.results.keep_minutes) * MINUTE_MS,
+                results_max: self.results.keep_max,
+                ..Limits::default()
+            },
         })
     }
 }
@@ -329,6 +426,52 @@ mod tests {
             container.accepted_payments,
             vec![(Address::ZERO, Amount::from(1000))]
         );
+    }
+
+    #[test]
+    fn the_log_is_bounded_as_configured() {
+        let policy = |text: &str| {
+            let file: FileConfig = toml::from_str(text).expect("TOML");
+            file.log.policy()
+        };
+        assert_eq!(policy("").expect("the usual one"), Policy::default());
+        let tight = policy(
+            "[log]\nbudget_mib = 1024\nkeep_events = 5000\nroll_mib = 64\nroll_events = 9000\n\
+             snapshot_events = 100\nerase_payloads = true",
+        );
+        let expected = Policy {
+            snapshot_events: 100,
+            retention: Retention {
+                budget_bytes: Some(1024 * MIB),
+                keep_events: Some(5000),
+                roll_bytes: 64 * MIB,
+                roll_events: Some(9000),
+                erase_payloads: true,
+            },
+        };
+        assert_eq!(tight.expect("valid"), expected);
+        for (text, named) in [
+            ("[log]\nbudget_mib = 255", "log.budget_mib"),
+            ("[log]\nroll_mib = 1", "log.roll_mib"),
+            ("[log]\nroll_events = 0", "log.roll_events"),
+            ("[log]\nsnapshot_events = 0", "log.snapshot_events"),
+            ("[log]\nbudget_mib = 9223372036854775807", "log.budget_mib"),
+        ] {
+            let error = policy(text).expect_err(text).to_string();
+            assert!(error.contains(named), "{error} names {named}");
+        }
+    }
+
+    #[test]
+    fn results_are_kept_as_configured() {
+        assert_eq!(parse("").expect("valid").limits, Limits::default());
+        let config = parse("[results]\nkeep_minutes = 5\nkeep_max = 70").expect("valid");
+        let expected = Limits {
+            result_age_max_ms: 300_000,
+            results_max: 70,
+            ..Limits::default()
+        };
+        assert_eq!(config.limits, expected);
     }
 
     #[test]

@@ -9,14 +9,77 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Every place, in the order of a commit.
+/// Every place that a running node passes, by what it does.
 pub const POINTS: &[&str] = &[
+    // A commit.
     "driver.before-append",
+    "pack.created",
+    "pack.written",
+    "pack.synced",
+    "store.before-places",
+    "store.before-batch",
+    "store.after-batch",
+    "store.flushed",
+    "store.synced",
+    "log.before-head",
+    "log.after-head",
     "driver.after-append",
     "driver.after-apply",
     "driver.before-dispatch",
+    // An effect.
     "executor.before-effect",
     "executor.after-effect",
+    // A new directory.
+    "create.described",
+    "create.cleared",
+    "create.made",
+    // An opening.
+    "open.locked",
+    "open.copied",
+    "open.preserved",
+    "open.opened",
+    "open.discarding",
+    "open.discarded",
+    // A small file that is replaced: FORMAT, a snapshot, a mark.
+    "replace.written",
+    "replace.synced",
+    "replace.renamed",
+    // A snapshot.
+    "snapshot.before-save",
+    "snapshot.saved",
+    // A roll: closed by the keeper, adopted by the loop.
+    "archive.written",
+    "archive.synced",
+    "archive.checked",
+    "archive.named",
+    "roll.before-close",
+    "roll.archived",
+    "roll.began",
+    "roll.created",
+    "roll.closed",
+    "roll.before-switch",
+    "roll.switched",
+    "roll.removed",
+    // Payloads of a closed part are erased.
+    "erase.before-archive",
+    "erase.rewritten",
+    "erase.overwritten",
+    "erase.marked",
+    // The oldest part is dropped.
+    "retain.before-drop",
+    "retain.dropped-archive",
+    "retain.dropped-packs",
+];
+
+/// Places that only a tool passes, or a node with a mirror.
+pub const TOOL_POINTS: &[&str] = &[
+    "mirror.began",
+    "mirror.packs-copied",
+    "mirror.blocks-written",
+    "mirror.blocks-synced",
+    "erase.before-block",
+    "erase.block-replaced",
+    "erase.payload-overwritten",
 ];
 
 /// What happens at a passage.

@@ -13,7 +13,8 @@ use std::{
 };
 
 use infernet_state::{
-    Config, Event, Issued, config::ChainConfig, event::DelegatedRequest, types::Address,
+    Config, Event, Issued, codec::CodecError, config::ChainConfig, event::DelegatedRequest,
+    types::Address,
 };
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -31,7 +32,7 @@ use crate::{
     config::ConfigError,
     container::{ContainerError, ContainerService, Containers},
     dev::DevError,
-    driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Random as _, SystemWorld},
+    driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Policy, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
     log::{LogError, Options, SledLog, SledReader},
     ports::{Delegation, DelegationChecker, DelegationError},
@@ -103,6 +104,9 @@ pub enum NodeError {
         /// What is wrong.
         reason: String,
     },
+    /// Standard output takes nothing.
+    #[error("E-NODE-005: standard output cannot be written: {0}")]
+    Output(std::io::Error),
     /// The loop's thread is gone.
     #[error(
         "E-NODE-003: the node's loop ended unexpectedly; start the node again: nothing acknowledged is lost"
@@ -121,7 +125,7 @@ impl NodeError {
             Self::OtherChain { .. } => 4,
             Self::Fatal(fatal) => fatal_code(fatal),
             Self::Dev(error) => error.exit_code(),
-            Self::Runtime { .. } | Self::ClientKey { .. } | Self::Lost => 1,
+            Self::Runtime { .. } | Self::ClientKey { .. } | Self::Output(_) | Self::Lost => 1,
         }
     }
 }
@@ -130,8 +134,9 @@ fn fatal_code(fatal: &Fatal) -> u8 {
     match fatal {
         Fatal::Log(
             LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. },
-        ) => 4,
-        Fatal::Log(_) | Fatal::Codec(_) => 5,
+        )
+        | Fatal::Codec(CodecError::Unknown { .. }) => 4,
+        Fatal::Log(_) | Fatal::Codec(_) | Fatal::Snapshot(_) => 5,
         Fatal::Halt(_) => 6,
     }
 }
@@ -170,6 +175,8 @@ pub struct Parts {
     pub chain: Option<ChainParts>,
     /// Whether an operator confirmed that sending may go on.
     pub lift_quarantine: bool,
+    /// How the log is kept small.
+    pub upkeep: Policy,
 }
 
 /// A running node.
@@ -197,9 +204,10 @@ impl Node {
             containers,
             chain,
             lift_quarantine,
+            upkeep,
         } = parts;
         let world = SystemWorld::current();
-        let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone()).await?;
+        let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone(), upkeep).await?;
         let client_key = client_key(&data_dir, &world)?;
         let reader = driver.reader();
         let streams = Streams::default();
@@ -346,11 +354,12 @@ async fn flagged(mut flag: watch::Receiver<bool>) {
     let _ = flag.wait_for(|set| *set).await;
 }
 
-/// Opens the log and replays it, away from the runtime's threads.
+/// Opens the log and restores the machine from it, away from the runtime's threads.
 async fn recover(
     data_dir: &Path,
     chain: Option<&ChainParts>,
     world: SystemWorld,
+    upkeep: Policy,
 ) -> Result<(Driver<SledLog, SystemWorld>, Handle), NodeError> {
     let identity = chain.map_or_else(
         || "no chain".to_owned(),
@@ -359,7 +368,7 @@ async fn recover(
     let data_dir = data_dir.to_owned();
     tokio::task::spawn_blocking(move || {
         let log = SledLog::open(&data_dir, &Options::new(identity)).map_err(Fatal::Log)?;
-        Driver::recover(log, world)
+        Driver::recover(log, world, upkeep)
     })
     .await
     .map_err(|_| NodeError::Lost)?

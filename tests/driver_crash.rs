@@ -21,6 +21,16 @@ use driver_sim::{
 /// Crashes in the test command.
 const CRASHES_MIN: u64 = 10_000;
 
+/// Steps that a history comes to: the log is kept small in it.
+const UPKEEP: [&str; 6] = [
+    "log.after-snapshot",
+    "log.read-snapshot",
+    "log.closed",
+    "log.adopted",
+    "log.erased",
+    "log.look",
+];
+
 /// Worlds in which every single step is crashed at.
 const EXHAUSTIVE_SEEDS: std::ops::Range<u64> = 0..3;
 
@@ -84,6 +94,9 @@ fn every_step(seed: u64) -> Vec<Case> {
     })
     .join()
     .expect("a calm history");
+    for name in UPKEEP {
+        assert!(steps.contains(&name), "seed {seed} never came to {name}");
+    }
     let mut cases = Vec::new();
     for (step, name) in (0..).zip(&steps) {
         // A recovery passes about a dozen steps before its first new event.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{node::Node, problem::Problem, view};
+use crate::driver::Alarms;
 
 /// The longest id of a model that is asked for.
 const MODEL_ID_BYTES_MAX: usize = 1024;
@@ -40,11 +41,16 @@ struct ChainInfo {
 }
 
 pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
+    let Alarms { intake, upkeep } = node.handle.alarms();
     // A log that cannot be written ends the loop: the one tells of both.
-    if node.handle.is_alive() {
+    let dead = (!node.handle.is_alive())
+        .then(|| "the log cannot be written any more, or the node is stopping".to_owned());
+    let intake = intake.map(|why| format!("no new work is taken in: {why}"));
+    let upkeep = upkeep.map(|why| why.to_string());
+    let reasons: Vec<String> = [dead, intake, upkeep].into_iter().flatten().collect();
+    if reasons.is_empty() {
         return Json(json!({ "status": "healthy" })).into_response();
     }
-    let reasons = ["the log cannot be written any more, or the node is stopping"];
     let body = json!({ "status": "unhealthy", "reasons": reasons });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }

@@ -66,6 +66,15 @@ impl Problem {
         .retry_after(BUSY_RETRY_S)
     }
 
+    /// There is no room for new work.
+    pub(super) fn no_room() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The node has no room for new work, its operator is told why",
+        )
+        .retry_after(PAUSED_RETRY_S)
+    }
+
     /// Something of our own broke.
     pub(super) fn internal() -> Self {
         Self::new(

@@ -272,6 +272,7 @@ impl Node {
                 Err(Problem::refused(refusal, &address, None))
             }
             Ok(Reply::TooLarge(reason)) => Err(Problem::too_large(reason)),
+            Ok(Reply::NoRoom) => Err(Problem::no_room()),
             Err(_) => Err(Problem::busy()),
         }
     }
@@ -304,6 +305,7 @@ impl Node {
             Ok(Reply::Recorded(_) | Reply::Known(_)) => Ok(Accepted::Delegated),
             Ok(Reply::Refused(refusal)) => Err(refused(refusal)),
             Ok(Reply::TooLarge(reason)) => Err(Problem::too_large(reason)),
+            Ok(Reply::NoRoom) => Err(Problem::no_room()),
             Err(_) => Err(Problem::busy()),
         }
     }

@@ -10,6 +10,7 @@ use infernet_state::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Alarms;
 use crate::log::Payload;
 
 /// What a client's request came to.
@@ -23,6 +24,8 @@ pub enum Reply {
     Refused(Refusal),
     /// The event does not fit the log; nothing was recorded.
     TooLarge(String),
+    /// There is no room for new work; nothing was recorded. [`Handle::alarms`] says why.
+    NoRoom,
 }
 
 /// Where an event went.
@@ -93,6 +96,15 @@ impl Submission {
         self.judged
     }
 
+    /// Whether it is a request that work comes of.
+    pub(super) fn brings_work(&self) -> bool {
+        self.judged
+            && matches!(
+                self.event,
+                Event::JobAccepted(_) | Event::DelegatedAccepted(_) | Event::JobReported { .. }
+            )
+    }
+
     pub(super) fn payload_bytes(&self) -> usize {
         self.payloads
             .iter()
@@ -138,6 +150,7 @@ pub struct Handle {
     inbox: mpsc::Sender<Submission>,
     machine: Arc<RwLock<Machine>>,
     head: watch::Receiver<Seq>,
+    alarms: watch::Receiver<Alarms>,
 }
 
 impl Handle {
@@ -145,11 +158,13 @@ impl Handle {
         inbox: mpsc::Sender<Submission>,
         machine: Arc<RwLock<Machine>>,
         head: watch::Receiver<Seq>,
+        alarms: watch::Receiver<Alarms>,
     ) -> Self {
         Self {
             inbox,
             machine,
             head,
+            alarms,
         }
     }
 
@@ -223,7 +238,8 @@ impl Handle {
             .map_err(|_| Stopped)?;
         match answer.await {
             Ok(Reply::Recorded(recorded)) => Ok(recorded.seq),
-            Ok(Reply::Known(_) | Reply::Refused(_) | Reply::TooLarge(_)) | Err(_) => Err(Stopped),
+            Ok(Reply::Known(_) | Reply::Refused(_) | Reply::TooLarge(_) | Reply::NoRoom)
+            | Err(_) => Err(Stopped),
         }
     }
 
@@ -236,6 +252,12 @@ impl Handle {
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Seq> {
         self.head.clone()
+    }
+
+    /// What an operator must know.
+    #[must_use]
+    pub fn alarms(&self) -> Alarms {
+        self.alarms.borrow().clone()
     }
 
     /// Whether the loop still takes events.

@@ -16,10 +16,12 @@
 //!    in the middle of (4), is repaired by [`Machine::outstanding`]: every effect stays in the
 //!    state until its terminal outcome is itself an event.
 //!
-//! Start-up is recovery: [`Driver::recover`] replays the log, records `NodeStarted`, and hands
-//! over what is outstanding. There is no other recovery code.
+//! Start-up is recovery: [`Driver::recover`] restores the newest snapshot and replays the log
+//! behind it, [`Driver::run`] records `NodeStarted` and hands over what is outstanding. There is
+//! no other recovery code.
 
 mod handle;
+mod upkeep;
 mod world;
 
 use std::sync::{Arc, RwLock};
@@ -28,19 +30,21 @@ use infernet_state::{
     Event, Machine,
     codec::{self, CodecError},
     effect::Issued,
-    machine::{Halt, Verdict},
-    types::{Seq, WallTime},
+    machine::{Halt, SnapshotError, Verdict},
+    types::Seq,
 };
 use tokio::sync::{mpsc, watch};
 
 pub use handle::{Busy, Handle, Recorded, Reply, Stopped};
-pub use world::{BoxFuture, Clock, Random, Spawner, SystemWorld, World};
+pub use upkeep::{Alarms, Policy};
+pub use world::{BoxFuture, Clock, Random, Spawner, SystemWorld, Work, World};
 
 use crate::{
     crash,
-    log::{EventLog, LogError, LogReader, Payload, Record},
+    log::{LogError, LogReader, Payload, Record, Upkeep},
 };
 use handle::Submission;
+use upkeep::Care;
 
 /// Events that may wait for the loop; more make observers wait and clients get 503.
 pub const INBOX_MAX: usize = 1024;
@@ -66,6 +70,9 @@ pub enum Fatal {
     /// An event cannot be encoded, or one in the log cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The state cannot be written as a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 /// Takes effects and carries them out; what comes of them returns through a [`Handle`].
@@ -76,25 +83,29 @@ pub trait Dispatch: Send + 'static {
 
 /// The loop's own state. Generic over the log and the world (clock, randomness, spawner), so
 /// that the simulator runs this very code.
-pub struct Driver<L: EventLog, W: World> {
+pub struct Driver<L: Upkeep, W: World> {
     log: L,
     world: W,
     machine: Arc<RwLock<Machine>>,
     inbox: mpsc::Receiver<Submission>,
     head: watch::Sender<Seq>,
+    care: Care<L::Keeper>,
 }
 
-impl<L: EventLog, W: World> Driver<L, W> {
-    /// Replays the log and builds the loop and its handle. Nothing is recorded or sent yet.
+impl<L: Upkeep, W: World> Driver<L, W> {
+    /// Restores the machine and builds the loop and its handle. Nothing is recorded or sent yet.
     ///
     /// # Errors
     /// [`Fatal`] when the log cannot be read or decoded, or the machine halts on it.
-    pub fn recover(log: L, world: W) -> Result<(Self, Handle), Fatal> {
-        let machine = replay(&log.reader())?;
+    pub fn recover(log: L, world: W, policy: Policy) -> Result<(Self, Handle), Fatal> {
+        let keeper = log.keeper();
+        let mut machine = upkeep::restore(&keeper)?;
+        let care = Care::new(keeper, policy, machine.seq());
+        replay_each(&log.reader(), &mut machine, |_, _, _| {})?;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (head, head_seen) = watch::channel(machine.seq());
         let machine = Arc::new(RwLock::new(machine));
-        let handle = Handle::new(sender, Arc::clone(&machine), head_seen);
+        let handle = Handle::new(sender, Arc::clone(&machine), head_seen, care.alarms());
         Ok((
             Self {
                 log,
@@ -102,6 +113,7 @@ impl<L: EventLog, W: World> Driver<L, W> {
                 machine,
                 inbox,
                 head,
+                care,
             },
             handle,
         ))
@@ -134,22 +146,48 @@ impl<L: EventLog, W: World> Driver<L, W> {
         }
         let mut stop = std::pin::pin!(stop);
         loop {
+            self.look_after()?;
             let deadline = self.read(Machine::next_deadline);
-            let batch = tokio::select! {
+            let wake = deadline.map_or(self.care.next_look(), |at| at.min(self.care.next_look()));
+            let mut batch = tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
+                ended = self.care.ended() => {
+                    if let Some(closed) = self.care.settle(self.world.now(), ended)? {
+                        self.log.adopt(closed)?;
+                    }
+                    continue;
+                }
                 first = self.inbox.recv() => match first {
                     Some(first) => self.gather(first),
                     None => return Ok(()),
                 },
-                now = wait_until(&self.world, deadline) => {
-                    vec![Submission::silent(Event::WallTimePassed { now })]
-                }
+                () = self.world.sleep_until(wake) => Vec::new(),
             };
+            // Looked at behind every batch: under load the inbox is never empty.
+            let now = self.world.now();
+            if deadline.is_some_and(|at| at <= now) {
+                batch.push(Submission::silent(Event::WallTimePassed { now }));
+            }
             for issued in self.commit(batch)? {
                 dispatch.dispatch(issued);
             }
         }
+    }
+
+    /// Looks at the space when it is time, and starts the upkeep that is due.
+    fn look_after(&mut self) -> Result<(), Fatal> {
+        let now = self.world.now();
+        if self.care.is_look_due(now) {
+            let space = self
+                .log
+                .retain(&self.care.retention(), self.care.needed_from())?;
+            self.care.see(now, space);
+        }
+        let head = self.log.head().seq;
+        self.care
+            .start_due(now, head, self.log.reader(), &self.world);
+        Ok(())
     }
 
     /// Takes what else is waiting, within the bounds of one commit.
@@ -173,6 +211,9 @@ impl<L: EventLog, W: World> Driver<L, W> {
         let mut records = Vec::with_capacity(batch.len());
         for submission in batch {
             match self.judge(&submission) {
+                Verdict::Accept if self.care.is_closed() && submission.brings_work() => {
+                    submission.answer(Reply::NoRoom);
+                }
                 Verdict::Accept => match submission.events().map(codec::encode).collect() {
                     Ok(events) => {
                         let events: Vec<_> = events;
@@ -196,6 +237,7 @@ impl<L: EventLog, W: World> Driver<L, W> {
         crash::point("driver.before-append");
         self.log.append(&records)?;
         crash::point("driver.after-append");
+        self.care.note_appended(records.iter().map(bytes_of).sum());
         let mut effects = Vec::new();
         let mut answers = Vec::with_capacity(accepted.len());
         {
@@ -251,10 +293,27 @@ pub fn replay(log: &impl LogReader) -> Result<Machine, Fatal> {
 pub fn replay_each(
     log: &impl LogReader,
     machine: &mut Machine,
+    each: impl FnMut(Seq, &Event, &[Issued]),
+) -> Result<(), Fatal> {
+    replay_to(log, machine, Seq(u64::MAX), each)
+}
+
+/// As [`replay_each`], up to and with the event `to`.
+///
+/// # Errors
+/// As [`replay_each`].
+pub fn replay_to(
+    log: &impl LogReader,
+    machine: &mut Machine,
+    to: Seq,
     mut each: impl FnMut(Seq, &Event, &[Issued]),
 ) -> Result<(), Fatal> {
     loop {
-        let chunk = log.read(Seq(machine.seq().0 + 1), REPLAY_CHUNK)?;
+        let left = usize::try_from(to.0.saturating_sub(machine.seq().0)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(());
+        }
+        let chunk = log.read(Seq(machine.seq().0 + 1), left.min(REPLAY_CHUNK))?;
         if chunk.is_empty() {
             return Ok(());
         }
@@ -266,17 +325,10 @@ pub fn replay_each(
     }
 }
 
-/// Resolves when the clock has passed `deadline`; never without one.
-async fn wait_until(world: &impl World, deadline: Option<WallTime>) -> WallTime {
-    match deadline {
-        Some(at) => {
-            world.sleep_until(at).await;
-            // The clock may stand a moment before what was waited for; the machine must not be
-            // told of a time before its own deadline, or it would be asked again at once.
-            world.now().max(at)
-        }
-        None => std::future::pending().await,
-    }
+/// About what a record takes in the log.
+fn bytes_of(record: &Record) -> u64 {
+    let payloads = record.payloads.iter().map(|payload| payload.bytes.len());
+    (record.event.body.len() + payloads.sum::<usize>()) as u64
 }
 
 /// A payload with its reference computed.

@@ -12,6 +12,9 @@ use infernet_state::types::WallTime;
 /// A future that can be sent to any thread.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
+/// Work that takes long and waits for nothing but the disk.
+pub type Work = Box<dyn FnOnce() + Send + 'static>;
+
 /// Wall time.
 pub trait Clock: Send + Sync + 'static {
     /// The present.
@@ -31,6 +34,9 @@ pub trait Random: Send + Sync + 'static {
 pub trait Spawner: Send + Sync + 'static {
     /// Starts a task that runs on its own.
     fn spawn(&self, task: BoxFuture<()>);
+
+    /// Starts work that takes long, where it is in nobody's way.
+    fn spawn_work(&self, work: Work);
 }
 
 /// All three; cheap to clone.
@@ -92,5 +98,17 @@ impl Random for SystemWorld {
 impl Spawner for SystemWorld {
     fn spawn(&self, task: BoxFuture<()>) {
         self.runtime.spawn(task);
+    }
+
+    fn spawn_work(&self, work: Work) {
+        // A thread that nobody waits for: the process may end in the middle of the work, which
+        // is a crash that the next start repairs like any other. Without a thread the work is
+        // dropped, and whoever waits for its end hears of that.
+        let spawned = std::thread::Builder::new()
+            .name("upkeep".to_owned())
+            .spawn(work);
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread can be started");
+        }
     }
 }

@@ -15,12 +15,20 @@ use infernet_state::types::Seq;
 
 use super::{
     Head, LogError,
+    block::{self, PackAt},
     blockfile::{BlockFile, Tail},
     directory::replace,
     snapshot::{self, Snapshot},
     store::{damaged, parse},
     volume::{Directory, Volume as _, storage, sync_dir},
 };
+use crate::crash;
+
+/// Extension of the file that says that an archive's payloads are erased.
+const BARE: &str = "bare";
+
+/// An archive without payloads, and where in the packs those stand that it had: place and length.
+pub(crate) type Bare = (Arc<Archive>, Vec<(PackAt, u32)>);
 
 /// A closed part. It is opened, and its chain checked, when it is first read.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ pub(crate) struct Archive {
     /// Its last event.
     pub(crate) last: Seq,
     opened: OnceLock<BlockFile<File>>,
+    /// Its payloads are erased.
+    bare: bool,
 }
 
 impl Archive {
@@ -53,18 +63,6 @@ impl Archive {
             ));
         }
         Ok(self.opened.get_or_init(|| blocks))
-    }
-
-    /// Its length on the disk, in bytes.
-    ///
-    /// # Errors
-    /// [`LogError::Storage`].
-    pub(crate) fn len(&self) -> Result<u64, LogError> {
-        let metadata = self
-            .path
-            .metadata()
-            .map_err(storage("measure", self.path.display()))?;
-        Ok(metadata.len())
     }
 
     /// The snapshot that it begins with; `None` when it begins with the first event.
@@ -116,16 +114,59 @@ impl Archive {
         })
     }
 
+    /// Whether its payloads are erased.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    /// Writes it again without any payload; the packs are the caller's to clear, and
+    /// [`Archive::mark_bare`] is to be called when that is done.
+    ///
+    /// # Durability
+    /// As [`Archive::rewrite`].
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn without_payloads(&self) -> Result<Bare, LogError> {
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let old = self.blocks()?;
+        let mut packs = Vec::new();
+        let new = write(directory, old.base(), old.head(), |put| {
+            old.blocks(|bytes| {
+                let erased = block::erase_all(bytes).map_err(|error| damaged(self.first, error))?;
+                packs.extend(erased.packs);
+                put(&erased.block)
+            })
+        })?;
+        Ok((new, packs))
+    }
+
+    /// Remembers, durably, that nothing is left to erase.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn mark_bare(&self) -> Result<Arc<Self>, LogError> {
+        replace(&self.path.with_extension(BARE), &[])?;
+        Ok(Arc::new(Self {
+            path: self.path.clone(),
+            first: self.first,
+            last: self.last,
+            opened: OnceLock::new(),
+            bare: true,
+        }))
+    }
+
     /// Removes it, durably.
     ///
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn remove(&self) -> Result<(), LogError> {
-        let snapshot = self.path.with_extension("snap");
         let remove = || {
             fs::remove_file(&self.path)?;
-            if snapshot.exists() {
-                fs::remove_file(&snapshot)?;
+            for beside in ["snap", BARE].map(|kind| self.path.with_extension(kind)) {
+                if beside.exists() {
+                    fs::remove_file(&beside)?;
+                }
             }
             self.path.parent().map_or(Ok(()), sync_dir)
         };
@@ -140,15 +181,19 @@ impl Archive {
 pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
     let volume = Directory::new(directory);
     let mut archives: Vec<Arc<Archive>> = Vec::new();
-    for name in volume
+    let names = volume
         .list()
-        .map_err(storage("list", directory.display()))?
-    {
-        if name.ends_with(".new") {
-            volume.remove(&name).map_err(storage("remove", &name))?;
+        .map_err(storage("list", directory.display()))?;
+    for name in &names {
+        let alone = [".snap", ".bare"].iter().any(|kind| {
+            let archive = name.strip_suffix(kind).map(|stem| format!("{stem}.blocks"));
+            archive.is_some_and(|archive| !names.contains(&archive))
+        });
+        if alone || name.ends_with(".new") {
+            volume.remove(name).map_err(storage("remove", name))?;
             continue;
         }
-        let Some((first, last)) = span(&name) else {
+        let Some((first, last)) = span(name) else {
             continue;
         };
         if let Some(before) = archives.last()
@@ -160,10 +205,11 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
             ));
         }
         archives.push(Arc::new(Archive {
-            path: directory.join(&name),
+            path: directory.join(name),
             first,
             last,
             opened: OnceLock::new(),
+            bare: directory.join(name).with_extension(BARE).exists(),
         }));
     }
     Ok(archives)
@@ -194,9 +240,11 @@ pub(crate) fn write(
         .truncate(true)
         .open(&new)
         .map_err(storage("create", &name))?;
-    let mut blocks = BlockFile::create(file, &name, base, super::block::PackAt::default())?;
+    let mut blocks = BlockFile::create(file, &name, base, PackAt::default())?;
     fill(&mut |block| blocks.append(&[block]))?;
+    crash::point("archive.written");
     blocks.sync()?;
+    crash::point("archive.synced");
     drop(blocks);
     // What is on the disk counts, not what was meant to be there.
     let file = File::open(&new).map_err(storage("open", &name))?;
@@ -205,9 +253,11 @@ pub(crate) fn write(
     if written.base() != base || written.head() != head {
         return Err(damaged(first, "the archive is not what was to be written"));
     }
+    crash::point("archive.checked");
     fs::rename(&new, &path)
         .and_then(|()| sync_dir(directory))
         .map_err(storage("name", path.display()))?;
+    crash::point("archive.named");
     let opened = OnceLock::new();
     opened.get_or_init(|| written);
     Ok(Arc::new(Archive {
@@ -215,6 +265,7 @@ pub(crate) fn write(
         first,
         last: head.seq,
         opened,
+        bare: false,
     }))
 }
 

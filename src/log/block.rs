@@ -394,13 +394,13 @@ impl<'a> Block<'a> {
     }
 }
 
-/// A block without the bytes of one of its payloads.
+/// A block without the bytes of some of its payloads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Erased {
     /// The block: same length, same events, same chain.
     pub block: Vec<u8>,
-    /// Where the payload stands in a pack, to be overwritten there.
-    pub pack: Option<PackAt>,
+    /// Where erased payloads stand in packs, with their lengths: to be overwritten there.
+    pub packs: Vec<(PackAt, u32)>,
 }
 
 /// Erases a payload of the event at `seq`; `None` when the block has no such payload.
@@ -408,31 +408,52 @@ pub struct Erased {
 /// # Errors
 /// [`BlockError`] when `bytes` are no block.
 pub fn erase(bytes: &[u8], seq: Seq, reference: PayloadRef) -> Result<Option<Erased>, BlockError> {
+    let mut found = false;
+    let erased = erase_where(bytes, |owner, payload| {
+        let is_it = owner == seq && payload == reference;
+        found |= is_it;
+        is_it
+    })?;
+    Ok(found.then_some(erased))
+}
+
+/// Erases all payloads of a block.
+///
+/// # Errors
+/// [`BlockError`] when `bytes` are no block.
+pub fn erase_all(bytes: &[u8]) -> Result<Erased, BlockError> {
+    erase_where(bytes, |_, _| true)
+}
+
+/// Erases the payloads that `which` chooses by the position of their event.
+fn erase_where(
+    bytes: &[u8],
+    mut which: impl FnMut(Seq, PayloadRef) -> bool,
+) -> Result<Erased, BlockError> {
     let (block, len) = Block::parse(bytes)?;
     let mut out = bytes[..len].to_vec();
     let mut at = HEAD_BYTES + block.frames.len();
-    let mut found = None;
+    let mut packs = Vec::new();
     block.payloads(|entry| {
         let size = match entry.place {
             Place::Inline(bytes) => bytes.len(),
             Place::Pack(_) => PACK_PLACE_BYTES,
         };
         let owner = Seq(block.first.0 + u64::from(entry.index));
-        if owner == seq && entry.reference == reference {
+        if which(owner, entry.reference) {
             out[at + 3] = 1;
-            found = Some(match entry.place {
-                Place::Inline(_) => {
-                    out[at + ENTRY_BYTES..at + ENTRY_BYTES + size].fill(0);
-                    None
-                }
-                Place::Pack(place) => Some(place),
-            });
+            match entry.place {
+                Place::Inline(_) => out[at + ENTRY_BYTES..at + ENTRY_BYTES + size].fill(0),
+                // One that was erased before it came here stands in no pack.
+                Place::Pack(place) if place.pack > 0 => packs.push((place, entry.reference.len)),
+                Place::Pack(_) => {}
+            }
         }
         at += ENTRY_BYTES + size;
     })?;
     let sum = checksum(&out).to_be_bytes();
     out[CHECKSUM_AT..HEAD_BYTES].copy_from_slice(&sum);
-    Ok(found.map(|pack| Erased { block: out, pack }))
+    Ok(Erased { block: out, packs })
 }
 
 /// Collects the events of one block.

@@ -24,6 +24,7 @@ use super::{
     limits::{CACHE_BYTES, FREE_FLOOR_BYTES, IDENTITY_BYTES_MAX, METADATA_BYTES_MAX},
     volume::{storage, sync_dir},
 };
+use crate::crash;
 
 /// The format of data directories that this program writes, and the newest it reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -157,13 +158,7 @@ impl DataDir {
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn subdirectory(&self, name: &str) -> Result<PathBuf, LogError> {
-        let path = self.path.join(name);
-        if !path.is_dir() {
-            fs::create_dir(&path)
-                .and_then(|()| sync_dir(&self.path))
-                .map_err(storage("create", path.display()))?;
-        }
-        Ok(path)
+        subdirectory(&self.path, name)
     }
 
     /// The current log, once it is complete.
@@ -180,6 +175,20 @@ impl DataDir {
         self.description.log = Some(name.to_owned());
         write_description(&self.path, &self.description)
     }
+}
+
+/// A subdirectory, created durably when it is not there.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn subdirectory(directory: &Path, name: &str) -> Result<PathBuf, LogError> {
+    let path = directory.join(name);
+    if !path.is_dir() {
+        fs::create_dir(&path)
+            .and_then(|()| sync_dir(directory))
+            .map_err(storage("create", path.display()))?;
+    }
+    Ok(path)
 }
 
 fn holds_no_log(path: &Path) -> LogError {
@@ -323,8 +332,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), LogError> {
     let write = || {
         let mut file = File::create(&new)?;
         file.write_all(bytes)?;
+        crash::point("replace.written");
         file.sync_all()?;
+        crash::point("replace.synced");
         fs::rename(&new, path)?;
+        crash::point("replace.renamed");
         path.parent().map_or(Ok(()), sync_dir)
     };
     write().map_err(storage("replace", path.display()))

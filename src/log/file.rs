@@ -17,6 +17,7 @@ use super::{
     store::{damaged, parse},
     volume::{Volume, VolumeFile, storage},
 };
+use crate::crash;
 
 /// Name of the block file.
 pub(crate) const BLOCKS: &str = "blocks";
@@ -146,6 +147,7 @@ impl<V: Volume> FileLog<V> {
             from.copy_part(&self.shared.packs, pack, begin, end)?;
         }
         self.writer = PackWriter::at(packs);
+        crash::point("mirror.packs-copied");
         self.store(blocks)
     }
 
@@ -177,7 +179,9 @@ impl<V: Volume> FileLog<V> {
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         file.append(blocks)?;
+        crash::point("mirror.blocks-written");
         file.sync()?;
+        crash::point("mirror.blocks-synced");
         let head = file.head();
         *self
             .shared

@@ -60,6 +60,9 @@ pub const FREE_INTAKE_BYTES: u64 = 4 * FREE_FLOOR_BYTES;
 /// a budget, a quarter of it, so that there is something to drop.
 pub const ROLL_BYTES: u64 = 512 * 1024 * 1024;
 
+/// What sled takes for an empty database, in bytes: no reason to roll.
+pub const FRESH_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
+
 /// The largest snapshot, in bytes: a bound on what a damaged file can make us allocate.
 pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -82,6 +85,14 @@ pub const IMPORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// About how many bytes a mirror copies between two syncs while it catches up.
 pub const MIRROR_BYTES: usize = 8 * 1024 * 1024;
+
+/// About how many bytes are copied between two syncs while the events that were appended during a
+/// roll follow into the new database.
+pub const FOLLOW_BYTES: usize = 1024 * 1024;
+
+/// How often a closed part catches up with the log before the loop takes it over: each time there
+/// is less to copy, unless the disk is slower than the log grows.
+pub const FOLLOW_ROUNDS: usize = 8;
 
 /// The longest identity of a data directory, in bytes: it is quoted in errors.
 pub const IDENTITY_BYTES_MAX: usize = 1024;

@@ -8,9 +8,11 @@ use std::{
 use infernet_state::types::{Hash, PayloadAt, Seq};
 
 use super::{
-    Durability, EventLog, Head, LogError, LogReader, Record, Stored,
+    Durability, EventLog, Head, Keeper, LogError, LogReader, Record, Retention, Snapshot, Space,
+    Stored, Upkeep,
     commit::{check, drafts},
     frame,
+    limits::SNAPSHOTS_KEPT,
 };
 
 /// A log that lives as long as its readers.
@@ -25,11 +27,20 @@ pub struct MemoryReader {
     inner: Arc<RwLock<Inner>>,
 }
 
+/// Keeps a [`MemoryLog`].
+#[derive(Clone, Debug)]
+pub struct MemoryKeeper {
+    inner: Arc<RwLock<Inner>>,
+}
+
 /// The events, and the payloads by the event that brought them (`None`: erased).
 #[derive(Debug, Default)]
 struct Inner {
     events: Vec<Stored>,
     payloads: BTreeMap<(Seq, Hash), Option<Vec<u8>>>,
+    snapshots: BTreeMap<Seq, Snapshot>,
+    /// Where the current part begins, if not with the first event.
+    base: Option<Snapshot>,
 }
 
 impl Inner {
@@ -37,6 +48,28 @@ impl Inner {
         self.events.last().map_or_else(Head::default, |last| Head {
             seq: last.seq,
             hash: last.hash,
+        })
+    }
+
+    fn base_seq(&self) -> Seq {
+        self.base
+            .as_ref()
+            .map_or(Seq(0), |snapshot| snapshot.head.seq)
+    }
+
+    /// Refuses a snapshot that is of no event here.
+    fn check_fits(&self, snapshot: &Snapshot) -> Result<(), LogError> {
+        let place = usize::try_from(snapshot.head.seq.0).unwrap_or(usize::MAX);
+        let fits = place
+            .checked_sub(1)
+            .and_then(|place| self.events.get(place))
+            .is_some_and(|stored| stored.hash == snapshot.head.hash);
+        if fits {
+            return Ok(());
+        }
+        Err(LogError::Missing {
+            seq: snapshot.head.seq,
+            last: self.head().seq,
         })
     }
 }
@@ -54,6 +87,12 @@ impl MemoryLog {
         Self {
             inner: Arc::clone(&reader.inner),
         }
+    }
+
+    /// Where its current part begins: 0 until it is rolled.
+    #[must_use]
+    pub fn base(reader: &MemoryReader) -> Seq {
+        reader.inner().base_seq()
     }
 
     /// Erases a payload; false when there is none.
@@ -144,5 +183,85 @@ impl LogReader for MemoryReader {
                 hash: at.payload.hash,
                 reason: format!("event {} brought no such payload", at.seq),
             })
+    }
+}
+
+impl MemoryKeeper {
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        change(
+            &mut self
+                .inner
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        )
+    }
+}
+
+impl Keeper for MemoryKeeper {
+    type Closed = Snapshot;
+
+    fn newest_snapshot(&self, before: Seq) -> Result<Option<Snapshot>, LogError> {
+        Ok(self.change(|inner| {
+            let base = inner.base.iter();
+            let newest = inner.snapshots.values().chain(base);
+            newest
+                .filter(|snapshot| snapshot.head.seq < before)
+                .max_by_key(|snapshot| snapshot.head.seq)
+                .cloned()
+        }))
+    }
+
+    fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), LogError> {
+        self.change(|inner| {
+            inner.check_fits(snapshot)?;
+            inner.snapshots.insert(snapshot.head.seq, snapshot.clone());
+            while inner.snapshots.len() > SNAPSHOTS_KEPT {
+                inner.snapshots.pop_first();
+            }
+            Ok(())
+        })
+    }
+
+    fn close(&self, snapshot: &Snapshot) -> Result<Option<Snapshot>, LogError> {
+        self.change(|inner| {
+            inner.check_fits(snapshot)?;
+            Ok((snapshot.head.seq > inner.base_seq()).then(|| snapshot.clone()))
+        })
+    }
+
+    fn erase_before(&self, seq: Seq) -> Result<(), LogError> {
+        self.change(|inner| {
+            let end = seq.min(Seq(inner.base_seq().0 + 1));
+            let closed = inner.payloads.range_mut(..(end, Hash::ZERO));
+            closed.for_each(|(_, bytes)| *bytes = None);
+        });
+        Ok(())
+    }
+}
+
+/// Everything is kept, and there is always room.
+impl Upkeep for MemoryLog {
+    type Keeper = MemoryKeeper;
+
+    fn keeper(&self) -> MemoryKeeper {
+        MemoryKeeper {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    fn adopt(&mut self, closed: Snapshot) -> Result<bool, LogError> {
+        self.keeper().change(|inner| inner.base = Some(closed));
+        Ok(true)
+    }
+
+    fn retain(&mut self, retention: &Retention, _: Seq) -> Result<Space, LogError> {
+        let inner = self.reader();
+        let inner = inner.inner();
+        let events = inner.head().seq.0 - inner.base_seq().0;
+        Ok(Space {
+            free_bytes: u64::MAX,
+            roll_due: retention.roll_events.is_some_and(|most| events >= most),
+            ..Space::default()
+        })
     }
 }

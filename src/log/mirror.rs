@@ -30,6 +30,7 @@ use super::{
     store::{damaged, parse},
     volume::{Directory, storage, sync_dir},
 };
+use crate::crash;
 
 /// Name of the snapshot that a mirror begins with.
 const BASE_FILE: &str = "base.snap";
@@ -55,6 +56,7 @@ impl Mirror {
         {
             replace(&path.join(BASE_FILE), &snapshot::encode(&snapshot))?;
         }
+        crash::point("mirror.began");
         let volume = Directory::new(path);
         let log = FileLog::open_from(volume, source.base()?, PackAt::default())?;
         Ok(Self {
@@ -158,9 +160,7 @@ impl Mirror {
         fs::rename(&new, &old)
             .and_then(|()| sync_dir(&self.path))
             .map_err(storage("name", old.display()))?;
-        if let Some(place) = erased.pack {
-            self.log.packs().erase(place, at.payload.len)?;
-        }
+        self.log.packs().erase_all(&erased.packs)?;
         self.log = FileLog::open(Directory::new(&self.path))?;
         Ok(())
     }

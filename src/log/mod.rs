@@ -14,12 +14,14 @@ mod mirror;
 mod pack;
 mod preserve;
 mod retention;
+mod roll;
 mod salvage;
 mod sled;
 mod snapshot;
 mod source;
 mod store;
 mod text;
+mod upkeep;
 mod view;
 
 pub mod block;
@@ -35,13 +37,15 @@ pub use self::{
     directory::Options,
     file::{FileLog, FileReader},
     import::restore,
-    memory::{MemoryLog, MemoryReader},
+    memory::{MemoryKeeper, MemoryLog, MemoryReader},
     mirror::Mirror,
     retention::{Retention, Space},
+    roll::SledKeeper,
     salvage::Salvage,
     sled::{SledLog, SledReader},
     snapshot::Snapshot,
     source::{Full, Source, StoredPayload},
+    upkeep::{Keeper, Upkeep},
 };
 
 use infernet_state::{
@@ -149,7 +153,7 @@ pub trait LogReader: Clone + Send + Sync + 'static {
 pub enum LogError {
     /// The storage failed; nothing may be assumed about the batch.
     #[error(
-        "E-LOG-001: the log cannot {action}: {reason}; free space or mend the disk, then start again"
+        "E-LOG-001: the log cannot {action}: {reason}; free space, mend the disk or the permissions, then start again"
     )]
     Storage {
         /// What was tried.
@@ -274,7 +278,7 @@ pub enum LogError {
     },
     /// The directory's description is missing or makes no sense.
     #[error(
-        "E-LOG-012: {file}: {reason}; restore the directory from a copy, or choose an empty \
+        "E-LOG-012: {file}: {reason}; restore the directory from a copy, or choose another \
          --data-dir"
     )]
     Directory {

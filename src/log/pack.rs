@@ -20,6 +20,7 @@ use super::{
     limits::PACK_BYTES_TARGET,
     volume::{Volume, VolumeFile, storage},
 };
+use crate::crash;
 
 /// The first bytes of every entry.
 const MAGIC: [u8; 4] = *b"IFPK";
@@ -42,12 +43,24 @@ pub(crate) struct Packs<V: Volume> {
 pub(crate) struct PackWriter {
     end: PackAt,
     dirty: bool,
+    /// The next payload begins a new pack.
+    closed: bool,
 }
 
 impl PackWriter {
     /// A writer behind what another log wrote, which is durable.
     pub(crate) fn at(end: PackAt) -> Self {
-        Self { end, dirty: false }
+        Self {
+            end,
+            dirty: false,
+            closed: false,
+        }
+    }
+
+    /// Begins a new pack with the next payload, so that the one so far can be dropped with the
+    /// part of the log that it belongs to.
+    pub(crate) fn close_pack(&mut self) {
+        self.closed = true;
     }
 
     /// Where the packs end.
@@ -111,7 +124,7 @@ impl<V: Volume> Packs<V> {
             volume,
             files: RwLock::new(files),
         };
-        Ok((packs, PackWriter { end, dirty: false }))
+        Ok((packs, PackWriter::at(end)))
     }
 
     /// Writes a payload behind the others. It is durable after [`Packs::sync`].
@@ -124,7 +137,7 @@ impl<V: Volume> Packs<V> {
         reference: PayloadRef,
         bytes: &[u8],
     ) -> Result<PackAt, LogError> {
-        if writer.end.pack == 0 || writer.end.offset >= PACK_BYTES_TARGET {
+        if writer.end.pack == 0 || writer.closed || writer.end.offset >= PACK_BYTES_TARGET {
             self.sync(writer)?;
             let pack = writer.end.pack + 1;
             let name = name_of(pack);
@@ -135,8 +148,10 @@ impl<V: Volume> Packs<V> {
             self.volume
                 .sync_names()
                 .map_err(storage("sync the packs' directory", self.volume.name()))?;
+            crash::point("pack.created");
             self.files_mut().insert(pack, Arc::new(file));
             writer.end = PackAt { pack, offset: 0 };
+            writer.closed = false;
         }
         let at = writer.end;
         let file = self.file(at.pack)?;
@@ -148,6 +163,7 @@ impl<V: Volume> Packs<V> {
         file.write_at(at.offset, &head)
             .and_then(|()| file.write_at(body_at, bytes))
             .map_err(storage("write a payload", name_of(at.pack)))?;
+        crash::point("pack.written");
         writer.end.offset = body_at + u64::from(reference.len);
         writer.dirty = true;
         Ok(at)
@@ -164,6 +180,7 @@ impl<V: Volume> Packs<V> {
         self.file(writer.end.pack)?
             .sync()
             .map_err(storage("sync a pack", name_of(writer.end.pack)))?;
+        crash::point("pack.synced");
         writer.dirty = false;
         Ok(())
     }
@@ -198,11 +215,22 @@ impl<V: Volume> Packs<V> {
         Ok(bytes)
     }
 
+    /// Overwrites payloads with zeroes, durably, where their packs are still there.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn erase_all(&self, payloads: &[(PackAt, u32)]) -> Result<(), LogError> {
+        payloads
+            .iter()
+            .filter(|(at, _)| self.has(at.pack))
+            .try_for_each(|(at, len)| self.erase(*at, *len))
+    }
+
     /// Overwrites a payload with zeroes, durably.
     ///
     /// # Errors
     /// [`LogError::Storage`].
-    pub(crate) fn erase(&self, at: PackAt, len: u32) -> Result<(), LogError> {
+    fn erase(&self, at: PackAt, len: u32) -> Result<(), LogError> {
         const CHUNK: [u8; 4096] = [0; 4096];
         let name = name_of(at.pack);
         let file = self.file(at.pack)?;
@@ -216,6 +244,20 @@ impl<V: Volume> Packs<V> {
             left -= now;
         }
         file.sync().map_err(storage("sync a pack", &name))
+    }
+
+    /// Removes the packs that only events up to `end` refer to, which are no longer kept or have
+    /// no payloads any more. The pack in which `writer` stands stays.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn drop_up_to(&self, end: PackAt, writer: PackAt) -> Result<(), LogError> {
+        let nothing_behind = || -> Result<bool, LogError> {
+            let length = self.file(end.pack)?.length();
+            Ok(length.map_err(storage("measure a pack", name_of(end.pack)))? == end.offset)
+        };
+        let whole = end.pack < writer.pack && self.has(end.pack) && nothing_behind()?;
+        self.drop_before(end.pack + u32::from(whole))
     }
 
     /// Removes the packs before `pack`: no event that is kept refers to them.

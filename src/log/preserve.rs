@@ -19,6 +19,7 @@ use super::{
     directory::free_bytes,
     volume::{storage, sync_dir},
 };
+use crate::crash;
 
 /// A database with a copy beside it.
 #[derive(Debug)]
@@ -54,9 +55,10 @@ impl Preserved {
         if free_bytes(database)? < size.saturating_add(free_floor_bytes) {
             return Ok(None);
         }
-        copy(database, &copying)
-            .and_then(|()| fs::rename(&copying, &preserved.before))
-            .map_err(failed())?;
+        copy(database, &copying).map_err(failed())?;
+        crash::point("open.copied");
+        fs::rename(&copying, &preserved.before).map_err(failed())?;
+        crash::point("open.preserved");
         Ok(Some(preserved))
     }
 
@@ -67,10 +69,14 @@ impl Preserved {
     pub(crate) fn discard(self) -> Result<(), LogError> {
         let discard = self.database.with_extension("discard");
         let logs = self.database.parent().unwrap_or(&self.database);
+        let failed = || storage("remove", discard.display());
         fs::rename(&self.before, &discard)
             .and_then(|()| sync_dir(logs))
-            .and_then(|()| remove(&discard))
-            .map_err(storage("remove", discard.display()))
+            .map_err(failed())?;
+        crash::point("open.discarding");
+        remove(&discard).map_err(failed())?;
+        crash::point("open.discarded");
+        Ok(())
     }
 
     /// Puts the copy in the place of the database. The database must be closed. Where this fails

@@ -8,33 +8,60 @@ use infernet_state::types::Seq;
 
 use super::{
     LogError,
-    archive::{self, Archive},
-    directory::{free_bytes, log_name},
-    limits::{FREE_INTAKE_BYTES, ROLL_BYTES},
+    archive::Archive,
+    block::PackAt,
+    directory::free_bytes,
+    limits::{FREE_INTAKE_BYTES, FRESH_BYTES, PACK_BYTES_TARGET, ROLL_BYTES},
     sled::SledLog,
-    snapshot::{Snapshot, base_snapshot, write_base},
-    store::{Base, Extent, Store},
-    view::View,
     volume::{storage, sync_dir},
 };
+use crate::crash;
 
 /// What the configuration says of the log's size.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
     /// The most bytes that the data directory may take; `None` for as many as there are.
     pub budget_bytes: Option<u64>,
     /// The newest events that are kept whatever the budget says; `None` for all of them.
     pub keep_events: Option<u64>,
+    /// The log is rolled when its current part has so many bytes, or a quarter of the budget.
+    pub roll_bytes: u64,
+    /// The log is also rolled when its current part has so many events.
+    pub roll_events: Option<u64>,
+    /// Whether payloads of closed parts are erased once the machine asks for them no more.
+    pub erase_payloads: bool,
+}
+
+impl Default for Retention {
+    /// Everything is kept, without a budget.
+    fn default() -> Self {
+        Self {
+            budget_bytes: None,
+            keep_events: None,
+            roll_bytes: ROLL_BYTES,
+            roll_events: None,
+            erase_payloads: false,
+        }
+    }
+}
+
+impl Retention {
+    /// The bytes from which the current part is rolled, and that are kept free within the budget
+    /// for doing so.
+    pub(crate) fn roll_at(&self) -> u64 {
+        let quarter = self.budget_bytes.map_or(u64::MAX, |budget| budget / 4);
+        self.roll_bytes.min(quarter)
+    }
 }
 
 /// How much space there is, and what follows from it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Space {
     /// Bytes of the data directory.
     pub used_bytes: u64,
     /// Free bytes on its file system.
     pub free_bytes: u64,
-    /// Whether the current database is large enough to be rolled at the next snapshot.
+    /// Whether the current part is large enough to be rolled.
     pub roll_due: bool,
     /// Why nothing new may be taken in; `None` while there is room. Work that was accepted goes
     /// on: the space for it is what the bound leaves.
@@ -42,118 +69,40 @@ pub struct Space {
 }
 
 impl SledLog {
-    /// Rolls the log: the events so far become a verified archive, and a new database begins
-    /// with the snapshot, which is then a record and no longer a cache.
-    ///
-    /// # Durability
-    /// One rename switches from the old database to the new one; a crash before it leaves the
-    /// old one, and what was begun is cleared away by the next start.
-    ///
-    /// # Errors
-    /// [`LogError::Missing`] when the snapshot is not of the newest event; [`LogError`]: the log
-    /// is then to be closed.
-    pub fn roll(&mut self, snapshot: &Snapshot) -> Result<(), LogError> {
-        let view = self.view();
-        let head = view.extent.head;
-        if snapshot.head != head {
-            return Err(LogError::Missing {
-                seq: snapshot.head.seq,
-                last: head.seq,
-            });
-        }
-        if head == view.store.base().head {
+    /// See [`super::Upkeep::retain`].
+    pub(super) fn drop_oldest(
+        &mut self,
+        retention: &Retention,
+        needed_from: Seq,
+    ) -> Result<(), LogError> {
+        let shared = Arc::clone(self.shared());
+        let Some(budget) = retention.budget_bytes else {
             return Ok(());
-        }
-        let result = self.roll_at(&view, snapshot);
-        self.fail_on(&result);
-        result
-    }
-
-    fn roll_at(&mut self, view: &View, snapshot: &Snapshot) -> Result<(), LogError> {
-        let archives = self.directory().subdirectory("archives")?;
-        let store = &view.store;
-        let archive = archive::write(&archives, store.base().head, snapshot.head, |put| {
-            for (item, _) in store.blocks_from(1).zip(1..=view.extent.blocks) {
-                let (_, bytes) = item?;
-                put(&bytes)?;
-            }
-            Ok(())
-        })?;
-        if let Some(began_with) = base_snapshot(store)? {
-            archive.keep_snapshot(&began_with)?;
-        }
-        let name = log_name(snapshot.head.seq);
-        let path = self.directory().path().join("log").join(&name);
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(storage("remove", path.display()))?;
-        }
-        fs::create_dir(&path).map_err(storage("create", path.display()))?;
-        let base = Base {
-            head: snapshot.head,
-            packs: view.extent.packs,
-            snapshot: Some(write_base(&path, snapshot)?),
         };
-        let new = Store::create(&path, base, self.cache_bytes())?;
-        self.directory_mut().set_current(&name)?;
-        let mut all = (*view.archives).clone();
-        all.push(archive);
-        self.publish(View {
-            store: Arc::new(new),
-            extent: Extent {
-                head: base.head,
-                packs: base.packs,
-                ..Extent::default()
-            },
-            archives: Arc::new(all),
-        });
-        // Readers that still hold the old database keep its open files.
-        fs::remove_dir_all(store.path())
-            .and_then(|()| sync_dir(&self.directory().path().join("log")))
-            .map_err(storage("remove", store.path().display()))
-    }
-
-    /// Applies the configuration: removes the oldest archives while the budget is exceeded and
-    /// the configuration does not keep them. `needed_from` is the oldest event whose payloads
-    /// the machine may still ask for; archives from there on stay.
-    ///
-    /// # Errors
-    /// [`LogError`]: the log is then to be closed.
-    pub fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
-        let view = self.view();
-        let mut used = self.used_bytes()?;
-        let mut archives = (*view.archives).clone();
-        let head = view.extent.head.seq.0;
+        // Closing a part takes longer than the loop may wait; the next look comes soon.
+        let Some(_archiving) = shared.try_archiving() else {
+            return Ok(());
+        };
+        let head = shared.view().extent.head.seq.0;
         let kept_from = retention
             .keep_events
             .map_or(0, |events| (head + 1).saturating_sub(events));
-        let budget = retention.budget_bytes.unwrap_or(u64::MAX);
-        let mut dropped = Vec::new();
-        while used > budget
-            && let Some(oldest) = archives.first()
-            && oldest.last.0 < kept_from
-            && oldest.last < needed_from
-        {
-            used = used.saturating_sub(oldest.len()?);
-            dropped.push(archives.remove(0));
-        }
-        if !dropped.is_empty() {
-            self.publish(View {
-                archives: Arc::new(archives),
-                ..view.clone()
-            });
-            let result = self.drop_archives(&dropped);
-            self.fail_on(&result);
-            result?;
-        }
-        self.space(retention)
-    }
-
-    /// Removes archives, and the packs that only their events refer to.
-    fn drop_archives(&self, archives: &[Arc<Archive>]) -> Result<(), LogError> {
-        for archive in archives {
-            let packs = archive.blocks()?.packs();
-            archive.remove()?;
-            self.packs().drop_before(packs.pack)?;
+        while self.used_bytes()?.saturating_add(retention.roll_at()) > budget {
+            let view = shared.view();
+            let droppable = view
+                .archives
+                .first()
+                .filter(|oldest| oldest.last.0 < kept_from && oldest.last < needed_from);
+            let Some(oldest) = droppable else {
+                return Ok(());
+            };
+            shared.update(|view| view.archives = Arc::new(view.archives[1..].to_vec()));
+            let packs = oldest.blocks()?.packs();
+            crash::point("retain.before-drop");
+            oldest.remove()?;
+            crash::point("retain.dropped-archive");
+            shared.packs().drop_up_to(packs, self.packs_end())?;
+            crash::point("retain.dropped-packs");
         }
         Ok(())
     }
@@ -179,11 +128,19 @@ impl SledLog {
         } else {
             None
         };
-        let current = tree_bytes(self.view().store.path())?;
+        let view = self.view();
+        let base = view.store.base();
+        let database = tree_bytes(view.store.path())?.saturating_sub(FRESH_BYTES);
+        let current = database.saturating_add(packs_between(base.packs, view.extent.packs));
+        let events = view.extent.head.seq.0 - base.head.seq.0;
+        let large = current >= retention.roll_at()
+            || retention.roll_events.is_some_and(|most| events >= most);
+        // The archive stands beside the database for a moment.
+        let possible = free_bytes >= database.saturating_add(FREE_INTAKE_BYTES);
         Ok(Space {
             used_bytes,
             free_bytes,
-            roll_due: current >= ROLL_BYTES.min(budget / 4),
+            roll_due: events > 0 && large && possible,
             intake_stopped,
         })
     }
@@ -191,6 +148,19 @@ impl SledLog {
     /// Bytes of the data directory.
     fn used_bytes(&self) -> Result<u64, LogError> {
         tree_bytes(self.directory().path())
+    }
+}
+
+/// About how many bytes of packs lie between two of their ends.
+fn packs_between(from: PackAt, to: PackAt) -> u64 {
+    let end = |at: PackAt| u64::from(at.pack) * PACK_BYTES_TARGET + at.offset;
+    if from.pack == to.pack {
+        to.offset.saturating_sub(from.offset)
+    } else if from.pack + 1 == to.pack {
+        // A roll closes the pack before it.
+        to.offset
+    } else {
+        end(to).saturating_sub(end(from))
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     path::Path,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use infernet_state::types::{PayloadAt, Seq};
@@ -11,7 +14,7 @@ use infernet_state::types::{PayloadAt, Seq};
 use super::{
     Durability, EventLog, Head, LogError, LogReader, Record, Stored,
     archive::{self, Archive},
-    block::{self, BlockError, Erased},
+    block::{self, BlockError, Erased, PackAt},
     commit::{self, Draft, drafts},
     directory::{DataDir, Options, Witness, log_name},
     file::no_payload,
@@ -24,6 +27,7 @@ use super::{
     view::{Home, View},
     volume::{Directory, storage, sync_dir},
 };
+use crate::crash;
 
 /// The log in a data directory. See the module's documentation for the layout.
 #[derive(Debug)]
@@ -45,26 +49,60 @@ pub struct SledReader {
 
 /// What the log and its readers share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     view: RwLock<View>,
     packs: Packs<Directory>,
+    /// Held by whoever writes or removes archives.
+    archiving: Mutex<()>,
+    /// Payloads erased so far: a copy that was made meanwhile is not what it should be.
+    erasures: AtomicU64,
     /// A reader keeps sled open, so it keeps the directory locked too.
     _lock: Arc<File>,
 }
 
 impl Shared {
-    fn view(&self) -> View {
+    /// What is published now.
+    pub(super) fn view(&self) -> View {
         self.view
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .clone()
     }
 
-    fn publish(&self, view: View) {
-        *self
-            .view
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = view;
+    /// Shows readers another moment.
+    pub(super) fn update(&self, change: impl FnOnce(&mut View)) {
+        change(
+            &mut self
+                .view
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        );
+    }
+
+    /// Waits until nobody else writes or removes archives.
+    pub(super) fn archiving(&self) -> MutexGuard<'_, ()> {
+        self.archiving
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// As [`Shared::archiving`], without waiting.
+    pub(super) fn try_archiving(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.archiving.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The packs.
+    pub(super) fn packs(&self) -> &Packs<Directory> {
+        &self.packs
+    }
+
+    /// Payloads erased so far.
+    pub(super) fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::SeqCst)
     }
 
     fn head(&self) -> Head {
@@ -82,17 +120,20 @@ impl SledLog {
     /// [`LogError`]; the directory is then as it was, except for left-overs of a crash.
     pub fn open(path: &Path, options: &Options) -> Result<Self, LogError> {
         let mut directory = DataDir::open(path, options)?;
+        crash::point("open.locked");
         let Some(current) = directory.current() else {
             if !options.create {
                 return Err(directory.holds_no_log());
             }
             let store = first_store(&directory, options, None)?;
+            crash::point("create.made");
             directory.set_current(&log_name(Seq(0)))?;
             return Self::assemble(directory, store, options);
         };
         let preserved = Preserved::make(&current, options.free_floor_bytes)?;
         let opened = Store::open(&current, options.cache_bytes)
             .and_then(|store| Self::assemble(directory, store, options));
+        crash::point("open.opened");
         match (preserved, &opened) {
             (Some(copy), Ok(_)) => copy.discard()?,
             (Some(copy), Err(_)) => copy.restore()?,
@@ -144,7 +185,11 @@ impl SledLog {
             clear_leftovers(&logs, &current.to_string_lossy(), &archives)?;
         }
         let packs = Directory::new(directory.subdirectory("packs")?);
-        let (packs, writer) = Packs::open(packs, extent.packs)?;
+        let (packs, mut writer) = Packs::open(packs, extent.packs)?;
+        if extent.packs == store.base().packs {
+            // Rolled, and nothing put since.
+            writer.close_pack();
+        }
         let shared = Shared {
             view: RwLock::new(View {
                 store: Arc::new(store),
@@ -152,6 +197,8 @@ impl SledLog {
                 archives: Arc::new(archives),
             }),
             packs,
+            archiving: Mutex::default(),
+            erasures: AtomicU64::new(0),
             _lock: directory.lock(),
         };
         Ok(Self {
@@ -180,9 +227,7 @@ impl SledLog {
     /// # Errors
     /// [`LogError::Payload`] when event `at.seq` brought no such payload, [`LogError::Storage`].
     pub fn erase(&mut self, at: PayloadAt) -> Result<bool, LogError> {
-        if self.failed {
-            return Err(LogError::Failed);
-        }
+        self.check_usable()?;
         let view = self.shared.view();
         let bytes = match view.block(at.seq) {
             Err(LogError::Missing { .. }) => return Err(no_payload(at)),
@@ -205,26 +250,21 @@ impl SledLog {
     /// order a crash in between leaves bytes that nothing refers to, never a reference to bytes
     /// that are gone; done again, it overwrites them again.
     fn erase_in(&mut self, view: &View, at: PayloadAt, erased: Erased) -> Result<(), LogError> {
+        let shared = Arc::clone(&self.shared);
+        let _archiving = shared.archiving();
+        shared.erasures.fetch_add(1, Ordering::SeqCst);
+        crash::point("erase.before-block");
         match view.home(at.seq)? {
             Home::Store(number, _) => view.store.replace(number, erased.block)?,
             Home::Archive(archive) => {
                 let rewritten = archive.rewrite(&erased.block)?;
-                let archives = view.archives.iter().map(|other| {
-                    if other.first == rewritten.first {
-                        Arc::clone(&rewritten)
-                    } else {
-                        Arc::clone(other)
-                    }
-                });
-                self.shared.publish(View {
-                    archives: Arc::new(archives.collect()),
-                    ..view.clone()
-                });
+                shared.update(|view| view.replace_archive(&rewritten));
             }
         }
-        erased.pack.map_or(Ok(()), |place| {
-            self.shared.packs.erase(place, at.payload.len)
-        })
+        crash::point("erase.block-replaced");
+        shared.packs.erase_all(&erased.packs)?;
+        crash::point("erase.payload-overwritten");
+        Ok(())
     }
 
     /// What is published now.
@@ -232,9 +272,19 @@ impl SledLog {
         self.shared.view()
     }
 
-    /// Shows readers another moment.
-    pub(super) fn publish(&self, view: View) {
-        self.shared.publish(view);
+    /// What the log, its readers and its keeper share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The next payload begins a new pack.
+    pub(super) fn close_pack(&mut self) {
+        self.writer.close_pack();
+    }
+
+    /// Where the packs end.
+    pub(super) fn packs_end(&self) -> PackAt {
+        self.writer.end()
     }
 
     /// The data directory.
@@ -247,14 +297,17 @@ impl SledLog {
         &mut self.directory
     }
 
-    /// The packs.
-    pub(super) fn packs(&self) -> &Packs<Directory> {
-        &self.shared.packs
-    }
-
     /// sled's page cache, in bytes.
     pub(super) fn cache_bytes(&self) -> u64 {
         self.cache_bytes
+    }
+
+    /// Refuses after a write that failed.
+    pub(super) fn check_usable(&self) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        Ok(())
     }
 
     /// After a write that failed nothing more is taken.
@@ -264,9 +317,7 @@ impl SledLog {
 
     /// As [`EventLog::append`], also for payloads that were erased elsewhere.
     pub(super) fn append_drafts(&mut self, batch: &[Draft<'_>]) -> Result<Head, LogError> {
-        if self.failed {
-            return Err(LogError::Failed);
-        }
+        self.check_usable()?;
         let result = self.commit(batch);
         self.fail_on(&result);
         result
@@ -281,11 +332,10 @@ impl SledLog {
             return Ok(extent.head);
         }
         let after = view.store.commit(extent, commit, self.writer.end())?;
+        crash::point("log.before-head");
         self.witness.note(after.head)?;
-        self.shared.publish(View {
-            extent: after,
-            ..view
-        });
+        crash::point("log.after-head");
+        self.shared.update(|view| view.extent = after);
         Ok(after.head)
     }
 }
@@ -363,7 +413,9 @@ fn first_store(
         }
         fs::create_dir(&fresh)
     };
+    crash::point("create.described");
     clear().map_err(storage("create", fresh.display()))?;
+    crash::point("create.cleared");
     let base = Base {
         head,
         snapshot: snapshot

@@ -17,8 +17,8 @@ use std::{
 use infernet_state::types::{Hash, Seq};
 
 use super::{
-    Head, LogError,
-    directory::replace,
+    Head, Keeper as _, LogError, Upkeep as _,
+    directory::{replace, subdirectory},
     limits::{SNAPSHOT_BYTES_MAX, SNAPSHOTS_KEPT},
     pack::sha256,
     sled::SledLog,
@@ -26,6 +26,7 @@ use super::{
     view::View,
     volume::{Directory, Volume as _, storage},
 };
+use crate::crash;
 
 const MAGIC: [u8; 4] = *b"IFSN";
 const FORMAT: u8 = 1;
@@ -46,58 +47,77 @@ pub struct Snapshot {
 }
 
 impl SledLog {
-    /// Keeps a snapshot as a cache, and drops all but the newest few.
-    ///
-    /// # Durability
-    /// Whole or not there.
+    /// As [`Keeper::save_snapshot`].
     ///
     /// # Errors
-    /// [`LogError::Storage`], [`LogError::TooLarge`]; [`LogError::Missing`] when it is of an
-    /// event that is not in the log.
+    /// See there.
     pub fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), LogError> {
-        check_size(snapshot.bytes.len() as u64)?;
-        let view = self.view();
-        if view.head_at(snapshot.head.seq)? != Some(snapshot.head) {
-            return Err(LogError::Missing {
-                seq: snapshot.head.seq,
-                last: view.extent.head.seq,
-            });
-        }
-        let directory = self.directory().subdirectory("snapshots")?;
-        let path = directory.join(format!("{:020}.snap", snapshot.head.seq.0));
-        replace(&path, &encode(snapshot))?;
+        self.keeper().save_snapshot(snapshot)
+    }
+
+    /// As [`Keeper::newest_snapshot`], of any event.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn latest_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        self.keeper().newest_snapshot(Seq(u64::MAX))
+    }
+}
+
+/// See [`Keeper::save_snapshot`].
+pub(crate) fn save(data_dir: &Path, view: &View, snapshot: &Snapshot) -> Result<(), LogError> {
+    check_size(snapshot.bytes.len() as u64)?;
+    if view.head_at(snapshot.head.seq)? != Some(snapshot.head) {
+        return Err(LogError::Missing {
+            seq: snapshot.head.seq,
+            last: view.extent.head.seq,
+        });
+    }
+    let directory = subdirectory(data_dir, "snapshots")?;
+    let path = directory.join(format!("{:020}.snap", snapshot.head.seq.0));
+    crash::point("snapshot.before-save");
+    replace(&path, &encode(snapshot))?;
+    crash::point("snapshot.saved");
+    let names = Directory::new(&directory)
+        .list()
+        .map_err(storage("list", directory.display()))?;
+    let snapshots: Vec<_> = names
+        .iter()
+        .filter(|name| name.ends_with(".snap"))
+        .collect();
+    // What a crash left half written is nobody's.
+    let unfinished = names.iter().filter(|name| name.ends_with(".new"));
+    let old = snapshots.iter().rev().skip(SNAPSHOTS_KEPT).copied();
+    for old in old.chain(unfinished) {
+        fs::remove_file(directory.join(old)).map_err(storage("remove", old))?;
+    }
+    Ok(())
+}
+
+/// See [`Keeper::newest_snapshot`].
+pub(crate) fn newest(
+    data_dir: &Path,
+    view: &View,
+    before: Seq,
+) -> Result<Option<Snapshot>, LogError> {
+    let directory = data_dir.join("snapshots");
+    if directory.is_dir() {
         let names = Directory::new(&directory)
             .list()
             .map_err(storage("list", directory.display()))?;
-        let snapshots: Vec<_> = names
-            .iter()
-            .filter(|name| name.ends_with(".snap"))
-            .collect();
-        for old in snapshots.iter().rev().skip(SNAPSHOTS_KEPT) {
-            fs::remove_file(directory.join(old)).map_err(storage("remove", old))?;
-        }
-        Ok(())
-    }
-
-    /// The newest snapshot that fits the log; `None` when the machine must start from nothing.
-    ///
-    /// # Errors
-    /// [`LogError::Damaged`] when the snapshot that the log begins with is damaged: the events
-    /// before it are archived, so it is no cache. A damaged cache is passed over.
-    pub fn latest_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
-        let view = self.view();
-        let directory = self.directory().path().join("snapshots");
-        if directory.is_dir() {
-            let names = Directory::new(&directory)
-                .list()
-                .map_err(storage("list", directory.display()))?;
-            for name in names.iter().rev().filter(|name| name.ends_with(".snap")) {
-                if let Some(snapshot) = read_cache(&directory.join(name), &view)? {
-                    return Ok(Some(snapshot));
-                }
+        for name in names.iter().rev() {
+            let position = name.strip_suffix(".snap").and_then(|at| at.parse().ok());
+            if position.is_some_and(|at| Seq(at) < before)
+                && let Some(snapshot) = read_cache(&directory.join(name), view)?
+            {
+                return Ok(Some(snapshot));
             }
         }
+    }
+    if view.store.base().head.seq < before {
         base_snapshot(&view.store)
+    } else {
+        Ok(None)
     }
 }
 

@@ -36,6 +36,7 @@ use super::{
     limits::SEGMENT_BYTES,
     volume::{storage, sync_dir},
 };
+use crate::crash;
 
 /// Where a log begins, and with what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -233,6 +234,7 @@ impl Store {
         if after.places < after.blocks + PLACES_AHEAD_MIN {
             // A batch of its own: sled writes a batch in no particular order, and empty places
             // are as good as none if the block's batch does not follow.
+            crash::point("store.before-places");
             after.places = after.blocks + PLACES_AHEAD;
             let mut ahead = Batch::default();
             for number in extent.places + 1..=after.places {
@@ -244,7 +246,9 @@ impl Store {
         for (number, block) in (extent.blocks + 1..).zip(commit.blocks) {
             batch.insert(key(number).as_slice(), block);
         }
+        crash::point("store.before-batch");
         guarded(&self.path, || self.db.apply_batch(batch))?;
+        crash::point("store.after-batch");
         self.sync()?;
         Ok(after)
     }
@@ -379,9 +383,12 @@ impl Store {
     /// sled's flush, then `fdatasync` on its file.
     fn sync(&self) -> Result<(), LogError> {
         guarded(&self.path, || self.db.flush())?;
+        crash::point("store.flushed");
         self.file
             .sync_data()
-            .map_err(storage("sync", self.path.display()))
+            .map_err(storage("sync", self.path.display()))?;
+        crash::point("store.synced");
+        Ok(())
     }
 }
 

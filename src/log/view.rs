@@ -63,6 +63,18 @@ impl View {
         }
     }
 
+    /// Shows an archive that was written again in the place of the one it replaces.
+    pub(crate) fn replace_archive(&mut self, rewritten: &Arc<Archive>) {
+        let archives = self.archives.iter().map(|other| {
+            if other.first == rewritten.first {
+                Arc::clone(rewritten)
+            } else {
+                Arc::clone(other)
+            }
+        });
+        self.archives = Arc::new(archives.collect());
+    }
+
     /// The archive that holds an event, if one does.
     fn archive(&self, seq: Seq) -> Option<(usize, &Arc<Archive>)> {
         let at = self.archives.partition_point(|archive| archive.last < seq);

@@ -50,6 +50,7 @@ pub mod job;
 pub mod ledger;
 pub mod limits;
 pub mod machine;
+mod needs;
 pub mod outbox;
 mod paged;
 pub mod proof;

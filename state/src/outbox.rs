@@ -176,6 +176,9 @@ impl Machine {
         effect: Effect,
     ) -> Result<EffectId, Halt> {
         let id = turn.next_id()?;
+        if turn.issued.is_empty() {
+            turn.issued.reserve_exact(1); // Most events issue one effect, and effects are large.
+        }
         turn.issued.push(Issued {
             id,
             attempt: 1,
@@ -313,16 +316,16 @@ impl Machine {
     /// `NodeStarted`: everything in flight gets its next attempt, except what must not run twice,
     /// which fails, and transactions, which wait until the account was observed.
     pub(crate) fn restart_effects(&mut self, turn: &mut Turn) -> Result<(), Halt> {
-        let in_flight: Vec<EffectId> = self
+        let in_flight: Vec<(EffectId, Owner)> = self
             .outbox
             .pending
             .iter()
             .filter(|(_, pending)| !matches!(pending.flight, Flight::BackingOff(_)))
-            .map(|(id, _)| *id)
+            .map(|(id, pending)| (*id, pending.owner))
             .collect();
-        for id in in_flight {
+        for (id, owner) in in_flight {
             if self.forbids_rerun(id) {
-                self.end_effect(turn, id, &Outcome::Failed(Failure::NotRerun))?;
+                self.end_effect(turn, owner, id, &Outcome::Failed(Failure::NotRerun))?;
             } else if self.step_effect(id, Step::Restart)
                 && let Some(pending) = self.outbox.pending.get_mut(&id)
             {
@@ -409,22 +412,29 @@ impl Machine {
         attempt: u16,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        let present = self.outbox.pending.get(&id).is_some_and(|pending| {
-            pending.attempt == attempt && pending.flight == Flight::InFlight
-        });
-        if !present {
-            return Ok(());
+        let present = self
+            .outbox
+            .pending
+            .get(&id)
+            .filter(|pending| pending.attempt == attempt && pending.flight == Flight::InFlight);
+        match present.map(|pending| pending.owner) {
+            Some(owner) => self.end_effect(turn, owner, id, outcome),
+            None => Ok(()),
         }
-        self.end_effect(turn, id, outcome)
     }
 
-    fn end_effect(&mut self, turn: &mut Turn, id: EffectId, outcome: &Outcome) -> Result<(), Halt> {
-        match self.outbox.pending.get(&id).map(|pending| pending.owner) {
-            Some(Owner::Job(no)) => self.job_effect_ended(turn, no, id, outcome),
-            Some(Owner::Delivery(no)) => self.delivery_effect_ended(turn, no, id, outcome),
-            Some(Owner::Slot(nonce)) => self.slot_effect_ended(turn, nonce, id, outcome),
-            Some(Owner::Chore(chore)) => self.chore_effect_ended(turn, chore, id, outcome),
-            None => Ok(()),
+    fn end_effect(
+        &mut self,
+        turn: &mut Turn,
+        owner: Owner,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match owner {
+            Owner::Job(no) => self.job_effect_ended(turn, no, id, outcome),
+            Owner::Delivery(no) => self.delivery_effect_ended(turn, no, id, outcome),
+            Owner::Slot(nonce) => self.slot_effect_ended(turn, nonce, id, outcome),
+            Owner::Chore(chore) => self.chore_effect_ended(turn, chore, id, outcome),
         }
     }
 }

@@ -337,7 +337,11 @@ impl Machine {
         let identity = tracked.identity(id);
         let (active_at, period) = (tracked.subscription.active_at, tracked.subscription.period);
         let admitted = tracked.standing == Standing::Admitted;
-        let open = self.chance(identity, interval) == crate::delivery::Chance::Open;
+        let open = self.chance_by(
+            &tracked.subscription,
+            interval,
+            tracked.responses_in(interval),
+        ) == crate::delivery::Chance::Open;
         let begun = self
             .jobs
             .by_interval(id, interval)

@@ -13,7 +13,7 @@ use axum::{
 use infernet_node::{
     api::{ApiConfig, ApiError, ApiParts, ApiServer, ClientKey, RateLimit},
     container::{Container, ContainerService, Containers, Remote},
-    driver::{BoxFuture, Clock as _, Driver, SystemWorld},
+    driver::{BoxFuture, Clock as _, Driver, Policy, SystemWorld},
     executor::{Executor, Services},
     log::{MemoryLog, MemoryReader},
     ports::{Delegation, DelegationChecker, DelegationError},
@@ -210,7 +210,7 @@ impl Node {
         let containers = Containers::new(list.into()).unwrap();
 
         let world = SystemWorld::current();
-        let (driver, handle) = Driver::recover(log, world.clone()).unwrap();
+        let (driver, handle) = Driver::recover(log, world.clone(), Policy::default()).unwrap();
         let log = driver.reader();
         let streams = Streams::default();
         let service = ContainerService::new(containers.clone(), log.clone(), streams.clone());

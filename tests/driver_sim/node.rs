@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use infernet_node::{
-    driver::{Clock as _, Driver, Fatal, Handle, Random as _, Reply, payload},
+    driver::{Clock as _, Driver, Fatal, Handle, Policy, Random as _, Reply, payload},
     executor::{BoxError, Ended, Executor, Payloads as _, Services, StopCalls},
-    log::MemoryReader,
+    log::{MemoryReader, Retention},
 };
 use infernet_state::{
     Effect, Event, Issued, Machine,
@@ -21,6 +21,18 @@ use super::{
     outside::{Mood, Shared, config},
     steps::{FaultyLog, FaultyReader},
     world::{SimWorld, Tasks, Turn, lock},
+};
+
+/// Upkeep at every turn: histories have a few hundred events.
+const POLICY: Policy = Policy {
+    snapshot_events: 10,
+    retention: Retention {
+        budget_bytes: None,
+        keep_events: None,
+        roll_bytes: u64::MAX,
+        roll_events: Some(20),
+        erase_payloads: true,
+    },
 };
 
 /// Between looks at the chain.
@@ -60,7 +72,7 @@ impl Node {
         world: &SimWorld,
         outside: &Shared,
     ) -> Result<Self, Fatal> {
-        let (driver, handle) = Driver::recover(FaultyLog::reopen(log), world.clone())?;
+        let (driver, handle) = Driver::recover(FaultyLog::reopen(log), world.clone(), POLICY)?;
         let (head, nonce) = {
             let outside = lock(outside);
             (outside.chain.head().reference, outside.chain.nonce())
@@ -172,6 +184,7 @@ async fn ask(
     let job = match reply {
         Ok(Reply::Recorded(recorded)) => recorded.job.expect("a job's request"),
         Ok(Reply::Known(job)) => job,
+        Ok(Reply::NoRoom) => return,
         Ok(refused) => panic!("client {place}: {refused:?}"),
         Err(_) => return,
     };

@@ -6,7 +6,8 @@ use std::{cell::RefCell, panic::resume_unwind};
 use infernet_node::{
     crash,
     log::{
-        Durability, EventLog, Head, LogError, LogReader, MemoryLog, MemoryReader, Record, Stored,
+        Durability, EventLog, Head, Keeper, LogError, LogReader, MemoryKeeper, MemoryLog,
+        MemoryReader, Record, Retention, Snapshot, Space, Stored, Upkeep,
     },
 };
 use infernet_state::types::{PayloadAt, Seq};
@@ -29,6 +30,8 @@ struct Steps {
     bad: Option<(u64, How)>,
     names: Vec<&'static str>,
     happened: u64,
+    /// Looks at the space.
+    looks: u64,
 }
 
 thread_local! {
@@ -128,6 +131,74 @@ impl EventLog for FaultyLog {
 
     fn reader(&self) -> FaultyReader {
         FaultyReader(self.0.reader())
+    }
+}
+
+/// Its keeper: what it does beside the loop are steps too.
+#[derive(Clone)]
+pub(crate) struct FaultyKeeper(MemoryKeeper);
+
+impl Upkeep for FaultyLog {
+    type Keeper = FaultyKeeper;
+
+    fn keeper(&self) -> FaultyKeeper {
+        FaultyKeeper(self.0.keeper())
+    }
+
+    fn adopt(&mut self, closed: Snapshot) -> Result<bool, LogError> {
+        pass_storage("log.before-adopt")?;
+        let adopted = self.0.adopt(closed)?;
+        pass_storage("log.adopted")?;
+        Ok(adopted)
+    }
+
+    /// Every fourth look finds no room.
+    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+        pass_storage("log.look")?;
+        let looks = STEPS.with_borrow_mut(|steps| {
+            steps.looks += 1;
+            steps.looks
+        });
+        Ok(Space {
+            intake_stopped: (looks % 4 == 0).then(|| "simulated".to_owned()),
+            ..self.0.retain(retention, needed_from)?
+        })
+    }
+}
+
+impl Keeper for FaultyKeeper {
+    type Closed = Snapshot;
+
+    /// Now and then the bytes are not what was written.
+    fn newest_snapshot(&self, before: Seq) -> Result<Option<Snapshot>, LogError> {
+        pass_storage("log.read-snapshot")?;
+        let mut found = self.0.newest_snapshot(before)?;
+        if let Some(snapshot) = &mut found
+            && snapshot.head.seq.0 % 5 == 0
+        {
+            let middle = snapshot.bytes.len() / 2;
+            snapshot.bytes[middle] ^= 1;
+        }
+        Ok(found)
+    }
+
+    fn save_snapshot(&self, snapshot: &Snapshot) -> Result<(), LogError> {
+        pass_storage("log.before-snapshot")?;
+        self.0.save_snapshot(snapshot)?;
+        pass_storage("log.after-snapshot")
+    }
+
+    fn close(&self, snapshot: &Snapshot) -> Result<Option<Snapshot>, LogError> {
+        pass_storage("log.before-close")?;
+        let closed = self.0.close(snapshot)?;
+        pass_storage("log.closed")?;
+        Ok(closed)
+    }
+
+    fn erase_before(&self, seq: Seq) -> Result<(), LogError> {
+        pass_storage("log.before-erase")?;
+        self.0.erase_before(seq)?;
+        pass_storage("log.erased")
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use infernet_node::driver::{BoxFuture, Clock, Random, Spawner};
+use infernet_node::driver::{BoxFuture, Clock, Random, Spawner, Work};
 use infernet_state::types::WallTime;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
@@ -152,6 +152,10 @@ impl Random for SimWorld {
 impl Spawner for SimWorld {
     fn spawn(&self, task: BoxFuture<()>) {
         lock(&self.0).spawned.push(task);
+    }
+
+    fn spawn_work(&self, work: Work) {
+        self.spawn(Box::pin(async move { work() }));
     }
 }
 

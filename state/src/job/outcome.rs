@@ -1,6 +1,6 @@
 //! What came of an effect that a job waits for.
 
-use super::{Cause, Stage, Step, Work};
+use super::{Cause, Job, Stage, Step, Work};
 use crate::{
     admission,
     delivery::Arguments,
@@ -11,6 +11,14 @@ use crate::{
     outbox::Turn,
     types::{EffectId, JobNo, PayloadAt, PayloadRef},
 };
+
+impl Job {
+    /// Keeps an answer. Without slack: ended jobs are many, and most have one.
+    fn keep_result(&mut self, at: PayloadAt) {
+        self.results.reserve_exact(1);
+        self.results.push(at);
+    }
+}
 
 impl Machine {
     /// What came of an effect that a job waits for.
@@ -151,12 +159,12 @@ impl Machine {
                 self.run_container(turn, no)
             }
             (Stage::Running { .. }, Success::ContainerAnswered { output }) if !last => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 self.step_job(no, Step::Answered);
                 self.run_container(turn, no)
             }
             (Stage::Running { .. }, Success::ContainerAnswered { output }) if !onchain => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 self.step_job(no, Step::AnsweredClient);
                 self.close_job(no);
                 Ok(())
@@ -170,7 +178,7 @@ impl Machine {
                     deliver_proof,
                 },
             ) if last && onchain => {
-                job.results.push(at(output));
+                job.keep_result(at(output));
                 let arguments = Arguments {
                     input: at(deliver_input),
                     output: at(deliver_output),

@@ -26,7 +26,7 @@ mod statement;
 mod sum;
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map},
     vec::Vec,
 };
 use core::fmt;
@@ -361,14 +361,23 @@ impl Ledger {
         if entry.debit == entry.credit {
             return Err(Unbalanced);
         }
-        let mut debit = self.accounts.get(&entry.debit).copied().unwrap_or_default();
         let mut credit = self
             .accounts
             .get(&entry.credit)
             .copied()
             .unwrap_or_default();
-        change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
-        self.accounts.insert(entry.debit, debit);
+        match self.accounts.entry(entry.debit) {
+            btree_map::Entry::Occupied(mut known) => {
+                let mut debit = *known.get();
+                change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
+                known.insert(debit);
+            }
+            btree_map::Entry::Vacant(new) => {
+                let mut debit = Totals::default();
+                change(&mut debit, &mut credit, entry.amount.into()).ok_or(Unbalanced)?;
+                new.insert(debit);
+            }
+        }
         self.accounts.insert(entry.credit, credit);
         Ok(())
     }

@@ -60,6 +60,7 @@ impl Machine {
                 return self.give_up_slot(turn, nonce, Loss::Unavailable);
             }
             slot.versions.retain(|version| version.tx != *tx);
+            slot.versions.reserve_exact(1); // Versions are large, and one is the rule.
             slot.versions.push(Version {
                 tx: *tx,
                 raw: PayloadAt {

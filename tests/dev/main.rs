@@ -1,5 +1,10 @@
 //! `infernet dev` from the outside: the answer, the money, and `kill -9`.
 
+mod disk;
+mod ending;
+mod refusals;
+mod run;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
@@ -11,16 +16,11 @@ use alloy::{
     primitives::{B256, U256},
     providers::{Provider as _, RootProvider},
     rpc::types::Filter,
-    sol,
     sol_types::{SolCall as _, SolEvent as _},
 };
+use infernet_contracts::Coordinator;
 use infernet_node::dev::{self, Place};
 use rand::Rng as _;
-
-sol! {
-    event SubscriptionFulfilled(uint32 indexed id, address indexed node);
-    function id() external view returns (uint32);
-}
 
 /// Kills in the test command; the promise holds for any number.
 const KILLS: usize = 50;
@@ -46,6 +46,14 @@ fn dev(data_dir: Option<&Path>, more: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+fn request(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_infernet"))
+        .arg("request")
+        .args(arguments)
+        .output()
+        .expect("starts")
 }
 
 fn text(output: &Output) -> String {
@@ -77,33 +85,6 @@ fn three_flowers_are_classified_and_paid_for() {
     }
 }
 
-#[test]
-fn bad_starts_are_refused_with_a_reason() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let taken = listener.local_addr().expect("bound").to_string();
-    let with_port_taken = |flag: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_infernet"));
-        command.args(["dev", "--once"]);
-        for port in ["--listen", "--admin-listen", "--rpc-listen"] {
-            command.args([port, if port == flag { &taken } else { "127.0.0.1:0" }]);
-        }
-        command.output().expect("starts")
-    };
-    for flag in ["--listen", "--rpc-listen"] {
-        let output = with_port_taken(flag);
-        let shown = text(&output);
-        assert_eq!(output.status.code(), Some(3), "{flag}: {shown}");
-        assert!(shown.contains("in use"), "{flag}: {shown}");
-    }
-    for (flower, named) in [("1,2,3", "four numbers"), ("a,b,c,d", "no number")] {
-        let output = dev(None, &["--once", "--flower", flower])
-            .output()
-            .expect("starts");
-        assert_eq!(output.status.code(), Some(2), "{flower}");
-        assert!(text(&output).contains(named), "{flower}: {}", text(&output));
-    }
-}
-
 /// A `dev` that runs; killed when dropped.
 struct Running(Child);
 
@@ -111,7 +92,27 @@ impl Running {
     fn start(data_dir: &Path, more: &[&str]) -> Self {
         let mut command = dev(Some(data_dir), more);
         command.stderr(Stdio::null());
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
         Self(command.spawn().expect("starts"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for the end; the exit code, or `None` for one that a signal ended.
+    fn code(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end");
     }
 
     fn kill(&mut self) {
@@ -174,14 +175,14 @@ async fn deliveries(provider: &RootProvider) -> Vec<usize> {
         .call(
             alloy::rpc::types::TransactionRequest::default()
                 .to(coordinator)
-                .input(idCall {}.abi_encode().into()),
+                .input(Coordinator::idCall {}.abi_encode().into()),
         )
         .await
         .expect("the chain answers");
-    let next = idCall::abi_decode_returns(&next).expect("a number");
+    let next = Coordinator::idCall::abi_decode_returns(&next).expect("a number");
     let filter = Filter::new()
         .address(coordinator)
-        .event_signature(SubscriptionFulfilled::SIGNATURE_HASH)
+        .event_signature(Coordinator::SubscriptionFulfilled::SIGNATURE_HASH)
         .from_block(0);
     let logs = provider.get_logs(&filter).await.expect("the chain answers");
     (1..next)
@@ -278,27 +279,9 @@ fn a_second_process_is_refused() {
         .expect("starts");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
     let place = place(world.path());
-    let output = Command::new(env!("CARGO_BIN_EXE_infernet"))
-        .args([
-            "request",
-            "--offchain",
-            "--flower",
-            "6.7,3.3,5.7,2.5",
-            "--url",
-            &place.api,
-        ])
-        .output()
-        .expect("starts");
+    let virginica = ["--offchain", "--flower", "6.7,3.3,5.7,2.5"];
+    let output = request(&[&virginica[..], &["--url", &place.api]].concat());
     assert!(text(&output).contains("virginica"), "{}", text(&output));
-    let output = Command::new(env!("CARGO_BIN_EXE_infernet"))
-        .args([
-            "request",
-            "--flower",
-            "5.9,3.0,4.2,1.5",
-            "--url",
-            &place.api,
-        ])
-        .output()
-        .expect("starts");
+    let output = request(&["--flower", "5.9,3.0,4.2,1.5", "--url", &place.api]);
     assert!(text(&output).contains("versicolor"), "{}", text(&output));
 }
