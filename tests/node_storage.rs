@@ -68,7 +68,7 @@ fn fails_well(before: &[&str]) {
 #[test]
 fn a_full_disk_ends_the_node_with_code_5() {
     // A limit on the size of files stands for the full disk, in units of 1 KiB.
-    let limited = "trap '' XFSZ; ulimit -f 18432; exec \"$@\"";
+    let limited = "trap '' XFSZ; ulimit -f 256; exec \"$@\"";
     fails_well(&["bash", "-c", limited, "bash"]);
 }
 

@@ -179,6 +179,7 @@ impl Outside {
     pub fn configure(&self, log: &str) {
         let mut text = format!(
             "data_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+             requests_per_minute = 0\n\
              [log]\n{log}\n[[containers]]\nid = \"{ECHO}\"\nurl = \"http://{}\"\nexternal = true\n",
             self.data_dir(),
             self.echo,
