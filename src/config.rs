@@ -29,7 +29,10 @@ pub const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:4001";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("E-CONFIG-001: cannot read the configuration {path}: {reason}")]
+    #[error(
+        "E-CONFIG-001: cannot read the configuration {path}: {reason}; name another with \
+         --config, or write it as docs/configuration.md says"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,8 @@ use std::{
 };
 
 use infernet_state::{
-    Config, Event, Issued, config::ChainConfig, event::DelegatedRequest, types::Address,
+    Config, Event, Issued, codec::CodecError, config::ChainConfig, event::DelegatedRequest,
+    types::Address,
 };
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -103,6 +104,9 @@ pub enum NodeError {
         /// What is wrong.
         reason: String,
     },
+    /// Standard output takes nothing.
+    #[error("E-NODE-005: standard output cannot be written: {0}")]
+    Output(std::io::Error),
     /// The loop's thread is gone.
     #[error(
         "E-NODE-003: the node's loop ended unexpectedly; start the node again: nothing acknowledged is lost"
@@ -121,7 +125,7 @@ impl NodeError {
             Self::OtherChain { .. } => 4,
             Self::Fatal(fatal) => fatal_code(fatal),
             Self::Dev(error) => error.exit_code(),
-            Self::Runtime { .. } | Self::ClientKey { .. } | Self::Lost => 1,
+            Self::Runtime { .. } | Self::ClientKey { .. } | Self::Output(_) | Self::Lost => 1,
         }
     }
 }
@@ -130,7 +134,8 @@ fn fatal_code(fatal: &Fatal) -> u8 {
     match fatal {
         Fatal::Log(
             LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. },
-        ) => 4,
+        )
+        | Fatal::Codec(CodecError::Unknown { .. }) => 4,
         Fatal::Log(_) | Fatal::Codec(_) | Fatal::Snapshot(_) => 5,
         Fatal::Halt(_) => 6,
     }

@@ -47,6 +47,23 @@ pub(super) fn parse<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Prob
     Ok(value)
 }
 
+/// The fields of a body that is an object. (serde takes the fields from a list as well.)
+pub(super) fn parse_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Problem> {
+    expect_object(json, "$")?;
+    parse(json)
+}
+
+/// Refuses what is no object at `path`; what is no JSON is left to the parser.
+pub(super) fn expect_object(json: &[u8], path: &str) -> Result<(), Problem> {
+    match json.trim_ascii_start().first() {
+        Some(first @ (b'[' | b'"')) => {
+            let reason = format!("invalid type: {}, expected an object", kind_of(*first));
+            Err(Problem::malformed(path, &reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The JSON path of an error: a field that is missing is named, not the object that lacks it.
 fn path(path: &serde_path_to_error::Path, reason: &str) -> String {
     use std::fmt::Write as _;
@@ -140,12 +157,17 @@ impl<'de> Deserialize<'de> for List {
 
 /// What a JSON text is, in a word.
 pub(super) fn kind(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
-        Some(b'{') => "an object",
-        Some(b'[') => "a list",
-        Some(b'"') => "a string",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
+    raw.get().bytes().next().map_or("nothing", kind_of)
+}
+
+/// What a JSON text that begins so is, in a word.
+fn kind_of(first: u8) -> &'static str {
+    match first {
+        b'{' => "an object",
+        b'[' => "a list",
+        b'"' => "a string",
+        b't' | b'f' => "a boolean",
+        b'n' => "null",
         _ => "a number",
     }
 }

@@ -27,6 +27,7 @@ pub(super) enum Request {
 /// `{"containers", "data", "requires_proof"?}`. What else a client sends is ignored: id, address
 /// and kind of a job are the node's own.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct JobBody {
     containers: Vec<String>,
     data: Object,
@@ -36,6 +37,7 @@ pub(super) struct JobBody {
 
 /// `{"signature", "subscription", "data"}`
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct DelegatedBody {
     signature: SignatureBody,
     subscription: SubscriptionBody,
@@ -43,6 +45,7 @@ pub(super) struct DelegatedBody {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct SignatureBody {
     nonce: u32,
     expiry: u32,
@@ -52,6 +55,7 @@ struct SignatureBody {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct SubscriptionBody {
     owner: HexAddress,
     active_at: u32,
@@ -68,9 +72,10 @@ struct SubscriptionBody {
 
 /// Which of the two it is.
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Probe<'a> {
-    #[serde(default)]
-    signature: Option<de::IgnoredAny>,
+    #[serde(default, borrow)]
+    signature: Option<&'a RawValue>,
     #[serde(default, borrow)]
     subscription: Option<&'a RawValue>,
 }
@@ -86,7 +91,7 @@ pub(super) struct Origin {
 impl Request {
     /// One request from its JSON.
     pub(super) fn parse(json: &[u8]) -> Result<Self, Problem> {
-        let probe: Probe<'_> = body::parse(json)?;
+        let probe: Probe<'_> = body::parse_object(json)?;
         let Some(shown) = probe.subscription else {
             return if probe.signature.is_some() {
                 Err(Problem::malformed(
@@ -97,6 +102,10 @@ impl Request {
                 body::parse(json).map(Self::Job)
             };
         };
+        body::expect_object(shown.get().as_bytes(), "$.subscription")?;
+        if let Some(signature) = probe.signature {
+            body::expect_object(signature.get().as_bytes(), "$.signature")?;
+        }
         let shown = serde_json::from_str(shown.get())
             .map_err(|error| Problem::malformed("$.subscription", &error.to_string()))?;
         Ok(Self::Delegated {
@@ -300,6 +309,13 @@ mod tests {
                 "$.subscription.containers",
             ),
             ("/subscription", json!([]), "$.subscription"),
+            ("/subscription", json!(7), "$.subscription"),
+            // A list of the right values in the right order is still no object.
+            (
+                "/signature",
+                json!([1, 4_000_000_000_u32, 27, 1, 2]),
+                "$.signature",
+            ),
             ("/data", json!("x"), "$.data"),
         ] {
             let mut request = delegated();

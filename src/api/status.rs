@@ -22,6 +22,7 @@ use super::{
 use crate::driver::{Reply, payload};
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Report {
     id: String,
     status: String,
@@ -42,7 +43,7 @@ pub(super) async fn put_status(
             "Status is taken from this machine and private networks only",
         ));
     }
-    let report: Report = body::parse(&body::read(body)?)?;
+    let report: Report = body::parse_object(&body::read(body)?)?;
     let job = parse_job_id(&report.id)
         .ok_or_else(|| Problem::malformed("$.id", "invalid value, expected a UUID"))?;
     let status = match report.status.as_str() {

@@ -73,7 +73,7 @@ struct AccountView {
     debits_posted: String,
     credits_posted: String,
     /// Debits less credits, pending ones included, with its side.
-    balance: Option<String>,
+    balance: String,
 }
 
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ pub(super) fn ledger(machine: &Machine, from: Seq, limit: usize) -> LedgerView {
         credits_pending: totals.credits_pending.to_string(),
         debits_posted: totals.debits_posted.to_string(),
         credits_posted: totals.credits_posted.to_string(),
-        balance: totals.balance().map(|balance| balance.to_string()),
+        balance: totals.balance().to_string(),
     };
     let entry = |(no, entry): (EntryNo, &Entry)| EntryView {
         no: no.0,

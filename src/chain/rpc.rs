@@ -192,6 +192,15 @@ struct FeeHistory {
     reward: Option<Vec<Vec<U256>>>,
 }
 
+/// Whether a URL's host is loopback.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 impl Rpc {
     /// A client for `url` (`http` or `https`). Nothing is sent yet.
     ///
@@ -207,14 +216,17 @@ impl Rpc {
             (Some(host), None) => host.to_owned(),
             (None, _) => return Err(UrlError::NotHttp),
         };
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             // A redirect would carry the request, and perhaps a key, elsewhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| UrlError::Client {
-                reason: error.without_url().to_string(),
-            })?;
+            .redirect(reqwest::redirect::Policy::none());
+        if url.host_str().is_some_and(is_this_machine) {
+            // A proxy of the environment would not reach it.
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|error| UrlError::Client {
+            reason: error.without_url().to_string(),
+        })?;
         let transport = BoundedHttp { client, url };
         Ok(Self {
             client: RpcClient::new(transport, false),

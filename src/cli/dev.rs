@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::DevArgs;
+use super::{DevArgs, out::show};
 use crate::{
     dev::{self, DevError, Options, World},
     node::NodeError,
@@ -27,13 +27,14 @@ pub(super) fn run(args: DevArgs) -> Result<(), NodeError> {
 
 async fn serve(args: DevArgs) -> Result<(), NodeError> {
     let begun = Instant::now();
+    let mut interrupted = std::pin::pin!(interrupted());
     let data_dir = match &args.data_dir {
         Some(data_dir) => data_dir.clone(),
         None => fresh()?,
     };
-    println!("infernet dev: a development chain with public keys; nothing here is worth anything");
-    println!("data directory {}", data_dir.display());
-    let world = World::start(&Options {
+    show!("infernet dev: a development chain with public keys; nothing here is worth anything");
+    show!("data directory {}", data_dir.display());
+    let options = Options {
         data_dir,
         listen: args.listen,
         admin_listen: args.admin_listen,
@@ -41,8 +42,12 @@ async fn serve(args: DevArgs) -> Result<(), NodeError> {
         block_time: args
             .block_time
             .map(|seconds| Duration::from_secs(seconds.into())),
-    })
-    .await?;
+    };
+    let world = tokio::select! {
+        world = World::start(&options) => world?,
+        // What stands already is on disk: a start that is broken off goes on next time.
+        () = &mut interrupted => return unanswered(&args).map_err(NodeError::from),
+    };
     announce(&world);
     let told = world.node.handle().head();
     let story = tokio::spawn(dev::tell(
@@ -50,65 +55,77 @@ async fn serve(args: DevArgs) -> Result<(), NodeError> {
         told.clone(),
         *told.borrow(),
         begun,
-        |line| println!("{line}"),
+        |line| show!("{line}"),
     ));
     let console = tokio::spawn(print_console(world.devnet.console(), begun));
 
-    let asked = async {
-        if args.no_request {
-            return Ok(());
+    let stay = async {
+        if !args.no_request {
+            request(&world, &args, begun).await?;
         }
-        request(&world, &args).await
+        if !args.once {
+            invite(&world);
+            std::future::pending::<()>().await;
+        }
+        Ok(())
     };
     let outcome = tokio::select! {
-        outcome = asked => outcome,
-        () = interrupted() => Ok(()),
+        biased;
+        reason = world.broken() => reason.map_or(Ok(()), Err),
+        () = &mut interrupted => unanswered(&args),
+        outcome = stay => outcome,
     };
-    let outcome = match outcome {
-        Ok(()) if !args.once => stay(world).await,
-        outcome => {
-            let stopped = world.stop().await;
-            outcome.map_err(NodeError::from).and(stopped)
-        }
-    };
+    // Why the node's loop ended goes before what came of that.
+    let stopped = world.stop().await;
     story.abort();
     console.abort();
-    outcome
+    stopped.and(outcome.map_err(NodeError::from))
+}
+
+/// A stop that was asked for is as good as any, but `--once` is about the answer.
+fn unanswered(args: &DevArgs) -> Result<(), DevError> {
+    if args.once {
+        return Err(DevError::Off {
+            reason: "stopped before all was done; start again with the same --data-dir to go on"
+                .to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn announce(world: &World) {
     let place = &world.place;
     match world.deployed {
-        0 => println!("the contracts are there"),
-        steps => println!("contracts deployed with {steps} transactions"),
+        0 => show!("the contracts are there"),
+        steps => show!("contracts deployed with {steps} transactions"),
     }
-    println!(
+    show!(
         "chain     {} (chain id 31337, for development only)",
         place.world.rpc
     );
-    println!("node      {} (operator: {})", place.api, place.admin);
-    println!("registry  {}", place.world.registry);
-    println!("consumer  {}", place.world.consumer);
-    println!("ready");
+    show!("node      {} (operator: {})", place.api, place.admin);
+    show!("registry  {}", place.world.registry);
+    show!("consumer  {}", place.world.consumer);
+    show!("ready");
 }
 
 /// One paid request, from the transaction to the posted ledger.
-async fn request(world: &World, args: &DevArgs) -> Result<(), DevError> {
+async fn request(world: &World, args: &DevArgs, begun: Instant) -> Result<(), DevError> {
     // What a crash left under way comes first, so that the ledger below is this request's.
     within(world.settled()).await?;
-    println!("ledger before:");
-    world.ledger().iter().for_each(|line| println!("  {line}"));
-    println!(
-        "the consumer asks for {} about {}, offering {} wei",
+    let before = world.statement();
+    let tell = |line: String| show!("{}", dev::moment(begun, &format!("consumer    {line}")));
+    tell(format!(
+        "asks {} about a flower of {} cm and offers {} wei",
         dev::CONTAINER,
         args.flower,
         dev::PRICE
-    );
+    ));
     let asked = dev::ask_onchain(&world.place.world.rpc, args.flower).await?;
-    println!(
+    tell(format!(
         "transaction {} in block {}: subscription {}",
         asked.tx, asked.block, asked.id
-    );
+    ));
     let provider = dev::provider(&world.place.world.rpc)?;
     let answer = within(async {
         loop {
@@ -121,17 +138,19 @@ async fn request(world: &World, args: &DevArgs) -> Result<(), DevError> {
     })
     .await??;
     within(world.settled()).await?;
-    println!(
+    show!(
         "answer: {} (as the consumer contract stored it)",
         answer.name()
     );
     for (class, probability) in dev::CLASSES.iter().zip(&answer.probabilities) {
-        println!("  {class:<11} {probability:.6}");
+        show!("  {class:<11} {probability:.6}");
     }
-    println!("ledger after:");
-    world.ledger().iter().for_each(|line| println!("  {line}"));
+    show!("the node's ledger, in wei (debits, and credits with a minus):");
+    for line in before.compared(&world.statement()) {
+        show!("{line}");
+    }
     world.audit().await?;
-    println!("balanced, and equal to what the chain holds");
+    show!("balanced, and equal to what the chain holds");
     Ok(())
 }
 
@@ -146,33 +165,34 @@ async fn within<T>(wait: impl Future<Output = T>) -> Result<T, DevError> {
         })
 }
 
-async fn stay(world: World) -> Result<(), NodeError> {
-    println!("staying up; Ctrl-C ends it. Ask again from a second terminal:");
-    println!(
-        "  infernet request --url {} --flower 6.7,3.3,5.7,2.5",
-        world.place.api
-    );
-    println!("  infernet request --url {} --offchain", world.place.api);
-    let World { node, devnet, .. } = world;
-    let outcome = node.run(interrupted()).await;
-    devnet.shutdown().await;
-    outcome
+fn invite(world: &World) {
+    let api = &world.place.api;
+    show!("staying up; Ctrl-C ends it. Ask again from a second terminal:");
+    show!("  infernet request --url {api} --flower 6.7,3.3,5.7,2.5");
+    show!("  infernet request --url {api} --offchain");
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
-pub(super) async fn interrupted() {
+/// Resolves at Ctrl-C or SIGTERM. Both are taken from the moment of the call.
+pub(super) fn interrupted() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let [interrupt, terminate] = signals;
+        tokio::select! {
+            () = received(interrupt) => {}
+            () = received(terminate) => {}
         }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// Resolves at the first signal; never for one that the system does not let us take.
+async fn received(signal: std::io::Result<tokio::signal::unix::Signal>) {
+    match signal {
+        Ok(mut signal) => {
+            signal.recv().await;
         }
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -184,13 +204,14 @@ async fn print_console(
 
     loop {
         match messages.recv().await {
-            Ok(message) => println!(
-                "{:>8.3} s  block {:<5} console.log: {}",
-                begun.elapsed().as_secs_f64(),
-                message.block_number,
-                message.text
-            ),
-            Err(RecvError::Lagged(lost)) => println!("({lost} console lines were not shown)"),
+            Ok(message) => {
+                let line = format!(
+                    "block {:<5} console.log: {}",
+                    message.block_number, message.text
+                );
+                show!("{}", dev::moment(begun, &line));
+            }
+            Err(RecvError::Lagged(lost)) => show!("({lost} console lines were not shown)"),
             Err(RecvError::Closed) => return,
         }
     }

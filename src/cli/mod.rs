@@ -1,11 +1,17 @@
 //! The command line.
 
 mod dev;
+mod out;
 mod replay;
 mod request;
 mod run;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::{ErrorKind, IsTerminal as _, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -78,8 +84,8 @@ struct DevArgs {
     /// Where the embedded chain listens.
     #[arg(long, default_value = DEV_RPC_LISTEN)]
     rpc_listen: SocketAddr,
-    /// Seconds between blocks; without it each transaction gets its own block at once.
-    #[arg(long)]
+    /// Seconds between blocks, 1 to 30; without it each transaction gets its own block at once.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=30))]
     block_time: Option<u16>,
 }
 
@@ -121,6 +127,9 @@ pub fn main() -> ExitCode {
             EnvFilter::try_from_env("INFERNET_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would be told where it just failed, on standard error.
+        .log_internal_errors(false)
         .init();
     let outcome = match cli.command {
         Command::Run(args) => run::run(args),
@@ -130,8 +139,11 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(NodeError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("infernet: {error}");
+            // Nobody is left to be told when this fails.
+            let _ = writeln!(std::io::stderr(), "infernet: {error}");
             ExitCode::from(error.exit_code())
         }
     }

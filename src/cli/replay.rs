@@ -2,17 +2,21 @@
 
 use infernet_state::{Machine, codec, types::Seq};
 
-use super::ReplayArgs;
+use super::{ReplayArgs, out::put};
 use crate::{
     driver::{self, Fatal},
-    log::{EventLog as _, LogReader as _, Options, SledLog},
+    log::{EventLog as _, LogError, LogReader as _, Options, SledLog},
     node::NodeError,
 };
 
 pub(super) fn run(args: ReplayArgs) -> Result<(), NodeError> {
     let log = SledLog::open(&args.data_dir, &Options::existing()).map_err(Fatal::Log)?;
     let reader = log.reader();
-    let to = args.to.map_or(reader.head().seq, Seq);
+    let last = reader.head().seq;
+    let to = args.to.map_or(last, Seq);
+    if to > last {
+        return Err(Fatal::Log(LogError::Missing { seq: to, last }).into());
+    }
     let mut machine = Machine::new();
     let mut hash = reader.head().hash;
     'log: while machine.seq() < to {
@@ -28,9 +32,9 @@ pub(super) fn run(args: ReplayArgs) -> Result<(), NodeError> {
             let effects = machine.apply(&event).map_err(Fatal::Halt)?;
             hash = stored.hash;
             if !args.quiet {
-                println!("{:>6}  {event}", stored.seq);
+                put!("{:>6}  {event}", stored.seq)?;
                 for issued in effects {
-                    println!("        → {issued}");
+                    put!("        → {issued}")?;
                 }
             }
             if stored.seq == to {
@@ -38,8 +42,7 @@ pub(super) fn run(args: ReplayArgs) -> Result<(), NodeError> {
             }
         }
     }
-    println!("{} events", machine.seq());
-    println!("head hash    {hash}");
-    println!("state digest {}", machine.digest());
-    Ok(())
+    put!("{} events", machine.seq())?;
+    put!("head hash    {hash}")?;
+    put!("state digest {}", machine.digest())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::RequestArgs;
+use super::{RequestArgs, out::put};
 use crate::{
     dev::{self, Announcement, Classification, DevError, Place},
     node::NodeError,
@@ -15,31 +15,30 @@ const ANSWER_WAIT: Duration = Duration::from_secs(120);
 const ANSWER_POLL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: RequestArgs) -> Result<(), NodeError> {
-    super::runtime()?
-        .block_on(ask(args))
-        .map_err(NodeError::from)
+    super::runtime()?.block_on(ask(args))
 }
 
-async fn ask(args: RequestArgs) -> Result<(), DevError> {
+async fn ask(args: RequestArgs) -> Result<(), NodeError> {
     if args.offchain {
         let api = match &args.data_dir {
             Some(data_dir) => Place::read(data_dir)?.api,
             None => args.url,
         };
         let (job, answer) = dev::ask_offchain(&api, args.flower).await?;
-        println!("job {job} succeeded");
-        show(&answer);
-        return Ok(());
+        put!("job {job} succeeded")?;
+        return show(&answer);
     }
     let world = match &args.data_dir {
         Some(data_dir) => Place::read(data_dir)?.world,
         None => Announcement::ask(&args.url).await?,
     };
     let asked = dev::ask_onchain(&world.rpc, args.flower).await?;
-    println!(
+    put!(
         "asked in block {}: subscription {}, transaction {}",
-        asked.block, asked.id, asked.tx
-    );
+        asked.block,
+        asked.id,
+        asked.tx
+    )?;
     let provider = dev::provider(&world.rpc)?;
     let wait = async {
         loop {
@@ -58,15 +57,15 @@ async fn ask(args: RequestArgs) -> Result<(), DevError> {
                 ANSWER_WAIT.as_secs()
             ),
         })??;
-    println!("the consumer contract stored:");
-    show(&answer);
-    Ok(())
+    put!("the consumer contract stored:")?;
+    show(&answer)
 }
 
 /// Prints a classification, a line a class.
-pub(super) fn show(answer: &Classification) {
-    println!("  {}", answer.name());
+fn show(answer: &Classification) -> Result<(), NodeError> {
+    put!("  {}", answer.name())?;
     for (class, probability) in dev::CLASSES.iter().zip(&answer.probabilities) {
-        println!("    {class:<11} {probability:.6}");
+        put!("    {class:<11} {probability:.6}")?;
     }
+    Ok(())
 }

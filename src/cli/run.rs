@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::RunArgs;
+use super::{RunArgs, out::show};
 use crate::{
     api::ApiConfig,
     chain::signer::NodeKey,
@@ -32,23 +32,30 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
         development: None,
     };
     super::runtime()?.block_on(async {
-        let node = Node::start(Parts {
-            data_dir,
-            api,
-            config: file.deciding(None)?,
-            containers: start_containers(&file.containers).await?,
-            chain,
-            lift_quarantine: args.lift_quarantine,
-            upkeep: file.log.policy()?,
-        })
-        .await?;
-        println!(
+        let mut interrupted = std::pin::pin!(super::dev::interrupted());
+        let start = async {
+            Node::start(Parts {
+                data_dir,
+                api,
+                config: file.deciding(None)?,
+                containers: start_containers(&file.containers).await?,
+                chain,
+                lift_quarantine: args.lift_quarantine,
+                upkeep: file.log.policy()?,
+            })
+            .await
+        };
+        let node = tokio::select! {
+            node = start => node?,
+            () = &mut interrupted => return Ok(()),
+        };
+        show!(
             "node      http://{} (operator: http://{})",
             node.api_addr(),
             node.admin_addr()
         );
-        println!("ready");
-        node.run(super::dev::interrupted()).await
+        show!("ready");
+        node.run(interrupted).await
     })
 }
 

@@ -10,6 +10,7 @@ mod deploy;
 mod flower;
 mod place;
 mod sender;
+mod statement;
 mod story;
 mod world;
 
@@ -30,7 +31,8 @@ pub use deploy::{
 pub use flower::{CLASSES, Flower};
 pub use place::{Announcement, Place};
 pub use sender::{Sender, provider};
-pub use story::tell;
+pub use statement::Statement;
+pub use story::{moment, tell};
 pub use world::{Options, World};
 
 /// Why the development world does not come up, or a request does not come through.
@@ -77,13 +79,11 @@ pub enum DevError {
     },
     /// A committed artifact is not one.
     #[error(
-        "E-DEV-006: the artifact of {what} is unusable: {reason}; run `cargo xtask contracts build`"
+        "E-DEV-006: the artifact of {what} has no creation code; run `cargo xtask contracts build`"
     )]
     Artifact {
         /// Which.
         what: &'static str,
-        /// Why.
-        reason: String,
     },
     /// A contract stands elsewhere than it must.
     #[error(
@@ -132,6 +132,23 @@ pub enum DevError {
     /// The embedded chain does not come up.
     #[error(transparent)]
     Devnet(#[from] DevnetError),
+    /// No HTTP client comes up.
+    #[error("E-DEV-015: requests cannot be made: {reason}")]
+    Client {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing answers where the chain must be.
+    #[error(
+        "E-DEV-014: no chain answered to {what}: {reason}; is `infernet dev` running? --data-dir \
+         and --url say where"
+    )]
+    NoChain {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        reason: String,
+    },
     /// Something is off at the end.
     #[error("E-DEV-013: {reason}")]
     Off {
@@ -145,7 +162,10 @@ impl DevError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Devnet(DevnetError::AddressInUse(_) | DevnetError::Listen { .. }) => 3,
+            Self::Devnet(
+                DevnetError::AddressInUse(_) | DevnetError::Listen { .. } | DevnetError::Config(_),
+            )
+            | Self::Service { .. } => 3,
             Self::Devnet(
                 DevnetError::Locked(_)
                 | DevnetError::OtherChain { .. }
@@ -156,10 +176,28 @@ impl DevError {
         }
     }
 
+    /// Nothing, or nothing usable, came from where the node must be.
+    fn no_node(error: reqwest::Error) -> Self {
+        // The causes say more than the error itself.
+        let error = error.without_url();
+        let mut reason = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(below) = cause {
+            reason = format!("{reason}: {below}");
+            cause = below.source();
+        }
+        Self::Api {
+            reason: format!(
+                "{reason}; is `infernet dev` running there? --data-dir and --url say where"
+            ),
+        }
+    }
+
     pub(crate) fn rpc(what: &'static str, error: &RpcError<TransportErrorKind>) -> Self {
-        Self::Rpc {
-            what,
-            reason: error.to_string(),
+        let reason = error.to_string();
+        match error {
+            RpcError::Transport(TransportErrorKind::Custom(_)) => Self::NoChain { what, reason },
+            _ => Self::Rpc { what, reason },
         }
     }
 }

@@ -49,21 +49,15 @@ impl Announcement {
     /// [`DevError::Api`] when nothing there is one.
     pub async fn ask(api: &str) -> Result<Self, DevError> {
         let base = api.trim_end_matches('/');
-        let failed = |error: reqwest::Error| DevError::Api {
-            reason: format!(
-                "{}; is `infernet dev` running there? --data-dir and --url say where",
-                error.without_url()
-            ),
-        };
-        reqwest::Client::new()
+        super::sender::client()?
             .get(format!("{base}/dev"))
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
-            .map_err(failed)?
+            .map_err(DevError::no_node)?
             .json()
             .await
-            .map_err(failed)
+            .map_err(DevError::no_node)
     }
 }
 

@@ -36,13 +36,19 @@ pub async fn tell<R: LogReader>(
         for stored in &chunk {
             next = Seq(stored.seq.0 + 1);
             for line in lines(stored) {
-                print(format!("{:>8.3} s  {line}", begun.elapsed().as_secs_f64()));
+                print(moment(begun, &line));
             }
         }
         if chunk.len() < CHUNK && head.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// A line of the story: when, and what.
+#[must_use]
+pub fn moment(begun: Instant, what: &str) -> String {
+    format!("{:>8.3} s  {what}", begun.elapsed().as_secs_f64())
 }
 
 fn lines(stored: &Stored) -> Vec<String> {
@@ -90,7 +96,7 @@ fn fact(fact: &ChainFact) -> Option<String> {
             coins(subscription.payment_amount.to_be_bytes())
         )),
         ChainFact::TransactionIncluded(receipt) => Some(format!(
-            "transaction {} {}, {} gas at {} wei",
+            "transaction {} {}, {} gas at {} wei: {} wei",
             receipt.tx,
             if receipt.succeeded {
                 "included"
@@ -98,7 +104,8 @@ fn fact(fact: &ChainFact) -> Option<String> {
                 "reverted"
             },
             receipt.gas_used,
-            receipt.effective_gas_price
+            receipt.effective_gas_price,
+            u128::from(receipt.gas_used).saturating_mul(receipt.effective_gas_price)
         )),
         ChainFact::SubscriptionFulfilled { id, .. } => Some(format!("subscription {id} fulfilled")),
         ChainFact::Wallet(wallet) => match &wallet.change {
@@ -154,10 +161,13 @@ fn success_line(success: &Success) -> Option<String> {
 }
 
 fn coins(wei: [u8; 32]) -> String {
-    format!(
-        "{} ETH",
-        format_ether(alloy::primitives::U256::from_be_bytes(wei))
-    )
+    ether(alloy::primitives::U256::from_be_bytes(wei))
+}
+
+/// Wei in whole coins, without the zeros at the end.
+pub(super) fn ether(wei: alloy::primitives::U256) -> String {
+    let coins = format_ether(wei);
+    format!("{} ETH", coins.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn who(address: Address) -> String {

@@ -12,11 +12,13 @@ use alloy::{primitives::Address, providers::Provider as _};
 use infernet_state::{
     Config,
     config::{ContainerConfig, Limits},
-    ledger::{Balance, Role as LedgerRole},
+    ledger::{Balance, Role as LedgerRole, Sum},
     types,
 };
 
-use super::{Announcement, CONTAINER, DevError, MODEL, NODE_WALLET, Place, REGISTRY, Role, deploy};
+use super::{
+    Announcement, CONTAINER, DevError, MODEL, NODE_WALLET, Place, REGISTRY, Role, Statement, deploy,
+};
 use crate::{
     api::ApiConfig,
     chain::{convert, signer::NodeKey},
@@ -71,17 +73,22 @@ impl World {
     /// # Errors
     /// [`NodeError`]; what exists in the data directory stays as it is.
     pub async fn start(options: &Options) -> Result<Self, NodeError> {
+        let service = beside_us()?;
         let devnet = Devnet::start(DevnetConfig {
             listen: options.rpc_listen,
             chain_id: DEV_CHAIN_ID,
-            mining: options.block_time.map_or(Mining::Auto, Mining::Interval),
             dir: Some(options.data_dir.join("devnet")),
             ..DevnetConfig::default()
         })
         .await
         .map_err(DevError::Devnet)?;
         let rpc = devnet.url();
+        // The deployment is not what anybody wants to watch, so it does not wait for the rhythm.
         let deployed = deploy(&rpc).await?;
+        if let Some(period) = options.block_time {
+            let mining = Mining::Interval(period);
+            devnet.set_mining(mining).await.map_err(DevError::Devnet)?;
+        }
         let node = Node::start(Parts {
             data_dir: options.data_dir.clone(),
             api: ApiConfig {
@@ -91,7 +98,7 @@ impl World {
                 development: Some(serde_json::json!(Announcement::new(&rpc))),
             },
             config: deciding(),
-            containers: containers().await?,
+            containers: containers(service).await?,
             chain: Some(ChainParts {
                 rpc_url: rpc.clone(),
                 registry: convert::from_address(REGISTRY),
@@ -120,6 +127,17 @@ impl World {
         })
     }
 
+    /// Resolves when the world cannot go on: the chain stands still (then with its reason), or the
+    /// node's loop has ended ([`World::stop`] says why).
+    pub async fn broken(&self) -> Option<DevError> {
+        let mut head = self.node.handle().head();
+        tokio::select! {
+            biased;
+            reason = self.devnet.stood_still() => Some(reason.into()),
+            () = async { while head.changed().await.is_ok() {} } => None,
+        }
+    }
+
     /// Waits until nothing is under way on chain: every delivery final, every entry posted.
     pub async fn settled(&self) {
         loop {
@@ -139,21 +157,10 @@ impl World {
         }
     }
 
-    /// The ledger's accounts, a line each, in wei.
+    /// The ledger as it stands.
     #[must_use]
-    pub fn ledger(&self) -> Vec<String> {
-        self.node.handle().view(|machine| {
-            machine
-                .ledger()
-                .accounts()
-                .map(|(account, totals)| {
-                    let balance = totals
-                        .balance()
-                        .map_or_else(|| "too large".to_owned(), |balance| balance.to_string());
-                    format!("{:<14} {balance:>34} wei", format!("{:?}", account.role))
-                })
-                .collect()
-        })
+    pub fn statement(&self) -> Statement {
+        self.node.handle().view(Statement::of)
     }
 
     /// Holds the ledger against itself and against the chain.
@@ -175,7 +182,7 @@ impl World {
         if !balanced {
             return off("the ledger does not balance".into());
         }
-        if receivable != Balance::Debit(types::Amount::ZERO) {
+        if receivable != Balance::Debit(Sum::ZERO) {
             return off(format!(
                 "a delivery is not explained by payments: {receivable}"
             ));
@@ -190,7 +197,7 @@ impl World {
                 .get_balance(address)
                 .await
                 .map_err(|error| DevError::rpc("read a balance", &error))?;
-            if booked != Balance::Debit(types::Amount(held)) {
+            if booked != Balance::Debit(types::Amount(held).into()) {
                 return off(format!("{what} holds {held} wei, the ledger says {booked}"));
             }
         }
@@ -229,8 +236,7 @@ fn deciding() -> Config {
     }
 }
 
-async fn containers() -> Result<Containers, NodeError> {
-    let program = beside_us()?;
+async fn containers(program: PathBuf) -> Result<Containers, NodeError> {
     let arguments = [
         "onnx",
         "--listen",

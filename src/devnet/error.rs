@@ -23,7 +23,10 @@ pub enum DevnetError {
         source: io::Error,
     },
     /// The data directory or the journal cannot be read or written.
-    #[error("E-DEVNET-003: {path}: {source}. Nothing was changed; free space or permissions first")]
+    #[error(
+        "E-DEVNET-003: {path}: {source}. Nothing was changed. Free space, or choose a directory that \
+         this user can write"
+    )]
     Storage {
         /// The file or directory.
         path: PathBuf,
@@ -85,6 +88,12 @@ pub enum DevnetError {
         /// The difference.
         what: String,
     },
+    /// Something could not be stored while the chain ran.
+    #[error(
+        "E-DEVNET-010: the chain could not store what happened and stands still: {0}. Free space \
+         or mend the disk, then start again: nothing acknowledged is lost"
+    )]
+    StoodStill(String),
     /// The configuration is unusable.
     #[error("E-DEVNET-009: {0}")]
     Config(String),

@@ -90,6 +90,18 @@ pub enum Mining {
     Manual,
 }
 
+impl Mining {
+    fn check(self) -> Result<(), DevnetError> {
+        match self {
+            Self::Interval(period) if period.is_zero() || period > limits::INTERVAL_MAX => {
+                let what = format!("cannot mine every {period:?}; take 1 ms to 24 h");
+                Err(DevnetError::Config(what))
+            }
+            Self::Auto | Self::Interval(_) | Self::Manual => Ok(()),
+        }
+    }
+}
+
 /// An account of block 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenesisAccount {
@@ -172,12 +184,7 @@ impl DevnetConfig {
         if self.base_fee > limits::BASE_FEE_MAX {
             return refuse(format!("a base fee of {} is not allowed", self.base_fee));
         }
-        match self.mining {
-            Mining::Interval(period) if period.is_zero() || period > limits::INTERVAL_MAX => {
-                refuse(format!("cannot mine every {period:?}; take 1 ms to 24 h"))
-            }
-            _ => Ok(()),
-        }
+        self.mining.check()
     }
 
     fn genesis(&self) -> Genesis {
@@ -348,6 +355,25 @@ impl Devnet {
         (chain.head().number(), chain.head().header.hash())
     }
 
+    /// Changes when blocks are mined, until the process ends.
+    ///
+    /// # Errors
+    /// [`DevnetError::Config`]; [`DevnetError::StoodStill`] when a waiting transaction could not
+    /// be mined and stored.
+    pub async fn set_mining(&self, mining: Mining) -> Result<(), DevnetError> {
+        mining.check()?;
+        self.handle
+            .set_mining(mining)
+            .await
+            .map_err(|refusal| DevnetError::StoodStill(refusal.to_string()))
+    }
+
+    /// Resolves when the chain could not store something and therefore stands still: it is
+    /// readable, and nothing happens on it any more. Never resolves otherwise.
+    pub async fn stood_still(&self) -> DevnetError {
+        DevnetError::StoodStill(self.handle.stood_still().await)
+    }
+
     /// Stops: requests under way are answered, the journal is closed and its lock released.
     pub async fn shutdown(mut self) {
         if let Some(stop) = self.stop_server.take() {
@@ -415,6 +441,7 @@ mod tests {
         let refused = handle.run(rich).await.unwrap_err();
         assert!(refused.to_string().contains("E-DEVNET-003"), "{refused}");
         assert_eq!(handle.chain().state.balance(&Address::ZERO), U256::ZERO);
+        assert!(!handle.stood_still().await.is_empty());
         assert_eq!(handle.run(Command::Revert(0)).await, Ok(Reply::Absent));
     }
 }

@@ -16,6 +16,7 @@ use super::block::Block;
 use super::chain::{Chain, Refusal};
 use super::command::{Command, Reply};
 use super::console::ConsoleMessage;
+use super::error::DevnetError;
 use super::journal::Journal;
 use super::limits::{GROUP_COMMANDS_MAX, WRITER_QUEUE};
 
@@ -32,12 +33,24 @@ enum Message {
 pub(super) struct Handle {
     messages: mpsc::Sender<Message>,
     published: watch::Receiver<Chain>,
+    stood_still: watch::Receiver<Option<String>>,
 }
 
 impl Handle {
     /// The newest durable version of the chain.
     pub(super) fn chain(&self) -> Chain {
         self.published.borrow().clone()
+    }
+
+    /// Resolves when the chain can store nothing more, with the reason; never otherwise.
+    pub(super) async fn stood_still(&self) -> String {
+        let mut reason = self.stood_still.clone();
+        let seen = reason.wait_for(Option::is_some).await;
+        match seen.ok().and_then(|reason| reason.clone()) {
+            Some(reason) => reason,
+            // The writer ended in order.
+            None => std::future::pending().await,
+        }
     }
 
     /// Carries out a command; durable when it returns.
@@ -84,6 +97,7 @@ struct Writer {
     mining: Mining,
     ticks: Option<Interval>,
     publish: watch::Sender<Chain>,
+    stand_still: watch::Sender<Option<String>>,
     console: broadcast::Sender<ConsoleMessage>,
 }
 
@@ -99,6 +113,7 @@ pub(super) fn spawn(
 ) -> std::io::Result<Handle> {
     let (messages, queue) = mpsc::channel(WRITER_QUEUE);
     let (publish, published) = watch::channel(chain.clone());
+    let (stand_still, stood_still) = watch::channel(None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
@@ -112,6 +127,7 @@ pub(super) fn spawn(
                     mining,
                     ticks: None,
                     publish,
+                    stand_still,
                     console,
                 };
                 writer.set_mining(mining);
@@ -123,6 +139,7 @@ pub(super) fn spawn(
     Ok(Handle {
         messages,
         published,
+        stood_still,
     })
 }
 
@@ -230,8 +247,16 @@ impl Writer {
                 self.tell(&blocks);
             }
             Err(error) => {
-                tracing::error!(%error, "the devnet cannot store what happens and stands still");
                 let refusal = Refusal::Storage(error.to_string());
+                // The first reason counts: what follows it is only that nothing may follow.
+                self.stand_still.send_if_modified(|reason| {
+                    let first = reason.is_none();
+                    if first {
+                        tracing::error!(%error, "the devnet cannot store what happens and stands still");
+                        *reason = Some(plain(&error));
+                    }
+                    first
+                });
                 answers
                     .iter_mut()
                     .for_each(|(_, reply)| *reply = Err(refusal.clone()));
@@ -259,6 +284,14 @@ impl Writer {
                 }
             }
         }
+    }
+}
+
+/// What went wrong, without the code and the advice.
+fn plain(error: &DevnetError) -> String {
+    match error {
+        DevnetError::Storage { path, source } => format!("{}: {source}", path.display()),
+        other => other.to_string(),
     }
 }
 

@@ -153,7 +153,7 @@ pub trait LogReader: Clone + Send + Sync + 'static {
 pub enum LogError {
     /// The storage failed; nothing may be assumed about the batch.
     #[error(
-        "E-LOG-001: the log cannot {action}: {reason}; free space or mend the disk, then start again"
+        "E-LOG-001: the log cannot {action}: {reason}; free space, mend the disk or the permissions, then start again"
     )]
     Storage {
         /// What was tried.
@@ -278,7 +278,7 @@ pub enum LogError {
     },
     /// The directory's description is missing or makes no sense.
     #[error(
-        "E-LOG-012: {file}: {reason}; restore the directory from a copy, or choose an empty \
+        "E-LOG-012: {file}: {reason}; restore the directory from a copy, or choose another \
          --data-dir"
     )]
     Directory {

@@ -1,344 +1,43 @@
 //! How fast the machine is, and what a dormant subscription costs.
 //!
 //! A table for people, or with `--json` one object a line: `measure`, `value`, `unit`, and
-//! `baseline`, the same quantity of something plain in the same run (named in the table).
+//! `baseline`, the same quantity of something plain in the same run (named in the table). A part
+//! alone: `memory`, `throughput`, `dormant`.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what is measured has no clock; the measurement has"
+)]
 
-use std::{hint::black_box, time::Instant};
+mod life;
+
+use std::{collections::BTreeMap, hint::black_box, time::Instant};
 
 use infernet_state::{
-    Config, Effect, Event, Issued, Machine,
-    admission::container_hash,
+    Event, Machine,
     codec::{self, EncodedEvent},
-    config::{ChainConfig, ClientId, ContainerConfig, Limits},
-    effect::{Action, Location},
-    event::{
-        ChainFact, JobKind, JobRequest, Outcome, Receipt, Subscription, Success,
-        SyncedSubscription, WalletChange, WalletFact,
-    },
-    types::{
-        Address, Amount, BlockRef, BlockTime, Hash, JobId, Nonce, PayloadRef, SubscriptionId,
-        WallTime,
-    },
+    event::Subscription,
 };
+use life::{Life, MIX, Recorded};
 use sha2::{Digest, Sha256};
-
-const NODE: Address = Address([0xaa; 20]);
-const NODE_WALLET: Address = Address([0xbb; 20]);
-const CONSUMER: Address = Address([0xcc; 20]);
-const CONSUMER_WALLET: Address = Address([0xdd; 20]);
-const FEES: Address = Address([0xfe; 20]);
-const T0: u64 = 1_700_000_000;
 
 const MILLION: u32 = 1_000_000;
 
 /// Rounds of each timing; the best counts, since the machine under it is noisy.
 const ROUNDS: usize = 5;
 
-fn hash(number: u64, kind: u8) -> Hash {
-    let mut bytes = [kind; 32];
-    bytes[..8].copy_from_slice(&number.to_be_bytes());
-    Hash(bytes)
-}
+/// Turns of each pair of machines beside the other.
+const TURNS: usize = 3;
 
-fn payload(number: u64) -> PayloadRef {
-    PayloadRef {
-        hash: hash(number, 1),
-        len: 64,
-    }
-}
+/// Events of the mixed log.
+const MIXED_EVENTS: usize = 200_000;
 
-fn config() -> Config {
-    Config {
-        chain: Some(ChainConfig {
-            chain_id: 1,
-            registry: Address([1; 20]),
-            coordinator: Address([2; 20]),
-            wallet_factory: Address([3; 20]),
-            fee_recipient: FEES,
-            node: NODE,
-            payment_wallet: Some(NODE_WALLET),
-            trail_head_blocks: 0,
-            delivery_batch_max: 0,
-            max_fee_per_gas_cap: 1_000_000,
-            gas_limit_max: 5_000_000,
-        }),
-        containers: vec![ContainerConfig {
-            id: "alpha".into(),
-            external: true,
-            rerun: true,
-            ..ContainerConfig::default()
-        }],
-        limits: Limits::default(),
-        ..Config::default()
-    }
-}
-
-fn terms(price: u128) -> Subscription {
-    Subscription {
-        owner: CONSUMER,
-        active_at: 0,
-        period: 0,
-        frequency: 1,
-        redundancy: 1,
-        container_id: container_hash(&["alpha"]),
-        lazy: false,
-        verifier: Address::ZERO,
-        payment_amount: Amount::from(price),
-        payment_token: Address::ZERO,
-        wallet: CONSUMER_WALLET,
-    }
-}
-
-/// A paid subscription that sleeps until far beyond the measured blocks.
-fn dormant() -> Subscription {
-    Subscription {
-        active_at: u32::try_from(T0 + 500_000_000).expect("before 2106"),
-        period: 3_600,
-        frequency: 1_000,
-        ..terms(1_000)
-    }
-}
-
-/// A node's life, event by event, with a world that answers everything at once.
-struct Life {
-    machine: Machine,
-    log: Vec<Event>,
-    issued: Vec<Issued>,
-    facts: Vec<ChainFact>,
-    number: u64,
-    next_id: u32,
-    salt: u64,
-    signed: std::collections::BTreeMap<Hash, (Nonce, Action)>,
-    keep: bool,
-}
-
-impl Life {
-    fn new(keep: bool) -> Self {
-        let mut life = Self {
-            machine: Machine::new(),
-            log: Vec::new(),
-            issued: Vec::new(),
-            facts: Vec::new(),
-            number: 0,
-            next_id: 1,
-            salt: 0,
-            signed: std::collections::BTreeMap::new(),
-            keep,
-        };
-        life.apply(Event::NodeStarted {
-            at: WallTime(T0 * 1_000),
-            version: "bench".into(),
-        });
-        life.apply(Event::ConfigChanged(config()));
-        life.apply(Event::AccountObserved {
-            head: BlockRef::default(),
-            nonce: Nonce(0),
-            balance: Amount::from(u128::MAX),
-        });
-        life
-    }
-
-    fn apply(&mut self, event: Event) {
-        self.issued
-            .extend(self.machine.apply(&event).expect("no halt"));
-        if self.keep {
-            self.log.push(event);
-        }
-    }
-
-    fn head(&self) -> BlockRef {
-        BlockRef {
-            number: self.number,
-            hash: hash(self.number, 2),
-            time: BlockTime(T0 + self.number),
-        }
-    }
-
-    /// Dormant subscriptions, as a sync brings them.
-    fn load(&mut self, count: u32) {
-        let subscription = dormant();
-        let block = self.head();
-        let first = self.next_id;
-        let end = first + count;
-        let mut id = first;
-        while id < end {
-            let next = (id + 100).min(end);
-            let subscriptions = (id..next)
-                .map(|id| SyncedSubscription {
-                    id: SubscriptionId(id),
-                    subscription: subscription.clone(),
-                    responses: 0,
-                    responded: false,
-                })
-                .collect();
-            self.apply(Event::SubscriptionsSynced {
-                block,
-                subscriptions,
-                next: SubscriptionId(next),
-            });
-            id = next;
-        }
-        self.next_id = end;
-        self.mine();
-        self.finalize();
-    }
-
-    fn create(&mut self, price: u128) {
-        let mut subscription = terms(price);
-        subscription.active_at = (T0 + self.number + 1) as u32;
-        self.facts.push(ChainFact::SubscriptionCreated {
-            id: SubscriptionId(self.next_id),
-            subscription,
-            delegation: None,
-        });
-        self.next_id += 1;
-    }
-
-    fn mine(&mut self) {
-        self.number += 1;
-        let facts = std::mem::take(&mut self.facts);
-        let block = self.head();
-        self.apply(Event::ChainCommitted { block, facts });
-    }
-
-    fn finalize(&mut self) {
-        let block = self.head();
-        self.apply(Event::ChainFinalized { block });
-    }
-
-    fn settle(&mut self) {
-        while !self.issued.is_empty() {
-            for issued in std::mem::take(&mut self.issued) {
-                self.answer(&issued);
-            }
-        }
-    }
-
-    fn answer(&mut self, issued: &Issued) {
-        self.salt += 1;
-        let salt = self.salt;
-        let success = match &issued.effect {
-            Effect::ReadPayer { .. } => Success::PayerRead {
-                valid: true,
-                balance: Amount::MAX,
-                allowance: Amount::MAX,
-            },
-            Effect::ReadInputs { .. } => Success::InputsRead {
-                input: payload(salt),
-            },
-            Effect::ReadResponses { .. } => Success::ResponsesRead {
-                responses: 0,
-                responded: false,
-            },
-            Effect::RunContainer(call) => match call.destination {
-                Location::Onchain => Success::ContainerAnsweredOnchain {
-                    output: payload(salt),
-                    deliver_input: payload(salt),
-                    deliver_output: payload(salt),
-                    deliver_proof: payload(salt),
-                },
-                Location::Offchain | Location::Stream => Success::ContainerAnswered {
-                    output: payload(salt),
-                },
-            },
-            Effect::StopContainer { .. } => return,
-            Effect::Simulate { .. } => Success::Simulated {
-                gas: 100_000,
-                base_fee: 7,
-                priority_fee: 1,
-            },
-            Effect::Sign { nonce, action, .. } => {
-                self.signed.insert(hash(salt, 3), (*nonce, action.clone()));
-                Success::Signed {
-                    tx: hash(salt, 3),
-                    raw: payload(salt),
-                }
-            }
-            Effect::Broadcast { tx, nonce, .. } => {
-                self.include(*tx, *nonce);
-                Success::Broadcast
-            }
-            Effect::LookUpTransaction { .. } => return,
-        };
-        self.apply(Event::EffectEnded {
-            effect: issued.id,
-            attempt: issued.attempt,
-            at: WallTime(T0 * 1_000),
-            outcome: Outcome::Succeeded(success),
-        });
-    }
-
-    /// What the next block says of a transaction.
-    fn include(&mut self, tx: Hash, nonce: Nonce) {
-        if let Some((_, Action::Deliver(delivery))) = self.signed.remove(&tx) {
-            for (to, amount) in [(FEES, 50_u128), (NODE_WALLET, 950)] {
-                self.facts.push(ChainFact::Wallet(WalletFact {
-                    wallet: CONSUMER_WALLET,
-                    owner: CONSUMER,
-                    tx,
-                    change: WalletChange::Transferred {
-                        spender: CONSUMER,
-                        token: Address::ZERO,
-                        to,
-                        amount: Amount::from(amount),
-                    },
-                }));
-            }
-            self.facts.push(ChainFact::SubscriptionFulfilled {
-                id: delivery.subscription,
-                node: NODE,
-            });
-        }
-        self.facts.push(ChainFact::TransactionIncluded(Receipt {
-            nonce,
-            tx,
-            succeeded: true,
-            gas_used: 100_000,
-            effective_gas_price: 8,
-            l1_fee: Amount::ZERO,
-        }));
-    }
-
-    fn job(&mut self) {
-        self.salt += 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.salt.to_be_bytes());
-        self.apply(Event::JobAccepted(JobRequest {
-            job: JobId(id),
-            client: ClientId([1; 16]),
-            at: WallTime(T0 * 1_000),
-            kind: JobKind::Offchain,
-            containers: vec!["alpha".into()],
-            input: payload(self.salt),
-            requires_proof: false,
-            idempotency: None,
-        }));
-    }
-
-    /// One paid callback, from creation to a final block.
-    fn callback(&mut self) {
-        self.create(1_000);
-        self.mine();
-        self.settle();
-        self.mine();
-        self.finalize();
-    }
-}
-
-/// A mixed log: paid callbacks, clients' jobs, blocks, finality.
-fn mixed_log(events: usize) -> Vec<Event> {
+/// A mixed log of at least so many events.
+fn mixed_log(events: usize) -> Vec<Recorded> {
     let mut life = Life::new(true);
+    life.begin_mix();
     while life.log.len() < events {
-        for _ in 0..10 {
-            life.create(1_000);
-            life.job();
-        }
-        life.mine();
-        life.settle();
-        life.mine();
-        if life.number.is_multiple_of(32) {
-            life.finalize();
-        }
+        life.mixed_block();
     }
     life.log
 }
@@ -380,13 +79,40 @@ struct Report {
 }
 
 impl Report {
+    /// Says what the mixed log holds.
+    fn mix(&self, log: &[Recorded], encoded: &[EncodedEvent]) {
+        if self.json {
+            return;
+        }
+        let mut kinds: BTreeMap<u16, (usize, usize)> = BTreeMap::new();
+        for event in encoded {
+            let (count, bytes) = kinds.entry(event.kind).or_default();
+            *count += 1;
+            *bytes += event.body.len();
+        }
+        let payloads: usize = log
+            .iter()
+            .flat_map(|recorded| &recorded.payloads)
+            .map(Vec::len)
+            .sum();
+        println!(
+            "the mix: {MIX}\nof {} events, {} payload bytes each:",
+            log.len(),
+            payloads / log.len()
+        );
+        for (kind, (count, bytes)) in kinds {
+            println!("  kind {kind:>2}: {count:>8}, {} bytes each", bytes / count);
+        }
+    }
+
     fn say(&self, measure: &str, value: f64, unit: &str, baseline: f64, of: &str) {
         if self.json {
             println!(
                 r#"{{"measure":"{measure}","value":{value:.3},"unit":"{unit}","baseline":{baseline:.3}}}"#
             );
         } else {
-            println!("{measure:<36}{value:>16.1} {unit:<10}{baseline:>16.1}  {of}");
+            let digits = if value < 100.0 { 3 } else { 0 };
+            println!("{measure:<36}{value:>16.digits$} {unit:<10}{baseline:>16.digits$}  {of}");
         }
     }
 }
@@ -413,30 +139,53 @@ fn chained(before: [u8; 32], event: &EncodedEvent) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Nanoseconds of a block with nothing due, of a callback, and of a reorg, beside `dormant` ones.
-fn beside(dormant: u32) -> [f64; 3] {
-    const BLOCKS: u64 = 1_000_000;
-    const CALLBACKS: u64 = 2_000;
-    let mut life = Life::new(false);
-    life.load(dormant);
-    let per = |seconds: f64, count: u64| seconds * 1e9 / count as f64;
-    let block = best(|| (0..BLOCKS).for_each(|_| life.mine()));
-    let callback = best(|| (0..CALLBACKS).for_each(|_| life.callback()));
-    let reorg = best(|| {
-        for _ in 0..CALLBACKS {
-            let ancestor = life.head();
-            life.create(0);
-            life.mine();
-            life.apply(Event::ChainReorged { ancestor });
-            life.issued.clear();
-            life.next_id -= 1;
+/// Two machines in the same state: a life to make events with, and one to time them on.
+struct Pair {
+    life: Life,
+    timed: Machine,
+}
+
+impl Pair {
+    /// Beside so many dormant subscriptions.
+    fn beside(dormant: u32) -> Self {
+        let mut life = Life::new(false);
+        life.load(dormant);
+        Self {
+            timed: life.machine.clone(),
+            life,
         }
-    });
-    [
-        per(block, BLOCKS),
-        per(callback, CALLBACKS),
-        per(reorg, CALLBACKS),
-    ]
+    }
+
+    /// Nanoseconds of the machine alone for each of `count` times what `step` lets happen.
+    fn cost_ns(&mut self, count: usize, step: impl Fn(&mut Life)) -> f64 {
+        let best = (0..ROUNDS)
+            .map(|_| {
+                self.life.keep(true);
+                for _ in 0..count {
+                    step(&mut self.life);
+                }
+                self.life.keep(false);
+                let events = std::mem::take(&mut self.life.log);
+                let start = on_core();
+                for recorded in &events {
+                    black_box(self.timed.apply(&recorded.event).expect("no halt"));
+                }
+                on_core() - start
+            })
+            .fold(f64::INFINITY, f64::min);
+        assert_eq!(self.timed.seq(), self.life.machine.seq());
+        best * 1e9 / count as f64
+    }
+
+    /// A block with nothing due, a callback from creation to a final block, and a creation with
+    /// the reorg that takes it away.
+    fn costs(&mut self) -> [f64; 3] {
+        [
+            self.cost_ns(100_000, Life::mine),
+            self.cost_ns(2_000, Life::callback),
+            self.cost_ns(2_000, Life::undone_creation),
+        ]
+    }
 }
 
 fn main() {
@@ -469,29 +218,15 @@ fn main() {
 /// A million dormant subscriptions: memory, loading, digest, snapshot.
 fn memory(report: &Report) {
     let before = resident();
-    let start = on_core();
     let mut life = Life::new(false);
     life.load(MILLION);
-    let loaded = on_core() - start;
     let per_subscription = (resident() - before) / f64::from(MILLION);
-    let record = size_of::<Subscription>() as f64;
     report.say(
         "bytes_per_dormant_subscription",
         per_subscription,
         "bytes",
-        record,
+        size_of::<Subscription>() as f64,
         "the bare record",
-    );
-    let cloned = best(|| {
-        let list: Vec<Subscription> = vec![dormant(); 1_000_000];
-        black_box(&list);
-    });
-    report.say(
-        "load_1m_subscriptions_s",
-        loaded,
-        "s",
-        cloned,
-        "writing a million bare records",
     );
     let digest = best(|| {
         black_box(life.machine.digest());
@@ -507,6 +242,14 @@ fn memory(report: &Report) {
         hashed,
         "SHA-256 of the same bytes",
     );
+    let written = best(|| life.machine.snapshot().expect("encodes"));
+    report.say(
+        "snapshot_1m_subscriptions_s",
+        written,
+        "s",
+        hashed,
+        "SHA-256 of the same bytes",
+    );
     let restored = best(|| Machine::restore(&snapshot).expect("restores"));
     report.say(
         "restore_1m_subscriptions_s",
@@ -515,16 +258,45 @@ fn memory(report: &Report) {
         hashed,
         "SHA-256 of the same bytes",
     );
+    drop((life, snapshot));
+    load(report);
+}
+
+/// A million subscriptions from the bytes of a sync.
+fn load(report: &Report) {
+    let encoded: Vec<EncodedEvent> = Life::new(false)
+        .sync_events(MILLION)
+        .map(|event| codec::encode(&event).expect("encodes"))
+        .collect();
+    let hashing = best(|| {
+        black_box(encoded.iter().fold([0; 32], chained));
+    });
+    let loaded = best(|| {
+        let mut machine = Life::new(false).machine;
+        for event in &encoded {
+            let event = codec::decode(event.kind, event.version, &event.body).expect("decodes");
+            black_box(machine.apply(&event).expect("no halt"));
+        }
+        machine
+    });
+    report.say(
+        "load_1m_subscriptions_s",
+        loaded,
+        "s",
+        hashing,
+        "the log's chain hash alone",
+    );
 }
 
 /// Events a second, applied and replayed from bytes.
 fn throughput(report: &Report) {
-    let log = mixed_log(200_000);
+    let log = mixed_log(MIXED_EVENTS);
     let count = log.len() as f64;
     let encoded: Vec<EncodedEvent> = log
         .iter()
-        .map(|event| codec::encode(event).expect("encodes"))
+        .map(|recorded| codec::encode(&recorded.event).expect("encodes"))
         .collect();
+    report.mix(&log, &encoded);
     let hashing = count
         / best(|| {
             black_box(encoded.iter().fold([0; 32], chained));
@@ -532,8 +304,8 @@ fn throughput(report: &Report) {
     let applied = count
         / best(|| {
             let mut machine = Machine::new();
-            for event in &log {
-                black_box(machine.apply(event).expect("no halt"));
+            for recorded in &log {
+                black_box(machine.apply(&recorded.event).expect("no halt"));
             }
             machine
         });
@@ -554,16 +326,20 @@ fn throughput(report: &Report) {
     );
 }
 
-/// What a block, a callback and a reorg cost beside dormant subscriptions.
+/// What a block, a callback and a reorg cost beside dormant subscriptions. The pairs take turns,
+/// so that what else the machine does meets them alike.
 fn cost_beside_dormant(report: &Report) {
-    let base = beside(0);
-    for dormant in [10_000, 100_000, MILLION] {
-        let costs = beside(dormant);
-        let name = match dormant {
-            10_000 => "10k",
-            100_000 => "100k",
-            _ => "1m",
-        };
+    for (dormant, name) in [(10_000, "10k"), (100_000, "100k"), (MILLION, "1m")] {
+        let (mut none, mut some) = (Pair::beside(0), Pair::beside(dormant));
+        let mut best = [[f64::INFINITY; 3]; 2];
+        for _ in 0..TURNS {
+            for (best, pair) in best.iter_mut().zip([&mut none, &mut some]) {
+                for (best, cost) in best.iter_mut().zip(pair.costs()) {
+                    *best = best.min(cost);
+                }
+            }
+        }
+        let [base, costs] = best;
         for (what, (cost, base)) in ["block", "callback", "reorg"]
             .into_iter()
             .zip(costs.into_iter().zip(base))

@@ -62,7 +62,9 @@ impl Account {
     /// Whether transactions may be sent.
     #[must_use]
     pub fn may_send(&self) -> bool {
-        self.observed && self.next.is_some() && self.quarantine.is_none()
+        // No account has the last nonce (EIP-2681); behind it there would be none to open.
+        let is_open = self.next.is_some_and(|next| next < Nonce(u64::MAX));
+        self.observed && is_open && self.quarantine.is_none()
     }
 
     /// Whether no transaction is under way.

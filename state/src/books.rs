@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chain::Undo,
     event::{Receipt, WalletChange, WalletFact},
-    ledger::{Account, Balance, Code, Entry, EntryState, Role},
+    ledger::{Account, Balance, Code, Entry, EntryState, Role, Sum},
     machine::{Halt, Machine},
     outbox::Turn,
     proof::{PROOF_WEEK_S, Proof, ProofState},
@@ -54,9 +54,7 @@ impl Machine {
         } else {
             return Ok(()); // A receipt heard of twice.
         }
-        let gas = Amount::from(u128::from(receipt.gas_used))
-            .checked_mul(Amount::from(receipt.effective_gas_price))
-            .ok_or_else(|| Halt::new(turn.seq, 32, "the cost of gas does not fit 256 bits"))?;
+        let gas = Amount::of_gas(receipt.gas_used, receipt.effective_gas_price);
         let native = Address::ZERO;
         let (tx, paid_by) = (receipt.tx, Role::NodeAccount);
         self.book(
@@ -183,7 +181,7 @@ impl Machine {
                 code,
                 state: EntryState::Pending,
             })
-            .map_err(|_| Halt::new(turn.seq, 33, "an account's sum does not fit 256 bits"))?;
+            .map_err(|_| Halt::new(turn.seq, 33, "an entry would debit the account it credits"))?;
         if let Some(no) = booked {
             self.journal(block.number, Undo::Booked(no));
         }
@@ -308,10 +306,11 @@ impl Machine {
         if own_stake {
             return None; // A slash within the delivery: booked as what leaves the wallet.
         }
-        let first = self.chain.payments.first(fact.tx, fact.wallet, spender, to);
+        let payer = (fact.tx, token, fact.wallet, spender);
+        let first = self.chain.payments.first(payer, to);
         Some(if to == wallet {
             (Role::NodeWallet, Role::Receivable, Code::Payout)
-        } else if first || self.chain.payments.is_protocol(fact.tx, to) {
+        } else if first || self.chain.payments.is_protocol(fact.tx, token, to) {
             // `docs/spec/contracts.md` 3: the protocol is paid before anybody else.
             (Role::ProtocolFees, Role::Receivable, Code::ProtocolFee)
         } else {
@@ -344,50 +343,49 @@ impl Machine {
         token: Address,
         shown: Amount,
     ) -> Result<(), Halt> {
-        let too_large = || Halt::new(turn.seq, 33, "an account's sum does not fit 256 bits");
-        let known = self
-            .ledger
-            .totals(role, token)
-            .balance()
-            .ok_or_else(too_large)?;
-        let more = match known {
-            Balance::Debit(known) => shown.checked_sub(known),
-            Balance::Credit(short) => Some(shown.checked_add(short).ok_or_else(too_large)?),
+        let shown = Sum::from(shown);
+        let (more, less) = ((role, Role::Suspense), (Role::Suspense, role));
+        let ((debit, credit), gap) = match self.ledger.totals(role, token).balance() {
+            Balance::Debit(known) => match shown.checked_sub(known) {
+                Some(gap) => (more, gap),
+                None => (less, known.checked_sub(shown).unwrap_or_default()),
+            },
+            Balance::Credit(short) => (more, shown.wrapping_add(short)),
         };
-        let (sides, amount) = match (more, known) {
-            (Some(more), _) => ((role, Role::Suspense, Code::Reconciled), more),
-            (None, Balance::Debit(known) | Balance::Credit(known)) => (
-                (Role::Suspense, role, Code::Reconciled),
-                known.checked_sub(shown).unwrap_or_default(),
-            ),
-        };
+        // More than an entry holds is a token that lies; what is left differs again next time.
+        let amount = gap.amount().unwrap_or(Amount::MAX);
+        let sides = (debit, credit, Code::Reconciled);
         self.book(turn, block, Hash::ZERO, sides, token, amount)
     }
 }
 
+/// Who pays in which transaction and token: a subscription pays in one, and what is moved in
+/// others says nothing of it. Transaction, token, wallet, spender.
+type Payer = (Hash, Address, Address, Address);
+
 /// The transfers of a block's transactions so far: to whom the first of each payer went.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Payments {
-    first: BTreeMap<(Hash, Address, Address), Address>,
+    first: BTreeMap<Payer, Address>,
 }
 
 impl Payments {
     /// Whether this is the first transfer of this payer in this transaction; remembers to whom
     /// it went.
-    fn first(&mut self, tx: Hash, wallet: Address, spender: Address, to: Address) -> bool {
+    fn first(&mut self, payer: Payer, to: Address) -> bool {
         let mut is_first = false;
-        self.first.entry((tx, wallet, spender)).or_insert_with(|| {
+        self.first.entry(payer).or_insert_with(|| {
             is_first = true;
             to
         });
         is_first
     }
 
-    /// Whether the protocol was paid at this address in this transaction.
-    fn is_protocol(&self, tx: Hash, to: Address) -> bool {
+    /// Whether the protocol was paid at this address in this transaction, in this token.
+    fn is_protocol(&self, tx: Hash, token: Address, to: Address) -> bool {
         self.first
-            .range((tx, Address::ZERO, Address::ZERO)..)
-            .take_while(|((of, _, _), _)| *of == tx)
+            .range((tx, token, Address::ZERO, Address::ZERO)..)
+            .take_while(|((of, in_token, _, _), _)| (*of, *in_token) == (tx, token))
             .any(|(_, first)| *first == to)
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
+    trace::Transition,
     types::WallTime,
 };
 
@@ -24,6 +25,43 @@ pub struct Breaker {
     pub losses: u16,
     /// Intake is paused until then.
     pub open_until: Option<WallTime>,
+}
+
+/// What happens to the breaker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A loss.
+    Lose {
+        /// Losses in a row that open it; 0 for never.
+        limit: u16,
+        /// Until when it would be open.
+        until: WallTime,
+    },
+    /// A delivery succeeded.
+    Succeed,
+    /// Its timer passed.
+    Close,
+}
+
+impl Breaker {
+    /// The next state, or `None` where the step does not apply. Losses are counted while it is
+    /// open, too.
+    #[must_use]
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self.open_until, step) {
+            (_, Step::Lose { limit, until }) => {
+                let losses = self.losses.saturating_add(1);
+                let opens = limit > 0 && losses >= limit;
+                Some(Self {
+                    losses,
+                    open_until: self.open_until.or(opens.then_some(until)),
+                })
+            }
+            (_, Step::Succeed) => Some(Self { losses: 0, ..self }),
+            (Some(_), Step::Close) => Some(Self::default()),
+            (None, Step::Close) => None,
+        }
+    }
 }
 
 impl Machine {
@@ -42,26 +80,32 @@ impl Machine {
     /// A loss.
     pub(crate) fn count_loss(&mut self) {
         let limits = self.limits();
-        self.breaker.losses = self.breaker.losses.saturating_add(1);
-        if limits.breaker_losses == 0
-            || self.breaker.losses < limits.breaker_losses
-            || self.paused()
-        {
-            return;
+        let was_open = self.paused();
+        self.step_breaker(Step::Lose {
+            limit: limits.breaker_losses,
+            until: WallTime(self.now.0.saturating_add(limits.breaker_pause_ms)),
+        });
+        if let (false, Some(until)) = (was_open, self.breaker.open_until) {
+            self.schedule.timers.insert((until, Timer::BreakerCloses));
         }
-        let until = WallTime(self.now.0.saturating_add(limits.breaker_pause_ms));
-        self.breaker.open_until = Some(until);
-        self.schedule.timers.insert((until, Timer::BreakerCloses));
+    }
+
+    fn step_breaker(&mut self, step: Step) {
+        let from = self.breaker;
+        if let Some(to) = from.step(step) {
+            self.breaker = to;
+            self.trace.note(Transition::Breaker { from, step, to });
+        }
     }
 
     /// A delivery succeeded.
     pub(crate) fn count_success(&mut self) {
-        self.breaker.losses = 0;
+        self.step_breaker(Step::Succeed);
     }
 
     /// The pause is over: what became due meanwhile is taken up.
     pub(crate) fn breaker_closes(&mut self, turn: &mut Turn) -> Result<(), Halt> {
-        self.breaker = Breaker::default();
+        self.step_breaker(Step::Close);
         self.serve_head(turn)
     }
 }

@@ -23,11 +23,13 @@ use crate::{
     delivery::Loss,
     event::{ChainFact, SyncedSubscription},
     job::Work,
+    ledger::{EntryState, Settlement},
     limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     proof::Verdict,
-    subscription::{Responses, Standing, Tracked},
+    subscription::{Responses, Standing, Step, Tracked},
+    trace::Transition,
     types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
@@ -224,12 +226,18 @@ impl Machine {
         if let Some(finalized) = self.chain.finalized
             && ancestor.number < finalized.number
         {
-            return Err(Halt::new(
-                turn.seq,
-                20,
-                "a reorg reaches below the final block: the chain broke its promise, or this is \
-                 another chain; stop, compare the RPC with others, and restore from its own data",
-            ));
+            let reason = alloc::format!(
+                "a reorg back to block {} ({}) reaches below the final block {} ({}): the chain \
+                 broke its promise, or another chain is behind the RPC; nothing was done since. \
+                 Compare the RPC with others: where it alone says so, go on from a copy of the \
+                 data directory made before this event; else begin a new one, since this log \
+                 tells of a chain that is no more",
+                ancestor.number,
+                ancestor.hash,
+                finalized.number,
+                finalized.hash,
+            );
+            return Err(Halt::new(turn.seq, 20, &reason));
         }
         if self
             .chain
@@ -284,9 +292,9 @@ impl Machine {
                 active_at,
                 standing,
             } => {
+                self.step_standing(id, Step::Restore(standing));
                 if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
                     tracked.subscription.active_at = active_at;
-                    tracked.standing = standing;
                     turn.touched.insert(id);
                 }
             }
@@ -301,10 +309,12 @@ impl Machine {
                 turn.resume.insert(nonce);
             }
             Undo::Foreign(nonce) => self.foreign_undone(turn, nonce)?,
-            Undo::Booked(no) => self
-                .ledger
-                .void(no)
-                .map_err(|_| Halt::new(turn.seq, 30, "an entry cannot be voided"))?,
+            Undo::Booked(no) => {
+                self.ledger
+                    .void(no)
+                    .map_err(|_| Halt::new(turn.seq, 30, "an entry cannot be voided"))?;
+                self.note_settlement(no, Settlement::Void);
+            }
             Undo::Cursor(cursor) => self.subscriptions.cursor = cursor,
             Undo::Allowance { token, before } => {
                 match before {
@@ -320,6 +330,13 @@ impl Machine {
             Undo::Aliased(key) => self.alias_undone(key),
         }
         Ok(())
+    }
+
+    fn note_settlement(&mut self, no: EntryNo, step: Settlement) {
+        let from = EntryState::Pending;
+        if let Some(to) = from.step(step) {
+            self.trace.note(Transition::Entry { no, from, step, to });
+        }
     }
 
     /// The jobs of a subscription that is gone are no longer those of its id.
@@ -374,10 +391,12 @@ impl Machine {
         for undo in settled.into_values().flatten() {
             match undo {
                 Undo::Included(nonce) => self.transaction_final(nonce),
-                Undo::Booked(no) => self
-                    .ledger
-                    .post(no)
-                    .map_err(|_| Halt::new(turn.seq, 31, "an entry cannot be posted"))?,
+                Undo::Booked(no) => {
+                    self.ledger
+                        .post(no)
+                        .map_err(|_| Halt::new(turn.seq, 31, "an entry cannot be posted"))?;
+                    self.note_settlement(no, Settlement::Post);
+                }
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
                 Undo::Created(_)
                 | Undo::Replaced(..)

@@ -22,6 +22,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
+    trace::Transition,
     transaction::{Quote, Use},
     types::{
         Address, Amount, BlockRef, DeliveryNo, EffectId, Interval, Nonce, SubscriptionId, WallTime,
@@ -39,10 +40,52 @@ pub enum Chore {
 
 /// Where a chore stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) enum Stage {
+pub enum Stage {
+    /// Its transaction is simulated.
     Quoting(EffectId),
+    /// It has a nonce, or stands in a block that says nothing against it.
     Sent(Nonce),
+    /// It waits for its next attempt.
     BackingOff(WallTime),
+}
+
+/// What happens to a chore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A simulation was asked for.
+    Quote(EffectId),
+    /// It was given a nonce.
+    Send(Nonce),
+    /// It is tried again later.
+    BackOff(WallTime),
+    /// The block that did it is gone, and it waits at its nonce again.
+    Return(Nonce),
+    /// It is done, given up, or no longer wanted.
+    End,
+}
+
+impl Stage {
+    /// The next stage (`None` where nothing is left to do), or `None` where the step does not
+    /// apply.
+    #[must_use]
+    pub fn step(from: Option<Self>, step: Step) -> Option<Option<Self>> {
+        match (from, step) {
+            (None | Some(Self::BackingOff(_)), Step::Quote(id)) => Some(Some(Self::Quoting(id))),
+            (Some(Self::Quoting(_)), Step::Send(nonce)) => Some(Some(Self::Sent(nonce))),
+            (
+                None | Some(Self::Quoting(_) | Self::Sent(_) | Self::BackingOff(_)),
+                Step::BackOff(at),
+            ) => Some(Some(Self::BackingOff(at))),
+            (None | Some(Self::Quoting(_) | Self::BackingOff(_)), Step::Return(nonce)) => {
+                Some(Some(Self::Sent(nonce)))
+            }
+            (Some(Self::Quoting(_) | Self::Sent(_) | Self::BackingOff(_)), Step::End) => Some(None),
+            (None, Step::Send(_) | Step::End)
+            | (Some(Self::Quoting(_)), Step::Quote(_))
+            | (Some(Self::Sent(_)), Step::Quote(_) | Step::Send(_) | Step::Return(_))
+            | (Some(Self::BackingOff(_)), Step::Send(_)) => None,
+        }
+    }
 }
 
 /// A chore under way.
@@ -121,13 +164,17 @@ impl Machine {
         })
     }
 
-    /// Begins a chore: its transaction is quoted.
+    /// Begins a chore, unless it is under way: its transaction is quoted.
     pub(crate) fn begin_chore(
         &mut self,
         turn: &mut Turn,
         chore: Chore,
         wanted: Use,
     ) -> Result<(), Halt> {
+        match self.chores.tasks.get(&chore).map(|task| task.stage) {
+            Some(Stage::Quoting(_) | Stage::Sent(_)) => return Ok(()),
+            Some(Stage::BackingOff(_)) | None => {}
+        }
         let failures = self
             .chores
             .tasks
@@ -146,15 +193,37 @@ impl Machine {
             at: self.expected_inclusion(),
         };
         let id = self.issue(turn, Owner::Chore(chore), effect)?;
-        self.chores.tasks.insert(
-            chore,
-            Task {
-                wanted,
-                stage: Stage::Quoting(id),
-                failures,
-            },
-        );
+        self.step_chore(chore, Step::Quote(id), Some((wanted, failures)));
         Ok(())
+    }
+
+    /// Moves a chore on, where the step applies, with what its transaction does and its failures.
+    /// Gives back what there was of it.
+    fn step_chore(&mut self, chore: Chore, step: Step, with: Option<(Use, u16)>) -> Option<Task> {
+        let before = self.chores.tasks.get(&chore).map(|task| task.stage);
+        let next = Stage::step(before, step)?;
+        self.trace.note(Transition::Chore {
+            chore,
+            from: before,
+            step,
+            to: next,
+        });
+        match (next, with) {
+            (Some(stage), Some((wanted, failures))) => self.chores.tasks.insert(
+                chore,
+                Task {
+                    wanted,
+                    stage,
+                    failures,
+                },
+            ),
+            (Some(_) | None, _) => self.chores.tasks.remove(&chore),
+        }
+    }
+
+    /// A chore is over.
+    fn end_chore(&mut self, chore: Chore) -> Option<Task> {
+        self.step_chore(chore, Step::End, None)
     }
 
     fn back_off_chore(&mut self, chore: Chore, wanted: Use, failures: u16) {
@@ -166,14 +235,7 @@ impl Machine {
         );
         let at = WallTime(self.now.0.saturating_add(wait.max(1)));
         self.schedule.timers.insert((at, Timer::Chore(chore)));
-        self.chores.tasks.insert(
-            chore,
-            Task {
-                wanted,
-                stage: Stage::BackingOff(at),
-                failures,
-            },
-        );
+        self.step_chore(chore, Step::BackOff(at), Some((wanted, failures)));
     }
 
     /// What a chore's transaction does.
@@ -205,7 +267,7 @@ impl Machine {
         }
         let wanted = task.wanted.clone();
         if !self.still_wanted(chore) {
-            self.chores.tasks.remove(&chore);
+            self.end_chore(chore);
             return Ok(());
         }
         self.begin_chore(turn, chore, wanted)
@@ -238,7 +300,7 @@ impl Machine {
                 base_fee,
                 priority_fee,
             }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 let Some(task) = self.chores.tasks.get(&chore) else {
                     return Ok(());
                 };
@@ -247,24 +309,17 @@ impl Machine {
                 match quote.filter(|_| self.account.may_send()) {
                     Some(quote) if self.still_wanted(chore) => {
                         let nonce = self.open_slot(turn, wanted.clone(), quote)?;
-                        self.chores.tasks.insert(
-                            chore,
-                            Task {
-                                wanted,
-                                stage: Stage::Sent(nonce),
-                                failures,
-                            },
-                        );
+                        self.step_chore(chore, Step::Send(nonce), Some((wanted, failures)));
                     }
                     Some(_) => {
-                        self.chores.tasks.remove(&chore);
+                        self.end_chore(chore);
                     }
                     None => self.back_off_chore(chore, wanted, failures),
                 }
                 Ok(())
             }
             Outcome::Failed(Failure::Reverted { .. } | Failure::Missing { .. }) => {
-                self.outbox.pending.remove(&id);
+                self.close_effect(id);
                 self.chore_failed(turn, chore)
             }
             Outcome::Failed(
@@ -313,14 +368,16 @@ impl Machine {
     /// An attempt at a chore failed: it is tried again a bounded number of times; then whoever
     /// waits for it is told.
     pub(crate) fn chore_failed(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
-        let Some(task) = self.chores.tasks.remove(&chore) else {
+        let Some(task) = self.chores.tasks.get(&chore) else {
             return Ok(());
         };
         let failures = task.failures.saturating_add(1);
         if failures < self.limits().delivery_attempts_max {
-            self.back_off_chore(chore, task.wanted, failures);
+            let wanted = task.wanted.clone();
+            self.back_off_chore(chore, wanted, failures);
             return Ok(());
         }
+        self.end_chore(chore);
         match chore {
             Chore::Stake(token) => {
                 for no in self.waiting_for(token) {
@@ -348,7 +405,7 @@ impl Machine {
         interval: Interval,
     ) -> Result<(), Halt> {
         let chore = Chore::Finalize(id, interval);
-        match self.chores.tasks.remove(&chore).map(|task| task.stage) {
+        match self.end_chore(chore).map(|task| task.stage) {
             Some(Stage::Quoting(effect)) => self.drop_effect(turn, effect),
             Some(Stage::BackingOff(at)) => {
                 self.schedule.timers.remove(&(at, Timer::Chore(chore)));
@@ -371,7 +428,7 @@ impl Machine {
         if !done {
             return self.chore_failed(turn, chore);
         }
-        self.chores.tasks.remove(&chore);
+        self.end_chore(chore);
         if let Use::Stake { token, amount } = does {
             self.set_allowance(turn, block, *token, *amount)?;
         }
@@ -403,14 +460,7 @@ impl Machine {
             }
             None => 0,
         };
-        self.chores.tasks.insert(
-            chore,
-            Task {
-                wanted: does.clone(),
-                stage: Stage::Sent(nonce),
-                failures,
-            },
-        );
+        self.step_chore(chore, Step::Return(nonce), Some((does.clone(), failures)));
         Ok(true)
     }
 

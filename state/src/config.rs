@@ -121,6 +121,9 @@ pub struct Limits {
     pub breaker_losses: u16,
     /// How long the paused intake stays paused.
     pub breaker_pause_ms: u64,
+    /// Delegated subscriptions of one client that wait to become active, at most; more are
+    /// refused. They may wait for years, and their room is everybody's.
+    pub delegated_waiting_max: u32,
 }
 
 impl Default for Limits {
@@ -139,6 +142,7 @@ impl Default for Limits {
             inclusion_delay_s: 2,
             breaker_losses: 10,
             breaker_pause_ms: 60_000,
+            delegated_waiting_max: 100,
         }
     }
 }

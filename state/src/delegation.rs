@@ -24,10 +24,11 @@ use crate::{
     delivery::{Chance, Loss},
     effect::{Action, ContainerInput},
     event::{DelegatedRequest, Subscription},
-    job::{Cause, Step, Work},
+    job::{self, Cause, Work},
     machine::{Halt, Machine, Refusal, Verdict},
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
+    trace::Transition,
     types::{Address, BlockRef, Hash, Interval, JobId, JobNo, PayloadAt, SubscriptionId},
 };
 
@@ -43,6 +44,27 @@ pub struct Delegation {
     pub job: JobNo,
     /// Its id, once the chain has one.
     pub id: Option<SubscriptionId>,
+}
+
+/// What happens to a delegated subscription's id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The chain gave it one.
+    Alias(SubscriptionId),
+    /// The block that did is gone, or the subscription of that id is.
+    Undo,
+}
+
+impl Delegation {
+    /// The next id (`None` for none), or `None` where the step does not apply.
+    #[must_use]
+    pub fn step(from: Option<SubscriptionId>, step: Step) -> Option<Option<SubscriptionId>> {
+        match (from, step) {
+            (None, Step::Alias(id)) => Some(Some(id)),
+            (Some(_), Step::Undo) => Some(None),
+            (Some(_), Step::Alias(_)) | (None, Step::Undo) => None,
+        }
+    }
 }
 
 /// All delegated subscriptions whose first job is kept.
@@ -146,7 +168,13 @@ impl Machine {
                 | admission::Reason::AllowanceTooLow
                 | admission::Reason::Unprofitable,
             )
-            | Ok(()) => self.check_room(),
+            | Ok(()) => {
+                let of_client = self.jobs.waiting_of(request.client);
+                if of_client >= self.limits().delegated_waiting_max {
+                    return Verdict::Refused(Refusal::Busy);
+                }
+                self.check_room(self.jobs.waiting)
+            }
         }
     }
 
@@ -223,7 +251,7 @@ impl Machine {
             let Some((at, no)) = self.schedule.delegated.first().copied() else {
                 break;
             };
-            if at > head.time.0 {
+            if at > head.time.0 || self.jobs.open_interval >= self.open_max() {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
@@ -345,10 +373,12 @@ impl Machine {
     }
 
     fn alias(&mut self, key: DelegationKey, id: SubscriptionId) {
-        let Some(delegation) = self.delegations.all.get_mut(&key) else {
+        if self.step_delegation(key, Step::Alias(id)).is_none() {
+            return;
+        }
+        let Some(delegation) = self.delegations.get(key) else {
             return;
         };
-        delegation.id = Some(id);
         let (no, record) = (
             delegation.job,
             record_hash(&delegation.request.subscription),
@@ -362,6 +392,25 @@ impl Machine {
         }
     }
 
+    /// Gives a delegated subscription an id, or takes it away; gives back what it had, or `None`
+    /// where the step does not apply.
+    fn step_delegation(
+        &mut self,
+        key: DelegationKey,
+        step: Step,
+    ) -> Option<Option<SubscriptionId>> {
+        let delegation = self.delegations.all.get_mut(&key)?;
+        let to = Delegation::step(delegation.id, step)?;
+        let from = core::mem::replace(&mut delegation.id, to);
+        self.trace.note(Transition::Delegation {
+            key,
+            from,
+            step,
+            to,
+        });
+        Some(from)
+    }
+
     /// The job of a delegated subscription is the work on an interval of its id.
     fn take_over(&mut self, id: SubscriptionId, interval: Interval, no: JobNo) {
         self.jobs.by_interval.entry((id, interval)).or_insert(no);
@@ -373,10 +422,10 @@ impl Machine {
 
     /// The block that gave a delegated subscription its id is gone.
     pub(crate) fn alias_undone(&mut self, key: DelegationKey) {
-        let Some(delegation) = self.delegations.all.get_mut(&key) else {
+        let Some(id) = self.step_delegation(key, Step::Undo).flatten() else {
             return;
         };
-        let Some(id) = delegation.id.take() else {
+        let Some(delegation) = self.delegations.get(key) else {
             return;
         };
         let no = delegation.job;
@@ -415,10 +464,10 @@ impl Machine {
     /// Steps a waiting job into its first stage.
     fn begin_waiting(&mut self, turn: &mut Turn, no: JobNo, paid: bool) -> Result<(), Halt> {
         if paid {
-            self.step_job(no, Step::BeginPaid);
+            self.step_job(no, job::Step::BeginPaid);
             self.read_payer(turn, no)
         } else {
-            self.step_job(no, Step::BeginFree);
+            self.step_job(no, job::Step::BeginFree);
             self.run_container(turn, no)
         }
     }

@@ -18,8 +18,10 @@ impl Display for Block<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "block {} ({}, time {})",
-            self.0.number, self.0.hash, self.0.time
+            "block {} ({}, {} UTC)",
+            self.0.number,
+            self.0.hash,
+            Seconds(self.0.time.0)
         )
     }
 }
@@ -143,15 +145,61 @@ impl Display for Event {
     }
 }
 
-/// Milliseconds since 1970, as seconds with fraction.
+/// Milliseconds since 1970, as date and time.
 struct Wall<'a>(&'a WallTime);
 
 impl Display for Wall<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.0.checked_div(1_000).unwrap_or_default();
-        let rest = self.0.0.checked_rem(1_000).unwrap_or_default();
-        write!(f, "{seconds}.{rest:03}")
+        let (seconds, rest) = split(self.0.0, 1_000);
+        write!(f, "{}.{rest:03} UTC", Seconds(seconds))
     }
+}
+
+/// Seconds since 1970, as date and time of the Gregorian calendar.
+struct Seconds(u64);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (days, second) = split(self.0, 86_400);
+        let (minute, second) = split(second, 60);
+        let (hour, minute) = split(minute, 60);
+        // Counted from 1 March of the year 0, so that a leap day is the last of its year; months
+        // are 153 days in each five. The days of a year are found within an era of 400 years.
+        let (era, day) = split(days.saturating_add(719_468), 146_097);
+        let leaps = |years: u64| {
+            let (fours, hundreds) = (split(years, 4).0, split(years, 100).0);
+            fours.saturating_sub(hundreds)
+        };
+        let first_of = |year: u64| year.saturating_mul(365).saturating_add(leaps(year));
+        let guess = split(day, 365).0.min(399);
+        let year = if first_of(guess) > day {
+            guess.saturating_sub(1)
+        } else {
+            guess
+        };
+        let day = day.saturating_sub(first_of(year));
+        let month = split(day.saturating_mul(5).saturating_add(2), 153).0;
+        let first_of_month = split(month.saturating_mul(153).saturating_add(2), 5).0;
+        let day = day.saturating_sub(first_of_month).saturating_add(1);
+        let year = era.saturating_mul(400).saturating_add(year);
+        let (year, month) = if month < 10 {
+            (year, month.saturating_add(3))
+        } else {
+            (year.saturating_add(1), month.saturating_sub(9))
+        };
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+        )
+    }
+}
+
+/// Quotient and remainder by a divisor that is not zero.
+fn split(number: u64, by: u64) -> (u64, u64) {
+    (
+        number.checked_div(by).unwrap_or_default(),
+        number.checked_rem(by).unwrap_or_default(),
+    )
 }
 
 impl Display for ChainFact {
@@ -442,5 +490,29 @@ impl Display for Action {
             ),
             Self::FillNonce => f.write_str("use the nonce up with an empty transfer"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn moments_are_dates_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_795_853_477, "2026-11-28 08:11:17"),
+            (4_107_542_399, "2100-02-28 23:59:59"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+        ] {
+            assert_eq!(Seconds(seconds).to_string(), date);
+        }
+        assert!(Seconds(u64::MAX).to_string().starts_with("584554051223-"));
+        let wall = WallTime(1_795_853_477_520);
+        assert_eq!(Wall(&wall).to_string(), "2026-11-28 08:11:17.520 UTC");
     }
 }

@@ -6,12 +6,24 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
+    clippy::alloc_instead_of_core,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::expect_used,
     clippy::float_arithmetic,
+    clippy::get_unwrap,
     clippy::indexing_slicing,
+    clippy::iter_over_hash_type,
     clippy::panic,
+    clippy::std_instead_of_alloc,
+    clippy::std_instead_of_core,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_in_result,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm
 )]
@@ -20,6 +32,7 @@ extern crate alloc;
 
 pub mod account;
 pub mod admission;
+pub mod audit;
 mod books;
 pub mod breaker;
 pub mod chain;
@@ -38,11 +51,12 @@ pub mod ledger;
 pub mod limits;
 pub mod machine;
 mod needs;
-mod outbox;
+pub mod outbox;
 mod paged;
 pub mod proof;
 pub mod schedule;
 pub mod subscription;
+pub mod trace;
 mod tracking;
 pub mod transaction;
 pub mod types;

@@ -7,9 +7,10 @@ pub const TAKE_UPS_PER_EVENT_MAX: usize = 1_024;
 /// Wall-time deadlines served by one event; the rest stay due and ask for the next event at once.
 pub const DEADLINES_PER_EVENT_MAX: usize = 1_024;
 
-/// Open jobs, whatever the configuration says: ending all of them at once (a reorg) must fit the
-/// ordinals of one event.
-pub const OPEN_JOBS_CAP: u32 = 20_000;
+/// Open jobs of clients, and again of intervals, whatever the configuration says: ending all of
+/// them at once (a reorg) must fit the ordinals of one event. That costs a job three effects at
+/// most: its container stopped or its nonce filled, a delivery looked at again, a nonce resumed.
+pub const OPEN_JOBS_CAP: u32 = 10_000;
 
 /// Attempts to read the chain for one purpose. With the default backoff, which ends at a minute,
 /// this outlasts a day without a chain.

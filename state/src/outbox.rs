@@ -25,6 +25,7 @@ use crate::{
     event::{Failure, Outcome},
     machine::{Halt, Machine},
     schedule::Timer,
+    trace::Transition,
     transaction::Phase,
     types::{DeliveryNo, EffectId, JobNo, Nonce, Seq, SubscriptionId, WallTime},
 };
@@ -42,6 +43,68 @@ pub(crate) enum Owner {
     Chore(Chore),
 }
 
+/// Where an effect without a terminal outcome stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Flight {
+    /// Handed out; an outcome is awaited.
+    InFlight,
+    /// Not handed out: a transaction, before the account was observed in this run.
+    Held,
+    /// Waits for its next attempt.
+    BackingOff(WallTime),
+}
+
+/// What happens to an effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// It is issued.
+    Issue,
+    /// It is a transaction, and nothing may be sent now.
+    Hold,
+    /// Transactions may be sent.
+    Release,
+    /// An attempt failed, and another follows.
+    BackOff(WallTime),
+    /// Its timer passed.
+    Retry,
+    /// The node came up.
+    Restart,
+    /// It ended, or is no longer wanted.
+    End,
+}
+
+impl Flight {
+    /// The next stand (`None` for an effect that has ended), or `None` where the step does not
+    /// apply.
+    #[must_use]
+    pub fn step(from: Option<Self>, step: Step) -> Option<Option<Self>> {
+        match (from, step) {
+            (None, Step::Issue)
+            | (Some(Self::Held), Step::Release)
+            | (Some(Self::BackingOff(_)), Step::Retry)
+            | (Some(Self::InFlight | Self::Held), Step::Restart) => Some(Some(Self::InFlight)),
+            (Some(Self::InFlight), Step::Hold) => Some(Some(Self::Held)),
+            (Some(Self::InFlight), Step::BackOff(at)) => Some(Some(Self::BackingOff(at))),
+            (Some(Self::InFlight | Self::Held | Self::BackingOff(_)), Step::End) => Some(None),
+            (
+                None,
+                Step::Hold
+                | Step::Release
+                | Step::BackOff(_)
+                | Step::Retry
+                | Step::Restart
+                | Step::End,
+            )
+            | (Some(Self::InFlight), Step::Issue | Step::Release | Step::Retry)
+            | (Some(Self::Held), Step::Issue | Step::Hold | Step::BackOff(_) | Step::Retry)
+            | (
+                Some(Self::BackingOff(_)),
+                Step::Issue | Step::Hold | Step::Release | Step::BackOff(_) | Step::Restart,
+            ) => None,
+        }
+    }
+}
+
 /// An effect without a terminal outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Pending {
@@ -49,10 +112,8 @@ pub(crate) struct Pending {
     pub(crate) attempt: u16,
     /// Attempts that failed; restarts do not count.
     pub(crate) failures: u16,
-    /// Not handed out: a transaction, before the account was observed in this run.
-    pub(crate) held: bool,
-    /// Backing off until then; `None` while in flight.
-    pub(crate) retry_at: Option<WallTime>,
+    /// Where it stands.
+    pub(crate) flight: Flight,
     /// Who waits.
     pub(crate) owner: Owner,
     /// What is asked. Boxed: it is large, and lives in a map that changes all the time.
@@ -115,18 +176,26 @@ impl Machine {
         effect: Effect,
     ) -> Result<EffectId, Halt> {
         let id = turn.next_id()?;
+        if turn.issued.is_empty() {
+            turn.issued.reserve_exact(1); // Most events issue one effect, and effects are large.
+        }
         turn.issued.push(Issued {
             id,
             attempt: 1,
             effect: effect.clone(),
+        });
+        self.trace.note(Transition::Effect {
+            id,
+            from: None,
+            step: Step::Issue,
+            to: Some(Flight::InFlight),
         });
         self.outbox.pending.insert(
             id,
             Pending {
                 attempt: 1,
                 failures: 0,
-                held: false,
-                retry_at: None,
+                flight: Flight::InFlight,
                 owner,
                 effect: Box::new(effect),
             },
@@ -137,7 +206,7 @@ impl Machine {
     /// The machine no longer wants an effect: what comes of it is ignored, and a container call
     /// under way is stopped.
     pub(crate) fn drop_effect(&mut self, turn: &mut Turn, id: EffectId) -> Result<(), Halt> {
-        let Some(pending) = self.outbox.pending.remove(&id) else {
+        let Some(pending) = self.close_effect(id) else {
             return Ok(());
         };
         // Issued by this very event: it never leaves.
@@ -145,7 +214,7 @@ impl Machine {
             turn.issued.remove(place);
             return Ok(());
         }
-        if let Some(at) = pending.retry_at {
+        if let Flight::BackingOff(at) = pending.flight {
             self.schedule.timers.remove(&(at, Timer::Retry(id)));
         } else if matches!(*pending.effect, Effect::RunContainer(_)) {
             let stop = turn.next_id()?;
@@ -168,7 +237,7 @@ impl Machine {
         };
         pending.failures = pending.failures.saturating_add(1);
         if pending.failures >= attempts_max {
-            self.outbox.pending.remove(&id);
+            self.close_effect(id);
             return false;
         }
         let at = WallTime(now.0.saturating_add(backoff_ms(
@@ -176,26 +245,58 @@ impl Machine {
             limits.retry_backoff_max_ms,
             pending.failures,
         )));
-        pending.retry_at = Some(at);
+        self.step_effect(id, Step::BackOff(at));
         self.schedule.timers.insert((at, Timer::Retry(id)));
         true
     }
 
     /// A retry's timer passed: the next attempt goes out.
     pub(crate) fn retry_due(&mut self, turn: &mut Turn, id: EffectId) {
+        self.step_effect(id, Step::Retry);
         let may_send = self.account.may_send();
-        if let Some(pending) = self.outbox.pending.get_mut(&id) {
-            pending.attempt = pending.attempt.saturating_add(1);
-            pending.retry_at = None;
-            pending.held = !may_send && matches!(*pending.effect, Effect::Broadcast { .. });
-            if !pending.held {
-                turn.issued.push(Issued {
-                    id,
-                    attempt: pending.attempt,
-                    effect: pending.effect.as_ref().clone(),
-                });
-            }
+        let Some(pending) = self.outbox.pending.get_mut(&id) else {
+            return;
+        };
+        pending.attempt = pending.attempt.saturating_add(1);
+        if !may_send && matches!(*pending.effect, Effect::Broadcast { .. }) {
+            self.step_effect(id, Step::Hold);
+            return;
         }
+        turn.issued.push(Issued {
+            id,
+            attempt: pending.attempt,
+            effect: pending.effect.as_ref().clone(),
+        });
+    }
+
+    /// Moves an effect on; `false` where the step does not apply.
+    fn step_effect(&mut self, id: EffectId, step: Step) -> bool {
+        let Some(pending) = self.outbox.pending.get_mut(&id) else {
+            return false;
+        };
+        let Some(Some(to)) = Flight::step(Some(pending.flight), step) else {
+            return false;
+        };
+        let from = core::mem::replace(&mut pending.flight, to);
+        self.trace.note(Transition::Effect {
+            id,
+            from: Some(from),
+            step,
+            to: Some(to),
+        });
+        true
+    }
+
+    /// An effect has ended; gives back what there was of it.
+    pub(crate) fn close_effect(&mut self, id: EffectId) -> Option<Pending> {
+        let pending = self.outbox.pending.remove(&id)?;
+        self.trace.note(Transition::Effect {
+            id,
+            from: Some(pending.flight),
+            step: Step::End,
+            to: None,
+        });
+        Some(pending)
     }
 
     /// Effects in flight, with their present attempts, in the order in which they were issued.
@@ -203,7 +304,7 @@ impl Machine {
         self.outbox
             .pending
             .iter()
-            .filter(|(_, pending)| pending.retry_at.is_none() && !pending.held)
+            .filter(|(_, pending)| pending.flight == Flight::InFlight)
             .map(|(id, pending)| Issued {
                 id: *id,
                 attempt: pending.attempt,
@@ -215,19 +316,23 @@ impl Machine {
     /// `NodeStarted`: everything in flight gets its next attempt, except what must not run twice,
     /// which fails, and transactions, which wait until the account was observed.
     pub(crate) fn restart_effects(&mut self, turn: &mut Turn) -> Result<(), Halt> {
-        let in_flight: Vec<EffectId> = self
+        let in_flight: Vec<(EffectId, Owner)> = self
             .outbox
             .pending
             .iter()
-            .filter(|(_, pending)| pending.retry_at.is_none())
-            .map(|(id, _)| *id)
+            .filter(|(_, pending)| !matches!(pending.flight, Flight::BackingOff(_)))
+            .map(|(id, pending)| (*id, pending.owner))
             .collect();
-        for id in in_flight {
+        for (id, owner) in in_flight {
             if self.forbids_rerun(id) {
-                self.end_effect(turn, id, &Outcome::Failed(Failure::NotRerun))?;
-            } else if let Some(pending) = self.outbox.pending.get_mut(&id) {
+                self.end_effect(turn, owner, id, &Outcome::Failed(Failure::NotRerun))?;
+            } else if self.step_effect(id, Step::Restart)
+                && let Some(pending) = self.outbox.pending.get_mut(&id)
+            {
                 pending.attempt = pending.attempt.saturating_add(1);
-                pending.held = matches!(*pending.effect, Effect::Broadcast { .. });
+                if matches!(*pending.effect, Effect::Broadcast { .. }) {
+                    self.step_effect(id, Step::Hold);
+                }
             }
         }
         Ok(())
@@ -238,8 +343,7 @@ impl Machine {
         if self.account.may_send() {
             return;
         }
-        if let Some(pending) = self.outbox.pending.get_mut(&id) {
-            pending.held = true;
+        if self.step_effect(id, Step::Hold) {
             turn.issued.retain(|issued| issued.id != id);
         }
     }
@@ -260,8 +364,8 @@ impl Machine {
             })
             .collect();
         for id in sending {
-            if let Some(pending) = self.outbox.pending.get_mut(&id)
-                && core::mem::take(&mut pending.held)
+            if self.step_effect(id, Step::Release)
+                && let Some(pending) = self.outbox.pending.get(&id)
             {
                 turn.issued.push(Issued {
                     id,
@@ -308,22 +412,29 @@ impl Machine {
         attempt: u16,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        let present = self.outbox.pending.get(&id).is_some_and(|pending| {
-            pending.attempt == attempt && pending.retry_at.is_none() && !pending.held
-        });
-        if !present {
-            return Ok(());
+        let present = self
+            .outbox
+            .pending
+            .get(&id)
+            .filter(|pending| pending.attempt == attempt && pending.flight == Flight::InFlight);
+        match present.map(|pending| pending.owner) {
+            Some(owner) => self.end_effect(turn, owner, id, outcome),
+            None => Ok(()),
         }
-        self.end_effect(turn, id, outcome)
     }
 
-    fn end_effect(&mut self, turn: &mut Turn, id: EffectId, outcome: &Outcome) -> Result<(), Halt> {
-        match self.outbox.pending.get(&id).map(|pending| pending.owner) {
-            Some(Owner::Job(no)) => self.job_effect_ended(turn, no, id, outcome),
-            Some(Owner::Delivery(no)) => self.delivery_effect_ended(turn, no, id, outcome),
-            Some(Owner::Slot(nonce)) => self.slot_effect_ended(turn, nonce, id, outcome),
-            Some(Owner::Chore(chore)) => self.chore_effect_ended(turn, chore, id, outcome),
-            None => Ok(()),
+    fn end_effect(
+        &mut self,
+        turn: &mut Turn,
+        owner: Owner,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match owner {
+            Owner::Job(no) => self.job_effect_ended(turn, no, id, outcome),
+            Owner::Delivery(no) => self.delivery_effect_ended(turn, no, id, outcome),
+            Owner::Slot(nonce) => self.slot_effect_ended(turn, nonce, id, outcome),
+            Owner::Chore(chore) => self.chore_effect_ended(turn, chore, id, outcome),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     ledger::{Code, Role},
     machine::{Halt, Machine},
     outbox::Turn,
+    trace::Transition,
     transaction::Use,
     types::{Address, Amount, BlockRef, DeliveryNo, Hash, Interval, SubscriptionId},
 };
@@ -50,15 +51,39 @@ pub struct Verdict {
     pub valid: bool,
 }
 
+/// What happens to a proof.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// It was judged.
+    Judge(Verdict),
+    /// The block of its verdict is gone.
+    Undo,
+}
+
 impl ProofState {
-    /// The state after a verdict, or `None` when there was one before.
+    /// The next state, or `None` where the step does not apply: one verdict, and only that is
+    /// undone.
     #[must_use]
-    pub fn step(self, verdict: Verdict) -> Option<Self> {
-        match (self, verdict.active, verdict.valid) {
-            (Self::Open, true, true) => Some(Self::Paid),
-            (Self::Open, true, false) => Some(Self::Slashed),
-            (Self::Open, false, _) => Some(Self::Expired),
-            (Self::Paid | Self::Slashed | Self::Expired, _, _) => None,
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self, step) {
+            (
+                Self::Open,
+                Step::Judge(Verdict {
+                    active: true,
+                    valid: true,
+                }),
+            ) => Some(Self::Paid),
+            (
+                Self::Open,
+                Step::Judge(Verdict {
+                    active: true,
+                    valid: false,
+                }),
+            ) => Some(Self::Slashed),
+            (Self::Open, Step::Judge(Verdict { active: false, .. })) => Some(Self::Expired),
+            (Self::Paid | Self::Slashed | Self::Expired, Step::Undo) => Some(Self::Open),
+            (Self::Paid | Self::Slashed | Self::Expired, Step::Judge(_))
+            | (Self::Open, Step::Undo) => None,
         }
     }
 }
@@ -177,13 +202,13 @@ impl Machine {
         interval: Interval,
         verdict: Verdict,
     ) -> Result<(), Halt> {
-        let Some(proof) = self.proofs.all.get_mut(&(id, interval)) else {
+        if !self.step_proof(id, interval, Step::Judge(verdict)) {
+            return Ok(());
+        }
+        let Some(proof) = self.proofs.all.get(&(id, interval)) else {
             return Ok(());
         };
-        let Some(next) = proof.state.step(verdict) else {
-            return Ok(());
-        };
-        proof.state = next;
+        let next = proof.state;
         let (token, escrow, expires) = (proof.token, proof.escrow, proof.expires);
         self.schedule.proofs.remove(&(expires, id, interval));
         self.journal(block.number, Undo::ProofJudged(id, interval));
@@ -202,10 +227,30 @@ impl Machine {
         self.drop_finalization(turn, id, interval)
     }
 
+    /// Moves a proof on; `false` where the step does not apply.
+    fn step_proof(&mut self, id: SubscriptionId, interval: Interval, step: Step) -> bool {
+        let Some(proof) = self.proofs.all.get_mut(&(id, interval)) else {
+            return false;
+        };
+        let Some(to) = proof.state.step(step) else {
+            return false;
+        };
+        let from = core::mem::replace(&mut proof.state, to);
+        self.trace.note(Transition::Proof {
+            id,
+            interval,
+            from,
+            step,
+            to,
+        });
+        true
+    }
+
     /// The block of a verdict is gone.
     pub(crate) fn verdict_undone(&mut self, id: SubscriptionId, interval: Interval) {
-        if let Some(proof) = self.proofs.all.get_mut(&(id, interval)) {
-            proof.state = ProofState::Open;
+        if self.step_proof(id, interval, Step::Undo)
+            && let Some(proof) = self.proofs.all.get(&(id, interval))
+        {
             self.schedule.proofs.insert((proof.expires, id, interval));
         }
     }

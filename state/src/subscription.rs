@@ -175,6 +175,10 @@ pub enum Step {
     Cancel,
     /// Nothing more is due.
     Complete,
+    /// A reorg moved time back: something may be due again.
+    Reopen,
+    /// The block of its cancellation is gone, and it stands where it stood.
+    Restore(Standing),
 }
 
 impl Standing {
@@ -187,12 +191,16 @@ impl Standing {
                 Some(Self::Refused(reason))
             }
             (Self::Admitted, Step::Complete) => Some(Self::Completed),
-            (
-                Self::Admitted | Self::Refused(_) | Self::Completed | Self::Cancelled,
-                Step::Cancel,
-            ) => Some(Self::Cancelled),
+            (Self::Admitted | Self::Refused(_) | Self::Completed, Step::Cancel) => {
+                Some(Self::Cancelled)
+            }
+            (Self::Completed, Step::Reopen) => Some(Self::Admitted),
+            (Self::Cancelled, Step::Restore(standing)) => Some(standing),
             (Self::Completed | Self::Cancelled, Step::Admit | Step::Refuse(_) | Step::Complete)
-            | (Self::Refused(_), Step::Complete) => None,
+            | (Self::Cancelled, Step::Cancel)
+            | (Self::Refused(_), Step::Complete)
+            | (Self::Admitted | Self::Refused(_) | Self::Cancelled, Step::Reopen)
+            | (Self::Admitted | Self::Refused(_) | Self::Completed, Step::Restore(_)) => None,
         }
     }
 }

@@ -10,12 +10,13 @@ use crate::{
     delivery::{Loss, State},
     event::{Subscription, SyncedSubscription},
     job::{Cause, Stage},
-    limits::{OPEN_JOBS_CAP, TAKE_UPS_PER_EVENT_MAX},
+    limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{
         self, CANCELLED_AT, Due, Responses, Standing, Step, Tracked, interval_end, interval_start,
     },
+    trace::Transition,
     types::{Address, BlockRef, Interval, JobNo, SubscriptionId},
 };
 
@@ -117,7 +118,7 @@ impl Machine {
             return;
         };
         let verdict = self.judge_record(tracked);
-        self.set_standing(id, verdict);
+        self.step_standing(id, verdict);
         self.reschedule(id);
     }
 
@@ -136,11 +137,14 @@ impl Machine {
         }
     }
 
-    fn set_standing(&mut self, id: SubscriptionId, step: Step) {
+    /// Moves a subscription on, where the step applies.
+    pub(crate) fn step_standing(&mut self, id: SubscriptionId, step: Step) {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0)
-            && let Some(next) = tracked.standing.step(step)
+            && let Some(to) = tracked.standing.step(step)
         {
-            tracked.standing = next;
+            let from = core::mem::replace(&mut tracked.standing, to);
+            self.trace
+                .note(Transition::Subscription { id, from, step, to });
         }
     }
 
@@ -163,7 +167,7 @@ impl Machine {
             standing: tracked.standing,
         };
         tracked.subscription.active_at = CANCELLED_AT;
-        self.set_standing(id, Step::Cancel);
+        self.step_standing(id, Step::Cancel);
         self.journal(block.number, undo);
         self.unschedule(id);
         for job in self.jobs_on(id) {
@@ -232,7 +236,7 @@ impl Machine {
         };
         let due = self.next_due(tracked);
         if due == Due::Never {
-            self.set_standing(id, Step::Complete);
+            self.step_standing(id, Step::Complete);
         }
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             tracked.due = due;
@@ -300,7 +304,7 @@ impl Machine {
         }
         self.serve_proofs(turn, head.time.0)?;
         self.serve_delegated(turn)?;
-        let open_max = self.limits().jobs_open_max.min(OPEN_JOBS_CAP);
+        let open_max = self.open_max();
         for _ in 0..TAKE_UPS_PER_EVENT_MAX {
             let Some((time, id)) = self.schedule.starts.first().copied() else {
                 break;
@@ -325,7 +329,7 @@ impl Machine {
             return Ok(());
         };
         let verdict = self.judge_record(tracked);
-        self.set_standing(id, verdict);
+        self.step_standing(id, verdict);
         let Some(tracked) = self.subscriptions.get(id) else {
             return Ok(());
         };
@@ -333,7 +337,11 @@ impl Machine {
         let identity = tracked.identity(id);
         let (active_at, period) = (tracked.subscription.active_at, tracked.subscription.period);
         let admitted = tracked.standing == Standing::Admitted;
-        let open = self.chance(identity, interval) == crate::delivery::Chance::Open;
+        let open = self.chance_by(
+            &tracked.subscription,
+            interval,
+            tracked.responses_in(interval),
+        ) == crate::delivery::Chance::Open;
         let begun = self
             .jobs
             .by_interval(id, interval)
@@ -397,14 +405,10 @@ impl Machine {
 
     /// After a reorg: what was met or cancelled may be open again.
     pub(crate) fn reconsider(&mut self, turn: &mut Turn, id: SubscriptionId) -> Result<(), Halt> {
-        let (Some(head), Some(tracked)) =
-            (self.chain.head, self.subscriptions.tracked.get_mut(id.0))
-        else {
+        self.step_standing(id, Step::Reopen);
+        let (Some(head), Some(tracked)) = (self.chain.head, self.subscriptions.get(id)) else {
             return Ok(());
         };
-        if matches!(tracked.standing, Standing::Completed) {
-            tracked.standing = Standing::Admitted;
-        }
         let interval = tracked.interval(&head);
         match self.jobs.by_interval(id, interval) {
             Some((_, job)) => {

@@ -181,6 +181,12 @@ impl Amount {
         self.0.checked_mul(other.0).map(Self)
     }
 
+    /// What gas costs in wei. 64 and 128 bits: the product always fits.
+    #[must_use]
+    pub fn of_gas(gas: u64, price: u128) -> Self {
+        Self(U256::from(gas).wrapping_mul(U256::from(price)))
+    }
+
     /// Whether this is nothing.
     #[must_use]
     pub fn is_zero(&self) -> bool {

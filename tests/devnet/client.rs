@@ -556,6 +556,10 @@ async fn batches_and_malformed_bodies() {
         .await
         .unwrap();
     assert_eq!(large.status(), 413);
+    assert_eq!(
+        large.json::<Value>().await.unwrap()["error"]["code"],
+        -32005
+    );
     let page = client
         .post(&url)
         .header("origin", "http://example.org")

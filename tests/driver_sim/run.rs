@@ -15,7 +15,7 @@ use infernet_node::{
 use infernet_state::{
     Event, Machine,
     event::{Outcome, Success},
-    ledger::{Balance, Role},
+    ledger::{Balance, Role, Sum},
     machine::JobStatus,
     types::{Address, Amount, Hash, JobId, Seq},
 };
@@ -418,11 +418,15 @@ impl History {
         let ledger = machine.ledger();
         let paid = outside.chain.paid_to(NODE_WALLET);
         let posted = |role| ledger.totals(role, native).posted();
-        assert_eq!(posted(Role::NodeWallet), Balance::Debit(paid), "earned");
-        let nothing = Balance::Debit(Amount::ZERO);
+        assert_eq!(
+            posted(Role::NodeWallet),
+            Balance::Debit(paid.into()),
+            "earned"
+        );
+        let nothing = Balance::Debit(Sum::ZERO);
         assert_eq!(posted(Role::Receivable), nothing, "nothing is owed");
         let sent = outside.chain.receipts().count() as u128;
         let gas = Amount::from(sent * u128::from(GAS_USED) * GAS_PRICE);
-        assert_eq!(posted(Role::Gas), Balance::Debit(gas), "gas");
+        assert_eq!(posted(Role::Gas), Balance::Debit(gas.into()), "gas");
     }
 }

@@ -12,8 +12,11 @@ struct Bench {
 }
 
 enum By {
-    /// The benchmark target of that name in this package.
-    Cargo { package: &'static str },
+    /// The benchmark target of that name in this package, with these features.
+    Cargo {
+        package: &'static str,
+        features: &'static [&'static str],
+    },
     /// The contracts' scripts, on anvil.
     Gas,
 }
@@ -23,12 +26,15 @@ const BENCHES: &[Bench] = &[
         name: "machine",
         by: By::Cargo {
             package: "infernet-state",
+            features: &[],
         },
     },
     Bench {
         name: "log",
         by: By::Cargo {
             package: "infernet-node",
+            // SQLite and redb do the same work in the same table.
+            features: &["rivals"],
         },
     },
     Bench {
@@ -52,7 +58,7 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Outcome {
     }
     for bench in chosen {
         match bench.by {
-            By::Cargo { package } => cargo_bench(package, bench.name, json)?,
+            By::Cargo { package, features } => cargo_bench(package, features, bench.name, json)?,
             By::Gas => {
                 needs::node()?;
                 contracts::gas(json, false)?;
@@ -62,9 +68,10 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Outcome {
     Ok(())
 }
 
-fn cargo_bench(package: &str, name: &str, json: bool) -> Outcome {
+fn cargo_bench(package: &str, features: &[&str], name: &str, json: bool) -> Outcome {
     let mut cargo = shell::cargo();
     cargo.args(["bench", "--quiet", "--package", package, "--bench", name]);
+    cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
     if json {
         cargo.args(["--", "--json"]);
     }

@@ -17,6 +17,7 @@ use alloy::primitives::{Address, Bytes, U64, U256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use axum::Router;
 use axum::body::Bytes as Body;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -242,7 +243,11 @@ async fn explain(State(http): State<Http>) -> Response {
     )
 }
 
-async fn serve(State(http): State<Http>, headers: HeaderMap, body: Body) -> Response {
+async fn serve(
+    State(http): State<Http>,
+    headers: HeaderMap,
+    body: Result<Body, BytesRejection>,
+) -> Response {
     let foreign = headers.contains_key(header::ORIGIN) && !http.allow_any_origin;
     if foreign {
         // A web page can send a POST without asking first; only the answer is kept from it.
@@ -252,6 +257,20 @@ async fn serve(State(http): State<Http>, headers: HeaderMap, body: Body) -> Resp
             envelope(Value::Null, Err(error)).to_string(),
         );
     }
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            let error = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                RpcError::limit(format!("the body is longer than {BODY_BYTES_MAX} bytes"))
+            } else {
+                RpcError::request("the body broke off")
+            };
+            return http.respond(
+                rejection.status(),
+                envelope(Value::Null, Err(error)).to_string(),
+            );
+        }
+    };
     let answer = match serde_json::from_slice::<Value>(&body) {
         Err(error) => Some(envelope(
             Value::Null,

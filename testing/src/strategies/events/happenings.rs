@@ -1,6 +1,6 @@
 //! What may happen next.
 
-use infernet_state::{Event, types::Amount};
+use infernet_state::{Event, machine::LOGIC, types::Amount};
 use proptest::{collection::vec, prelude::*};
 
 use super::nonsense::event;
@@ -109,7 +109,8 @@ pub enum Happening {
     JobCancelled(Pick),
     /// An outstanding effect ends.
     Ended(Pick, Ending),
-    /// The logic changes; the machine stops at one that it does not know.
+    /// The logic changes: to one that this version knows, or (among nonsense) to one that it does not, where
+    /// the machine stops.
     Upgraded(u16),
     /// Anything at all.
     Nonsense(Box<Event>),
@@ -205,7 +206,7 @@ pub fn happening() -> BoxedStrategy<Happening> {
         2 => (record(), 0_u32..4).prop_map(|(record, nonce)| Happening::Delegated(record, nonce)),
         1 => (pick(), any::<u8>()).prop_map(|(pick, status)| Happening::Reported(pick, status)),
         1 => pick().prop_map(Happening::JobCancelled),
-        1 => (0_u16..3).prop_map(Happening::Upgraded),
+        1 => (0..=LOGIC).prop_map(Happening::Upgraded),
     ];
     prop_oneof![5 => common, 1 => rare].boxed()
 }
@@ -213,8 +214,9 @@ pub fn happening() -> BoxedStrategy<Happening> {
 /// What may happen next, or anything at all.
 pub fn wild_happening() -> BoxedStrategy<Happening> {
     prop_oneof![
-        9 => happening(),
-        1 => event().prop_map(|event| Happening::Nonsense(Box::new(event))),
+        180 => happening(),
+        19 => event().prop_map(|event| Happening::Nonsense(Box::new(event))),
+        1 => (LOGIC.saturating_add(1)..=u16::MAX).prop_map(Happening::Upgraded),
     ]
     .boxed()
 }

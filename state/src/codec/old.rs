@@ -1,0 +1,91 @@
+//! Encodings that are no longer written, and what they mean today.
+//!
+//! A field that came later gets the value under which the machine does what it did before the
+//! field was there. Nothing here is ever changed; an encoding is added when a newer one takes its
+//! place.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    config::{ChainConfig, Config, ContainerConfig, Limits},
+    event::Event,
+    types::{Address, Amount},
+};
+
+/// Kinds and versions that are decoded and no longer written.
+pub(super) const OLD: &[(u16, u8)] = &[(2, 1)];
+
+/// An event of an older encoding, as it is written today.
+pub(super) fn event_of(kind: u16, version: u8, body: &[u8]) -> Option<Event> {
+    match (kind, version) {
+        (2, 1) => whole::<(ConfigV1,)>(body).map(|(config,)| Event::ConfigChanged(config.into())),
+        (_, _) => None,
+    }
+}
+
+fn whole<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let (value, read) = bincode::serde::decode_from_slice(body, super::CONFIG).ok()?;
+    (read == body.len()).then_some(value)
+}
+
+/// `ConfigChanged` before clients' waiting delegated subscriptions were limited.
+#[derive(Deserialize)]
+struct ConfigV1 {
+    chain: Option<ChainConfig>,
+    containers: Vec<ContainerConfig>,
+    chains: Vec<Vec<String>>,
+    permutation_length_max: u8,
+    verifiers: Option<Vec<Address>>,
+    stake_caps: Vec<(Address, Amount)>,
+    rates: Vec<(Address, Amount)>,
+    limits: LimitsV1,
+}
+
+#[derive(Deserialize)]
+struct LimitsV1 {
+    container_attempts_max: u16,
+    delivery_attempts_max: u16,
+    retry_backoff_ms: u64,
+    retry_backoff_max_ms: u64,
+    fee_bump_after_ms: u64,
+    job_expiry_ms: u64,
+    result_age_max_ms: u64,
+    results_max: u32,
+    jobs_open_max: u32,
+    closing_margin_s: u32,
+    inclusion_delay_s: u32,
+    breaker_losses: u16,
+    breaker_pause_ms: u64,
+}
+
+impl From<ConfigV1> for Config {
+    fn from(old: ConfigV1) -> Self {
+        Self {
+            chain: old.chain,
+            containers: old.containers,
+            chains: old.chains,
+            permutation_length_max: old.permutation_length_max,
+            verifiers: old.verifiers,
+            stake_caps: old.stake_caps,
+            rates: old.rates,
+            limits: Limits {
+                container_attempts_max: old.limits.container_attempts_max,
+                delivery_attempts_max: old.limits.delivery_attempts_max,
+                retry_backoff_ms: old.limits.retry_backoff_ms,
+                retry_backoff_max_ms: old.limits.retry_backoff_max_ms,
+                fee_bump_after_ms: old.limits.fee_bump_after_ms,
+                job_expiry_ms: old.limits.job_expiry_ms,
+                result_age_max_ms: old.limits.result_age_max_ms,
+                results_max: old.limits.results_max,
+                jobs_open_max: old.limits.jobs_open_max,
+                closing_margin_s: old.limits.closing_margin_s,
+                inclusion_delay_s: old.limits.inclusion_delay_s,
+                breaker_losses: old.limits.breaker_losses,
+                breaker_pause_ms: old.limits.breaker_pause_ms,
+                delegated_waiting_max: u32::MAX,
+            },
+        }
+    }
+}

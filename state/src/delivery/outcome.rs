@@ -1,0 +1,251 @@
+//! What came of a simulation: the guards before a nonce is given, and batches.
+
+use alloc::{vec, vec::Vec};
+
+use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
+use crate::{
+    admission,
+    effect::Effect,
+    event::{Failure, Outcome, Success},
+    limits::READ_ATTEMPTS_MAX,
+    machine::{Halt, Machine},
+    outbox::Turn,
+    transaction::{Quote, Slot, Use},
+    types::{Amount, DeliveryNo, EffectId},
+};
+
+impl Machine {
+    /// What came of a simulation before sending.
+    pub(crate) fn delivery_effect_ended(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match outcome {
+            Outcome::Succeeded(Success::Simulated {
+                gas,
+                base_fee,
+                priority_fee,
+            }) => {
+                self.close_effect(id);
+                self.simulated(turn, no, *gas, *base_fee, *priority_fee)
+            }
+            Outcome::Succeeded(Success::ResponsesRead {
+                responses,
+                responded,
+            }) => {
+                self.close_effect(id);
+                self.responses_read(turn, no, *responses, *responded)
+            }
+            Outcome::Failed(Failure::Reverted { selector, .. }) => {
+                self.close_effect(id);
+                self.simulation_reverted(turn, no, *selector)
+            }
+            Outcome::Failed(Failure::Missing { .. }) => {
+                self.close_effect(id);
+                self.abandon(turn, no, Loss::PayloadMissing)
+            }
+            Outcome::Failed(
+                Failure::Unavailable { .. }
+                | Failure::Container { .. }
+                | Failure::Rejected(_)
+                | Failure::NotRerun,
+            )
+            | Outcome::Unknown { .. }
+            | Outcome::Succeeded(
+                Success::InputsRead { .. }
+                | Success::PayerRead { .. }
+                | Success::ContainerAnswered { .. }
+                | Success::ContainerAnsweredOnchain { .. }
+                | Success::Signed { .. }
+                | Success::Broadcast
+                | Success::LookedUp(_),
+            ) => {
+                if self.retry(id, READ_ATTEMPTS_MAX) {
+                    return Ok(());
+                }
+                self.abandon(turn, no, Loss::Unavailable)
+            }
+        }
+    }
+
+    /// The call would succeed: guard its cost, look at the interval once more, and give it a
+    /// nonce.
+    fn simulated(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        gas: u64,
+        base_fee: u128,
+        priority_fee: u128,
+    ) -> Result<(), Halt> {
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            delivery.effect = None;
+            delivery.refusals = 0;
+        }
+        if !self.settle_chance(turn, no)? {
+            return Ok(());
+        }
+        let (Some(config), Some(chain), Some(delivery)) = (
+            self.config.as_ref(),
+            self.chain_config(),
+            self.deliveries.get(no),
+        ) else {
+            return self.abandon(turn, no, Loss::Unconfigured);
+        };
+        if gas > chain.gas_limit_max {
+            return self.abandon(turn, no, Loss::TooMuchGas);
+        }
+        let expected_price = base_fee.saturating_add(priority_fee);
+        let cost = Amount::of_gas(gas, expected_price);
+        let (price, token) = self
+            .terms_of(delivery)
+            .map(|terms| (terms.payment_amount, terms.payment_token))
+            .unwrap_or_default();
+        if !admission::profitable(config, token, price, cost) {
+            return self.abandon(turn, no, Loss::Unprofitable);
+        }
+        if !self.account.may_send() {
+            self.move_delivery(no, Move::Wait);
+            self.deliveries.blocked.insert(no);
+            return Ok(());
+        }
+        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
+        let Some(quote) = self.quote(gas, base_fee, priority_fee) else {
+            // Dearer than allowed: later, while the interval lasts.
+            self.replan_later(no);
+            return Ok(());
+        };
+        if batches && self.account.slots.values().any(Slot::in_hand) {
+            self.move_delivery(no, Move::Queue);
+            self.deliveries.ready.insert(no, quote);
+            return Ok(());
+        }
+        let nonce = self.open_slot(turn, Use::Deliver(vec![no]), quote)?;
+        self.move_delivery(no, Move::Send(nonce));
+        Ok(())
+    }
+
+    /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
+    pub(crate) fn flush_ready(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        while !self.deliveries.ready.is_empty()
+            && self.account.may_send()
+            && !self.account.slots.values().any(Slot::in_hand)
+        {
+            let Some(chain) = self.chain_config() else {
+                return Ok(());
+            };
+            let count_max = usize::from(chain.delivery_batch_max).max(1);
+            let gas_max = chain.gas_limit_max;
+            let mut batch = Vec::new();
+            let mut total = Quote::default();
+            let waiting: Vec<(DeliveryNo, Quote)> = self
+                .deliveries
+                .ready
+                .iter()
+                .map(|(no, quote)| (*no, *quote))
+                .collect();
+            for (no, quote) in waiting {
+                let gas = total.gas_limit.saturating_add(quote.gas_limit);
+                if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
+                    break;
+                }
+                if !self.settle_chance(turn, no)? {
+                    continue;
+                }
+                self.deliveries.ready.remove(&no);
+                batch.push(no);
+                total = Quote {
+                    gas_limit: gas,
+                    max_fee_per_gas: total.max_fee_per_gas.max(quote.max_fee_per_gas),
+                    max_priority_fee_per_gas: total
+                        .max_priority_fee_per_gas
+                        .max(quote.max_priority_fee_per_gas),
+                };
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let nonce = self.open_slot(turn, Use::Deliver(batch.clone()), total)?;
+            for no in batch {
+                self.move_delivery(no, Move::Send(nonce));
+            }
+        }
+        Ok(())
+    }
+
+    /// The call would revert. Where the chain says that the interval is met although its facts
+    /// did not, its responses are read; otherwise a transient cause (a balance, an allowance, a
+    /// lagging head) may pass, and it is tried a bounded number of times.
+    fn simulation_reverted(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        selector: [u8; 4],
+    ) -> Result<(), Halt> {
+        let attempts_max = self.limits().delivery_attempts_max;
+        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+            return Ok(());
+        };
+        delivery.effect = None;
+        if let Some((token, _)) = self.chores.stakes.get(&no)
+            && self.chores.allowance(*token) < self.chores.wanted(*token)
+        {
+            // Its allowance went with a reorg meanwhile: no refusal, a wait.
+            self.move_delivery(no, Move::Wait);
+            return self.attempt_delivery(turn, no);
+        }
+        delivery.refusals = delivery.refusals.saturating_add(1);
+        let (refusals, interval) = (delivery.refusals, delivery.interval);
+        let id = self
+            .deliveries
+            .get(no)
+            .map(|delivery| self.chain_id_of(delivery))
+            .unwrap_or_default();
+        let met = is_met(selector);
+        if let (true, true, Some(chain)) = (met, id.0 != 0, self.chain_config()) {
+            let effect = Effect::ReadResponses {
+                subscription: id,
+                interval,
+                node: chain.node,
+            };
+            return self.wait_for(turn, no, effect);
+        }
+        if refusals >= attempts_max {
+            return self.abandon(turn, no, Loss::Reverts(selector));
+        }
+        self.replan_later(no);
+        Ok(())
+    }
+
+    /// The chain's own word on an interval that a simulation found met.
+    fn responses_read(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        responses: u16,
+        responded: bool,
+    ) -> Result<(), Halt> {
+        let attempts_max = self.limits().delivery_attempts_max;
+        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+            return Ok(());
+        };
+        delivery.effect = None;
+        let refusals = delivery.refusals;
+        let redundancy = self
+            .deliveries
+            .get(no)
+            .and_then(|delivery| self.terms_of(delivery))
+            .map_or(0, |terms| terms.redundancy);
+        if responded || responses == redundancy {
+            self.park(no);
+        } else if refusals >= attempts_max {
+            return self.abandon(turn, no, Loss::Reverts(INTERVAL_COMPLETED));
+        } else {
+            self.replan_later(no);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! From the answer to the simulation: what a delivery waits for before it is sent.
+
+use super::{Arguments, Delivery, Loss, Move, State};
+use crate::{
+    admission,
+    effect::{Action, Delivery as Call, Effect},
+    job::Work,
+    machine::{Halt, Machine},
+    outbox::{Owner, Turn, backoff_ms},
+    schedule::Timer,
+    subscription::{self, Identity},
+    types::{Amount, DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
+};
+
+impl Machine {
+    /// The answer of an interval's job is there: a delivery is planned.
+    pub(crate) fn plan_delivery(
+        &mut self,
+        turn: &mut Turn,
+        job: JobNo,
+        arguments: Arguments,
+    ) -> Result<(), Halt> {
+        let (identity, delegation, interval) = match self.jobs.get(job).map(|job| &job.work) {
+            Some(Work::Interval { identity, interval }) => (*identity, None, *interval),
+            Some(Work::Delegated { key, interval, .. }) => {
+                let record = self
+                    .delegations
+                    .get(*key)
+                    .map(|delegation| subscription::record_hash(&delegation.request.subscription))
+                    .unwrap_or_default();
+                let identity = Identity {
+                    id: SubscriptionId(0),
+                    block: Hash::ZERO,
+                    record,
+                };
+                (identity, Some(*key), *interval)
+            }
+            Some(Work::Client { .. } | Work::Reported { .. }) | None => return Ok(()),
+        };
+        let no = self.deliveries.insert(Delivery {
+            job,
+            identity,
+            delegation,
+            interval,
+            arguments,
+            state: State::Planned,
+            reverts: 0,
+            refusals: 0,
+            effect: None,
+            replan_at: None,
+            parked_at: None,
+        });
+        if let Some(job) = self.jobs.all.get_mut(&job) {
+            job.delivery = Some(no);
+        }
+        self.note_stake(no);
+        self.attempt_delivery(turn, no)
+    }
+
+    /// A live delivery with a verifier wants its price allowed as a stake.
+    pub(super) fn note_stake(&mut self, no: DeliveryNo) {
+        let stake = self
+            .deliveries
+            .get(no)
+            .and_then(|delivery| self.terms_of(delivery))
+            .filter(|terms| !terms.verifier.is_zero() && !terms.payment_amount.is_zero())
+            .map(|terms| (terms.payment_token, terms.payment_amount));
+        if let Some(stake) = stake {
+            self.chores.stakes.insert(no, stake);
+        }
+    }
+
+    /// A planned delivery tries to go on: simulated, if it may be sent and would be taken.
+    pub(crate) fn attempt_delivery(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
+        if self.deliveries.get(no).map(|delivery| delivery.state) != Some(State::Planned) {
+            return Ok(());
+        }
+        if !self.settle_chance(turn, no)? {
+            return Ok(());
+        }
+        if !self.account.may_send() {
+            self.deliveries.blocked.insert(no);
+            return Ok(());
+        }
+        if self.stake_above_cap(no) {
+            self.replan_later(no);
+            return Ok(());
+        }
+        if !self.stake_allowed(turn, no)? {
+            return Ok(());
+        }
+        let (Some(action), Some(chain)) = (self.delivery_action(no), self.chain_config()) else {
+            return self.abandon(turn, no, Loss::Unconfigured);
+        };
+        let effect = Effect::Simulate {
+            from: chain.node,
+            action,
+            at: self.expected_inclusion(),
+        };
+        self.wait_for(turn, no, effect)?;
+        self.move_delivery(no, Move::Simulate);
+        Ok(())
+    }
+
+    pub(super) fn wait_for(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        effect: Effect,
+    ) -> Result<(), Halt> {
+        let id = self.issue(turn, Owner::Delivery(no), effect)?;
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            delivery.effect = Some(id);
+        }
+        Ok(())
+    }
+
+    /// Whether a delivery would put more at stake than its token's cap.
+    fn stake_above_cap(&self, no: DeliveryNo) -> bool {
+        let (Some((token, stake)), Some(config)) =
+            (self.chores.stakes.get(&no), self.config.as_ref())
+        else {
+            return false;
+        };
+        let Some(cap) = admission::stake_cap(config, *token) else {
+            return false;
+        };
+        let sent = self
+            .chores
+            .stakes
+            .iter()
+            .filter(|(other, (of, _))| {
+                of == token
+                    && self
+                        .deliveries
+                        .get(**other)
+                        .is_some_and(|delivery| matches!(delivery.state, State::Sent(_)))
+            })
+            .fold(self.proofs.at_stake(*token), |sum, (_, (_, stake))| {
+                sum.checked_add(*stake).unwrap_or(Amount::MAX)
+            });
+        sent.checked_add(*stake).is_none_or(|sum| sum > cap)
+    }
+
+    /// What a delivery's own transaction does.
+    pub(crate) fn delivery_action(&self, no: DeliveryNo) -> Option<Action> {
+        let call = self.delivery_call(no)?;
+        match self.deliveries.get(no)?.delegation {
+            Some(key) => self.delegated_action(key, call),
+            None => Some(Action::Deliver(call)),
+        }
+    }
+
+    /// The arguments of a delivery.
+    pub(crate) fn delivery_call(&self, no: DeliveryNo) -> Option<Call> {
+        let delivery = self.deliveries.get(no)?;
+        let chain = self.chain_config()?;
+        Some(Call {
+            subscription: delivery.identity.id,
+            interval: delivery.interval,
+            input: delivery.arguments.input,
+            output: delivery.arguments.output,
+            proof: delivery.arguments.proof,
+            // Ignored by the contract where nothing is paid.
+            node_wallet: chain.payment_wallet.unwrap_or_default(),
+        })
+    }
+
+    /// Waits with backoff for the next attempt, and for nothing else.
+    pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
+        self.deliveries.ready.remove(&no);
+        if let Some((token, _)) = self.chores.stakes.get(&no) {
+            self.chores.waiting.remove(&(*token, no));
+        }
+        if !self.move_delivery(no, Move::Wait) {
+            return;
+        }
+        let limits = self.limits();
+        let now = self.now;
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            let failures = delivery.refusals.max(delivery.reverts).max(1);
+            let wait = backoff_ms(
+                limits.retry_backoff_ms,
+                limits.retry_backoff_max_ms,
+                failures,
+            );
+            let at = WallTime(now.0.saturating_add(wait));
+            if let Some(old) = delivery.replan_at.replace(at) {
+                self.schedule.timers.remove(&(old, Timer::Replan(no)));
+            }
+            self.schedule.timers.insert((at, Timer::Replan(no)));
+        }
+    }
+
+    /// The timer of a waiting delivery passed.
+    pub(crate) fn replan_due(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            delivery.replan_at = None;
+        }
+        self.attempt_delivery(turn, no)
+    }
+
+    /// All planned deliveries that waited for the account go on.
+    pub(crate) fn unblock(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        for no in core::mem::take(&mut self.deliveries.blocked) {
+            self.attempt_delivery(turn, no)?;
+        }
+        Ok(())
+    }
+}

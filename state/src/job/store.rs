@@ -1,0 +1,233 @@
+//! All jobs that are open or kept, with their indices and their retention.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, Work};
+use crate::{
+    config::ClientId,
+    delegation::DelegationKey,
+    types::{Hash, Interval, JobId, JobNo, SubscriptionId, WallTime},
+};
+
+/// All jobs that are open or kept.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Jobs {
+    last: JobNo,
+    pub(crate) all: BTreeMap<JobNo, Job>,
+    by_id: BTreeMap<JobId, JobNo>,
+    by_client: BTreeSet<(ClientId, JobNo)>,
+    by_key: BTreeMap<(ClientId, Hash), (Hash, JobNo)>,
+    pub(crate) by_interval: BTreeMap<(SubscriptionId, Interval), JobNo>,
+    pub(crate) open_client: u32,
+    pub(crate) open_interval: u32,
+    /// Delegated ones that wait for their subscription to become active: open, and not yet among
+    /// the open ones of intervals, whose room they would take from what is due.
+    pub(crate) waiting: u32,
+    /// The same by client; without zeroes.
+    waiting_of: BTreeMap<ClientId, u32>,
+    /// Ended jobs, oldest first; clients' and intervals' apart, so that neither crowds out the
+    /// other.
+    ended_client: BTreeSet<(WallTime, JobNo)>,
+    ended_interval: BTreeSet<(WallTime, JobNo)>,
+}
+
+impl Jobs {
+    /// A job by its number.
+    #[must_use]
+    pub fn get(&self, no: JobNo) -> Option<&Job> {
+        self.all.get(&no)
+    }
+
+    /// A client's job by its id.
+    #[must_use]
+    pub fn by_id(&self, job: JobId) -> Option<(JobNo, &Job)> {
+        let no = *self.by_id.get(&job)?;
+        self.all.get(&no).map(|job| (no, job))
+    }
+
+    /// The job of an interval.
+    #[must_use]
+    pub fn by_interval(&self, id: SubscriptionId, interval: Interval) -> Option<(JobNo, &Job)> {
+        let no = *self.by_interval.get(&(id, interval))?;
+        self.all.get(&no).map(|job| (no, job))
+    }
+
+    /// The jobs of a client, in the order of their acceptance.
+    pub fn of_client(&self, client: ClientId) -> impl Iterator<Item = (JobNo, &Job)> {
+        self.by_client
+            .range((client, JobNo(0))..=(client, JobNo(u64::MAX)))
+            .filter_map(|(_, no)| self.all.get(no).map(|job| (*no, job)))
+    }
+
+    /// The body and job of an idempotency key.
+    pub(crate) fn by_key(&self, client: ClientId, key: Hash) -> Option<(Hash, JobNo)> {
+        self.by_key.get(&(client, key)).copied()
+    }
+
+    pub(super) fn insert(&mut self, job: Job) -> JobNo {
+        self.last = JobNo(self.last.0.saturating_add(1));
+        let no = self.last;
+        match &job.work {
+            Work::Client {
+                job: id,
+                client,
+                idempotency,
+                ..
+            } => {
+                self.by_id.insert(*id, no);
+                self.by_client.insert((*client, no));
+                if let Some(idempotency) = idempotency {
+                    self.by_key
+                        .insert((*client, idempotency.key), (idempotency.body, no));
+                }
+                self.open_client = self.open_client.saturating_add(1);
+            }
+            Work::Reported { job: id, client } => {
+                self.by_id.insert(*id, no);
+                self.by_client.insert((*client, no));
+                self.open_client = self.open_client.saturating_add(1);
+            }
+            Work::Delegated {
+                job: id, client, ..
+            } => {
+                self.by_id.insert(*id, no);
+                self.waiting = self.waiting.saturating_add(1);
+                let of = self.waiting_of.entry(*client).or_default();
+                *of = of.saturating_add(1);
+            }
+            Work::Interval { identity, interval } => {
+                self.by_interval.insert((identity.id, *interval), no);
+                self.open_interval = self.open_interval.saturating_add(1);
+            }
+        }
+        self.all.insert(no, job);
+        no
+    }
+
+    /// Counts a job as ended and keeps it for its time. Jobs end at most once at a time; a late
+    /// inclusion opens an interval's job again.
+    pub(super) fn close(&mut self, no: JobNo, now: WallTime) {
+        let Some(job) = self.all.get_mut(&no) else {
+            return;
+        };
+        job.ended = Some(now);
+        job.effect = None;
+        match &job.work {
+            Work::Client { .. } | Work::Reported { .. } => {
+                self.open_client = self.open_client.saturating_sub(1);
+                self.ended_client.insert((now, no));
+            }
+            Work::Interval { .. } | Work::Delegated { .. } => {
+                self.open_interval = self.open_interval.saturating_sub(1);
+                self.ended_interval.insert((now, no));
+            }
+        }
+    }
+
+    /// How many of a client's delegated jobs wait.
+    pub(crate) fn waiting_of(&self, client: ClientId) -> u32 {
+        self.waiting_of.get(&client).copied().unwrap_or_default()
+    }
+
+    /// A delegated job waits no longer.
+    pub(super) fn begin(&mut self, no: JobNo) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.open_interval = self.open_interval.saturating_add(1);
+        if let Some(Work::Delegated { client, .. }) = self.all.get(&no).map(|job| &job.work)
+            && let Some(of) = self.waiting_of.get_mut(client)
+        {
+            *of = of.saturating_sub(1);
+            if *of == 0 {
+                self.waiting_of.remove(client);
+            }
+        }
+    }
+
+    /// Takes an ended interval's job up again.
+    pub(super) fn reopen(&mut self, no: JobNo) {
+        let Some(job) = self.all.get_mut(&no) else {
+            return;
+        };
+        if let Some(at) = job.ended.take() {
+            self.ended_interval.remove(&(at, no));
+            self.open_interval = self.open_interval.saturating_add(1);
+        }
+    }
+
+    /// When the oldest ended job is to be forgotten.
+    pub(crate) fn next_eviction(&self, age_ms: u64) -> Option<WallTime> {
+        [self.ended_client.first(), self.ended_interval.first()]
+            .into_iter()
+            .flatten()
+            .map(|(at, _)| WallTime(at.0.saturating_add(age_ms)))
+            .min()
+    }
+
+    /// Forgets ended jobs beyond age or count, at most `batch` of each kind; gives back what else
+    /// goes with them.
+    pub(crate) fn evict(
+        &mut self,
+        now: WallTime,
+        age_ms: u64,
+        count_max: u32,
+        batch: usize,
+    ) -> Vec<DelegationKey> {
+        let mut delegations = Vec::new();
+        let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
+        for _ in 0..batch {
+            let old = |set: &BTreeSet<(WallTime, JobNo)>| {
+                set.first()
+                    .copied()
+                    .filter(|(at, _)| set.len() > count_max || at.0.saturating_add(age_ms) <= now.0)
+            };
+            let client = old(&self.ended_client);
+            let interval = old(&self.ended_interval);
+            if client.is_none() && interval.is_none() {
+                break;
+            }
+            for (at, no) in client.into_iter().chain(interval) {
+                self.ended_client.remove(&(at, no));
+                self.ended_interval.remove(&(at, no));
+                delegations.extend(self.forget(no));
+            }
+        }
+        delegations
+    }
+
+    fn forget(&mut self, no: JobNo) -> Option<DelegationKey> {
+        let job = self.all.remove(&no)?;
+        match job.work {
+            Work::Client {
+                job,
+                client,
+                idempotency,
+                ..
+            } => {
+                self.by_id.remove(&job);
+                self.by_client.remove(&(client, no));
+                if let Some(idempotency) = idempotency {
+                    self.by_key.remove(&(client, idempotency.key));
+                }
+            }
+            Work::Reported { job, client } => {
+                self.by_id.remove(&job);
+                self.by_client.remove(&(client, no));
+            }
+            Work::Interval { identity, interval } => {
+                if self.by_interval.get(&(identity.id, interval)) == Some(&no) {
+                    self.by_interval.remove(&(identity.id, interval));
+                }
+            }
+            Work::Delegated { job, key, .. } => {
+                self.by_id.remove(&job);
+                return Some(key);
+            }
+        }
+        None
+    }
+}

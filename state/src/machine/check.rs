@@ -1,0 +1,149 @@
+//! The verdict on an event that is not in the log yet.
+
+use alloc::string::String;
+
+use super::Machine;
+use crate::{admission, event::Event, job::Work, limits::OPEN_JOBS_CAP, types::JobId};
+
+/// What the machine says of an event that is not in the log yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It may be recorded.
+    Accept,
+    /// It is recorded already, under this job (an idempotency key seen before).
+    Known(JobId),
+    /// It is refused; nothing is recorded.
+    Refused(Refusal),
+}
+
+/// Why a request is refused (`docs/spec/rest.md`, policy errors).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// `No containers specified`
+    NoContainers,
+    /// `Container not supported`
+    ContainerNotSupported {
+        /// Its id.
+        container: String,
+    },
+    /// `First container must be external`
+    FirstContainerNotExternal {
+        /// Its id.
+        container: String,
+    },
+    /// `Container does not generate proof`
+    NoProof {
+        /// Its id.
+        container: String,
+    },
+    /// `Container not allowed for address`
+    NotAllowed {
+        /// Its id.
+        container: String,
+    },
+    /// `Chain not enabled`
+    ChainNotEnabled,
+    /// `Signature expired`
+    SignatureExpired,
+    /// The same idempotency key, or the same delegated subscription, with another body.
+    Conflict,
+    /// A job that this node ran itself cannot be reported from outside.
+    OwnJob,
+    /// Too many open jobs.
+    Busy,
+    /// Intake is paused after repeated losses.
+    Paused,
+    /// No such job.
+    UnknownJob,
+}
+
+impl Machine {
+    /// Judges an event before it is recorded; changes nothing. Asked again after `apply`, the
+    /// verdict on an accepted job is [`Verdict::Known`] with its id.
+    #[must_use]
+    pub fn check(&self, event: &Event) -> Verdict {
+        match event {
+            Event::JobAccepted(request) => {
+                if let Some((_, job)) = self.jobs.by_id(request.job) {
+                    return match job.work {
+                        Work::Client { .. } => Verdict::Known(request.job),
+                        Work::Reported { .. } | Work::Interval { .. } | Work::Delegated { .. } => {
+                            Verdict::Refused(Refusal::Conflict)
+                        }
+                    };
+                }
+                if let Some(idempotency) = &request.idempotency
+                    && let Some((body, no)) = self.jobs.by_key(request.client, idempotency.key)
+                {
+                    return match self.jobs.get(no).map(|job| &job.work) {
+                        Some(Work::Client { job, .. }) if body == idempotency.body => {
+                            Verdict::Known(*job)
+                        }
+                        Some(
+                            Work::Client { .. }
+                            | Work::Reported { .. }
+                            | Work::Interval { .. }
+                            | Work::Delegated { .. },
+                        )
+                        | None => Verdict::Refused(Refusal::Conflict),
+                    };
+                }
+                let Some(config) = self.config.as_ref() else {
+                    return Verdict::Refused(Refusal::NoContainers);
+                };
+                if let Err(refusal) = admission::admit_job(
+                    config,
+                    &self.catalog,
+                    &request.containers,
+                    request.client,
+                    request.requires_proof,
+                ) {
+                    return Verdict::Refused(refusal);
+                }
+                self.check_room(self.jobs.open_client)
+            }
+            Event::JobReported { job, .. } => match self.jobs.by_id(*job) {
+                Some((_, known)) => match (&known.work, known.stage.is_end()) {
+                    (Work::Reported { .. }, false) => Verdict::Accept,
+                    (Work::Reported { .. }, true) => Verdict::Refused(Refusal::Conflict),
+                    (Work::Client { .. } | Work::Interval { .. } | Work::Delegated { .. }, _) => {
+                        Verdict::Refused(Refusal::OwnJob)
+                    }
+                },
+                None => self.check_room(self.jobs.open_client),
+            },
+            Event::JobCancelled { job, .. } => match self.jobs.by_id(*job) {
+                Some(_) => Verdict::Accept,
+                None => Verdict::Refused(Refusal::UnknownJob),
+            },
+            Event::DelegatedAccepted(request) => self.check_delegated(request),
+            Event::NodeStarted { .. }
+            | Event::ConfigChanged(_)
+            | Event::Upgraded { .. }
+            | Event::WallTimePassed { .. }
+            | Event::AccountObserved { .. }
+            | Event::QuarantineLifted
+            | Event::ChainCommitted { .. }
+            | Event::ChainReorged { .. }
+            | Event::ChainFinalized { .. }
+            | Event::SubscriptionsSynced { .. }
+            | Event::EffectEnded { .. } => Verdict::Accept,
+        }
+    }
+
+    /// Jobs that may be open at once, of each kind.
+    pub(crate) fn open_max(&self) -> u32 {
+        self.limits().jobs_open_max.min(OPEN_JOBS_CAP)
+    }
+
+    /// Whether one more of a client's requests may be open beside `open` of its kind.
+    pub(crate) fn check_room(&self, open: u32) -> Verdict {
+        if self.paused() {
+            Verdict::Refused(Refusal::Paused)
+        } else if open >= self.open_max() {
+            Verdict::Refused(Refusal::Busy)
+        } else {
+            Verdict::Accept
+        }
+    }
+}

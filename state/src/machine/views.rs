@@ -1,0 +1,301 @@
+//! What the machine shows: to the driver, which deadlines and effects it has; to API and
+//! auditors, what it knows. Nothing here changes anything.
+
+use alloc::{string::String, vec::Vec};
+
+use super::Machine;
+use crate::{
+    account::Account,
+    chain::ChainView,
+    chore::Chores,
+    config::{ClientId, Config},
+    delegation::Delegations,
+    delivery::Deliveries,
+    digest,
+    effect::{Effect, Issued},
+    job::{Cause, Job, Jobs, Stage, Work},
+    ledger::Ledger,
+    proof::Proofs,
+    subscription::Subscriptions,
+    types::{
+        BlockTime, DeliveryNo, Hash, JobId, JobNo, Nonce, PayloadAt, Seq, SubscriptionId, WallTime,
+    },
+};
+
+/// Where a job stands, as `GET /api/jobs` says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum JobStatus {
+    /// Not final.
+    Running,
+    /// Done: the last container and its JSON answer.
+    Success {
+        /// The container that answered.
+        container: String,
+        /// Its answer.
+        output: Option<PayloadAt>,
+    },
+    /// Failed.
+    Failed {
+        /// The container that failed, or empty.
+        container: String,
+        /// The JSON error, where one was recorded.
+        error: Option<PayloadAt>,
+        /// In words.
+        reason: String,
+    },
+}
+
+/// A job's stage as `GET /api/jobs` says it.
+fn status_of(job: &Job) -> JobStatus {
+    match job.stage {
+        Stage::Waiting
+        | Stage::ReadingPayer
+        | Stage::ReadingInputs
+        | Stage::Running { .. }
+        | Stage::Delivering
+        | Stage::Included => JobStatus::Running,
+        Stage::Succeeded => JobStatus::Success {
+            container: job.containers.last().cloned().unwrap_or_default(),
+            output: job.results.last().copied(),
+        },
+        Stage::Failed(cause) => JobStatus::Failed {
+            container: match cause {
+                Cause::Container | Cause::NotRerun => job
+                    .containers
+                    .get(job.results.len())
+                    .cloned()
+                    .unwrap_or_default(),
+                Cause::Expired
+                | Cause::Cancelled
+                | Cause::IntervalClosed
+                | Cause::ChainUnavailable
+                | Cause::PayloadMissing
+                | Cause::Refused(_)
+                | Cause::Mismatched
+                | Cause::Undelivered(_)
+                | Cause::Superseded
+                | Cause::Reported => String::new(),
+            },
+            error: job.error,
+            reason: alloc::format!("{cause}"),
+        },
+    }
+}
+
+/// Open jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PendingCounts {
+    /// Intervals of subscriptions.
+    pub onchain: u32,
+    /// Clients' jobs.
+    pub offchain: u32,
+}
+
+/// When the machine wants to hear of a block that holds nothing for the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BlockDeadline {
+    /// The first block with at least this timestamp.
+    pub time: Option<BlockTime>,
+    /// The first block of at least this height.
+    pub number: Option<u64>,
+}
+
+impl Machine {
+    /// The effects that are under way, with their present attempts: what the executor gets after
+    /// a restart, once `NodeStarted` (and what the driver commits with it) was applied. What
+    /// backs off is not among them: it is returned by `apply` when its timer passes. Broadcasts
+    /// are not among them before the account was observed: they are returned by the `apply` of
+    /// `AccountObserved`.
+    #[must_use]
+    pub fn outstanding(&self) -> Vec<Issued> {
+        self.in_flight()
+    }
+
+    /// The next wall time at which the machine wants `WallTimePassed`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<WallTime> {
+        let eviction = self.jobs.next_eviction(self.limits().result_age_max_ms);
+        self.schedule.next_timer().into_iter().chain(eviction).min()
+    }
+
+    /// The next head (block time, or height) at which the machine wants a `ChainCommitted` even
+    /// if the block holds nothing for the node.
+    #[must_use]
+    pub fn next_block_deadline(&self) -> BlockDeadline {
+        if self.chain_config().is_none() {
+            return BlockDeadline::default();
+        }
+        BlockDeadline {
+            time: self
+                .schedule
+                .next_time()
+                .into_iter()
+                .chain(self.chain.time_before)
+                .min(),
+            number: if self.chain.head.is_none() {
+                Some(0)
+            } else {
+                self.schedule.next_height()
+            },
+        }
+    }
+
+    /// The nonces that wait for inclusion, with the hashes of every version sent, ascending.
+    #[must_use]
+    pub fn awaiting_inclusion(&self) -> Vec<(Nonce, Vec<Hash>)> {
+        self.nonces_awaiting()
+    }
+
+    /// The next subscription id to read in the sync of the past; `None` when done. The sync ends
+    /// with a chunk that is empty, or whose `next` is 0.
+    #[must_use]
+    pub fn sync_cursor(&self) -> Option<SubscriptionId> {
+        self.subscriptions.cursor
+    }
+
+    /// The position of the newest applied event.
+    #[must_use]
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// The latest wall time that an event brought.
+    #[must_use]
+    pub fn now(&self) -> WallTime {
+        self.now
+    }
+
+    /// The recorded configuration; `None` before the first.
+    #[must_use]
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// SHA-256 over the canonical encoding of the whole state.
+    #[must_use]
+    pub fn digest(&self) -> Hash {
+        digest::chained(Hash::ZERO, self).unwrap_or_default()
+    }
+
+    /// The running digest of all effects: SHA-256 over the one before and the effects of an
+    /// event, for each event that has any.
+    #[must_use]
+    pub fn effects_digest(&self) -> Hash {
+        self.effects
+    }
+
+    /// Where a job stands.
+    #[must_use]
+    pub fn job_status(&self, job: JobId) -> Option<JobStatus> {
+        self.jobs.by_id(job).map(|(_, job)| status_of(job))
+    }
+
+    /// A client's job as the machine keeps it.
+    #[must_use]
+    pub fn job(&self, job: JobId) -> Option<&Job> {
+        self.jobs.by_id(job).map(|(_, job)| job)
+    }
+
+    /// The ids of a client's jobs, oldest first; only the open ones with `Some(true)`, only the
+    /// ended ones with `Some(false)`.
+    #[must_use]
+    pub fn jobs_of(&self, client: ClientId, pending: Option<bool>) -> Vec<JobId> {
+        self.jobs
+            .of_client(client)
+            .filter(|(_, job)| pending.is_none_or(|pending| pending != job.stage.is_end()))
+            .filter_map(|(_, job)| match job.work {
+                Work::Client { job, .. } | Work::Reported { job, .. } => Some(job),
+                Work::Interval { .. } | Work::Delegated { .. } => None,
+            })
+            .collect()
+    }
+
+    /// How many jobs are open: on chain, and of clients.
+    #[must_use]
+    pub fn pending(&self) -> PendingCounts {
+        PendingCounts {
+            onchain: self.jobs.open_interval.saturating_add(self.jobs.waiting),
+            offchain: self.jobs.open_client,
+        }
+    }
+
+    /// All jobs that are open or kept.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// A job by its number.
+    #[must_use]
+    pub fn job_by_no(&self, no: JobNo) -> Option<&Job> {
+        self.jobs.get(no)
+    }
+
+    /// All subscriptions that the machine knows.
+    #[must_use]
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// Deliveries that are live or kept.
+    #[must_use]
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
+    /// The hashes of the transactions of a delivery that are still open.
+    #[must_use]
+    pub fn transactions_of(&self, no: DeliveryNo) -> Vec<Hash> {
+        self.account
+            .slots()
+            .flat_map(|(_, slot)| slot.versions.iter())
+            .filter(|version| version.does.deliveries().contains(&no))
+            .map(|version| version.tx)
+            .collect()
+    }
+
+    /// The node's account: nonces and quarantine.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Stake allowances.
+    #[must_use]
+    pub fn chores(&self) -> &Chores {
+        &self.chores
+    }
+
+    /// Proofs that are open, or whose verdict is not final.
+    #[must_use]
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    /// Delegated subscriptions that clients brought.
+    #[must_use]
+    pub fn delegations(&self) -> &Delegations {
+        &self.delegations
+    }
+
+    /// The books.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Head and finality.
+    #[must_use]
+    pub fn chain(&self) -> &ChainView {
+        &self.chain
+    }
+
+    /// What an effect under way is for; `None` when it has ended.
+    #[must_use]
+    pub fn effect(&self, id: crate::types::EffectId) -> Option<&Effect> {
+        self.outbox
+            .pending
+            .get(&id)
+            .map(|pending| pending.effect.as_ref())
+    }
+}

@@ -1,0 +1,412 @@
+//! Transactions of the node's account: nonces, versions, inclusion.
+//!
+//! ```text
+//!             Signed             Broadcast            timer: higher fee
+//!  Signing ──────────► Sending ────────────► Pooled ─────────────────────► Signing
+//!     ▲                 │  ▲                  │  ▲
+//!     │ underpriced     │  │ absent           │  │ pending, taken
+//!     └─────────────────┤  └───── Looking ◄───┘  │
+//!                       │            ▲ └─────────┘
+//!                       └────────────┘ unknown, nonce too low
+//!  any of them ── the chain includes one of its versions ──► Included ── final ──► (closed)
+//!  Included ── the block is gone ──► Rechecking ── still good ──► Sending
+//!                                        └──────── no longer ────► Signing (an empty transfer)
+//! ```
+//! Nonces are contiguous: each is opened once, and closed by inclusion alone. A transaction that
+//! is no longer wanted is replaced under its nonce by an empty transfer, because later ones wait
+//! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
+//! of all versions at most one is included.
+
+mod inclusion;
+mod outcome;
+mod send;
+mod withdraw;
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chore::Chore,
+    effect::{Action, Delivery as Call},
+    machine::{Halt, Machine},
+    outbox::Turn,
+    schedule::Timer,
+    trace::Transition,
+    types::{
+        Address, Amount, DeliveryNo, EffectId, Hash, Interval, Nonce, PayloadAt, SubscriptionId,
+        WallTime,
+    },
+};
+
+/// Gas of an empty transfer.
+const TRANSFER_GAS: u64 = 21_000;
+
+/// A replacement offers at least this much more, as a divisor of the old fee: a quarter, above
+/// the tenth that pools ask for.
+const BUMP_DIVISOR: u128 = 4;
+
+/// What a nonce is used for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Use {
+    /// One delivery, or several in a batch.
+    Deliver(Vec<DeliveryNo>),
+    /// The stake allowance of a token is set.
+    Stake {
+        /// The token.
+        token: Address,
+        /// The allowance.
+        amount: Amount,
+    },
+    /// An expired proof is finalised.
+    Finalize {
+        /// The subscription.
+        id: SubscriptionId,
+        /// The interval.
+        interval: Interval,
+    },
+    /// Nothing: the nonce is used up by an empty transfer.
+    Fill,
+}
+
+impl Use {
+    /// The deliveries in it.
+    #[must_use]
+    pub fn deliveries(&self) -> &[DeliveryNo] {
+        match self {
+            Self::Deliver(list) => list,
+            Self::Stake { .. } | Self::Finalize { .. } | Self::Fill => &[],
+        }
+    }
+
+    /// The chore that it does.
+    pub(crate) fn chore(&self) -> Option<Chore> {
+        match self {
+            Self::Stake { token, .. } => Some(Chore::Stake(*token)),
+            Self::Finalize { id, interval } => Some(Chore::Finalize(*id, *interval)),
+            Self::Deliver(_) | Self::Fill => None,
+        }
+    }
+}
+
+/// Gas and fees of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Quote {
+    /// Gas limit.
+    pub gas_limit: u64,
+    /// EIP-1559 `maxFeePerGas`, wei.
+    pub max_fee_per_gas: u128,
+    /// EIP-1559 `maxPriorityFeePerGas`, wei.
+    pub max_priority_fee_per_gas: u128,
+}
+
+impl Quote {
+    /// A quarter more per gas, and at least one wei.
+    pub(crate) fn bumped(self) -> Self {
+        let more = |fee: u128| {
+            fee.saturating_add(fee.checked_div(BUMP_DIVISOR).unwrap_or_default())
+                .saturating_add(1)
+        };
+        Self {
+            gas_limit: self.gas_limit,
+            max_fee_per_gas: more(self.max_fee_per_gas),
+            max_priority_fee_per_gas: more(self.max_priority_fee_per_gas),
+        }
+    }
+
+    /// The same fees for an empty transfer.
+    fn of_transfer(self) -> Self {
+        Self {
+            gas_limit: TRANSFER_GAS,
+            ..self
+        }
+    }
+}
+
+/// One signed transaction of a nonce.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// Its hash.
+    pub tx: Hash,
+    /// Its signed bytes.
+    pub raw: PayloadAt,
+    /// What it does.
+    pub does: Use,
+    /// What it offers.
+    pub quote: Quote,
+}
+
+/// Where a nonce stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Phase {
+    /// A version is being signed.
+    Signing(EffectId),
+    /// The newest version is being handed to the RPC.
+    Sending(EffectId),
+    /// The RPC has it; a timer runs.
+    Pooled,
+    /// Asking what became of it.
+    Looking(EffectId),
+    /// After a reorg: simulated again before it is sent again.
+    Rechecking(EffectId),
+    /// In a block that may still go.
+    Included {
+        /// Its height.
+        height: u64,
+        /// Which version.
+        tx: Hash,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
+}
+
+/// What happens to a nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A signature was asked for.
+    Sign(EffectId),
+    /// The newest version is handed to the RPC.
+    Send(EffectId),
+    /// A look was asked for.
+    Look(EffectId),
+    /// It is simulated again.
+    Recheck(EffectId),
+    /// Its effect ended, or is no longer wanted; or its timer begins anew.
+    Rest,
+    /// A version of it is in a block.
+    Include {
+        /// Its height.
+        height: u64,
+        /// Which version.
+        tx: Hash,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
+    /// That block is gone.
+    Undo,
+}
+
+impl Phase {
+    /// The next phase, or `None` where the step does not apply.
+    #[must_use]
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self, step) {
+            (Self::Pooled, Step::Sign(id)) => Some(Self::Signing(id)),
+            (Self::Pooled, Step::Send(id)) => Some(Self::Sending(id)),
+            (Self::Pooled, Step::Look(id)) => Some(Self::Looking(id)),
+            (Self::Pooled, Step::Recheck(id)) => Some(Self::Rechecking(id)),
+            (
+                Self::Pooled
+                | Self::Signing(_)
+                | Self::Sending(_)
+                | Self::Looking(_)
+                | Self::Rechecking(_),
+                Step::Rest,
+            )
+            | (Self::Included { .. }, Step::Undo) => Some(Self::Pooled),
+            // What it waited for was dropped before: what a block holds is so.
+            (
+                Self::Pooled,
+                Step::Include {
+                    height,
+                    tx,
+                    succeeded,
+                },
+            ) => Some(Self::Included {
+                height,
+                tx,
+                succeeded,
+            }),
+            (
+                Self::Signing(_) | Self::Sending(_) | Self::Looking(_) | Self::Rechecking(_),
+                Step::Sign(_)
+                | Step::Send(_)
+                | Step::Look(_)
+                | Step::Recheck(_)
+                | Step::Include { .. }
+                | Step::Undo,
+            )
+            | (Self::Pooled, Step::Undo)
+            | (
+                Self::Included { .. },
+                Step::Sign(_)
+                | Step::Send(_)
+                | Step::Look(_)
+                | Step::Recheck(_)
+                | Step::Rest
+                | Step::Include { .. },
+            ) => None,
+        }
+    }
+
+    /// The effect that it waits for.
+    #[must_use]
+    pub fn effect(self) -> Option<EffectId> {
+        match self {
+            Self::Signing(id) | Self::Sending(id) | Self::Looking(id) | Self::Rechecking(id) => {
+                Some(id)
+            }
+            Self::Pooled | Self::Included { .. } => None,
+        }
+    }
+}
+
+/// A nonce that was opened and is not closed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Slot {
+    /// What it is for now.
+    pub wanted: Use,
+    /// What was signed for it, oldest first.
+    pub versions: Vec<Version>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What the next version offers.
+    pub(crate) quote: Quote,
+    /// Whether a version may have left the node.
+    pub(crate) sent: bool,
+    /// Whether a look found the nonce used by something else than the newest version.
+    pub(crate) taken: bool,
+    /// Its inclusion is gone, and it was not simulated since.
+    pub(crate) recheck: bool,
+    /// Its entry among the timers.
+    pub(crate) timer: Option<WallTime>,
+}
+
+impl Slot {
+    fn new(wanted: Use, quote: Quote) -> Self {
+        Self {
+            wanted,
+            versions: Vec::new(),
+            phase: Phase::Pooled,
+            quote,
+            sent: false,
+            taken: false,
+            recheck: false,
+            timer: None,
+        }
+    }
+
+    /// The version of a hash.
+    pub(crate) fn version(&self, tx: Hash) -> Option<&Version> {
+        self.versions.iter().find(|version| version.tx == tx)
+    }
+
+    /// Whether it is with the signer, or on its way to the RPC.
+    pub(crate) fn in_hand(&self) -> bool {
+        matches!(self.phase, Phase::Signing(_) | Phase::Sending(_))
+    }
+}
+
+/// The nonce after this one.
+pub(crate) fn after(nonce: Nonce) -> Nonce {
+    Nonce(nonce.0.saturating_add(1))
+}
+
+/// The versions of open nonces, by hash.
+pub(crate) type ByTx = BTreeMap<Hash, Nonce>;
+
+impl Machine {
+    /// Opens the next nonce and asks for a signature.
+    pub(crate) fn open_slot(
+        &mut self,
+        turn: &mut Turn,
+        wanted: Use,
+        quote: Quote,
+    ) -> Result<Nonce, Halt> {
+        let nonce = self
+            .account
+            .next
+            .ok_or_else(|| Halt::new(turn.seq, 10, "a nonce is wanted before one is known"))?;
+        self.insert_slot(turn, nonce, wanted, quote)?;
+        self.account.next = Some(after(nonce));
+        self.sign(turn, nonce)?;
+        Ok(nonce)
+    }
+
+    fn insert_slot(
+        &mut self,
+        turn: &Turn,
+        nonce: Nonce,
+        wanted: Use,
+        quote: Quote,
+    ) -> Result<(), Halt> {
+        let slot = Slot::new(wanted, quote);
+        if self.account.slots.insert(nonce, slot).is_some() {
+            return Err(Halt::new(turn.seq, 11, "a nonce would be opened twice"));
+        }
+        Ok(())
+    }
+
+    /// A nonce that others wait for and nobody uses: it is used up once the reorg is undone.
+    pub(crate) fn open_gap(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(quote) = self
+            .account
+            .slots
+            .range(nonce..)
+            .next()
+            .map(|(_, slot)| slot.quote)
+        else {
+            return Ok(());
+        };
+        self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        turn.resume.insert(nonce);
+        Ok(())
+    }
+
+    /// What a use of a nonce does, as the signer needs it.
+    fn action_of(&self, wanted: &Use) -> Option<Action> {
+        match wanted {
+            Use::Deliver(list) => match list.as_slice() {
+                [one] => self.delivery_action(*one),
+                several => {
+                    let calls: Option<Vec<Call>> =
+                        several.iter().map(|no| self.delivery_call(*no)).collect();
+                    calls.map(Action::DeliverBatch)
+                }
+            },
+            Use::Stake { .. } | Use::Finalize { .. } => self.chore_action(wanted),
+            Use::Fill => Some(Action::FillNonce),
+        }
+    }
+
+    /// Moves a nonce on, where the step applies.
+    fn step_slot(&mut self, nonce: Nonce, step: Step) {
+        if let Some(slot) = self.account.slots.get_mut(&nonce)
+            && let Some(to) = slot.phase.step(step)
+        {
+            let from = core::mem::replace(&mut slot.phase, to);
+            self.trace.note(Transition::Transaction {
+                nonce,
+                from,
+                step,
+                to,
+            });
+        }
+    }
+
+    pub(crate) fn close_slot(&mut self, nonce: Nonce) {
+        if let Some(slot) = self.account.slots.remove(&nonce) {
+            for version in &slot.versions {
+                self.account.by_tx.remove(&version.tx);
+            }
+            if let Some(at) = slot.timer {
+                self.schedule.timers.remove(&(at, Timer::Bump(nonce)));
+            }
+        }
+    }
+
+    /// The nonces that wait for inclusion, with every version.
+    pub(crate) fn nonces_awaiting(&self) -> Vec<(Nonce, Vec<Hash>)> {
+        self.account
+            .slots
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.phase, Phase::Included { .. }))
+            .map(|(nonce, slot)| {
+                (
+                    *nonce,
+                    slot.versions.iter().map(|version| version.tx).collect(),
+                )
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,228 @@
+//! What came of an effect of a nonce.
+
+use super::{Phase, Step, Version};
+use crate::{
+    delivery::{Loss, is_met},
+    event::{Failure, Outcome, Rejection, Success, TransactionState},
+    limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
+    machine::{Halt, Machine},
+    outbox::Turn,
+    types::{EffectId, Nonce, PayloadAt},
+};
+
+impl Machine {
+    /// What came of an effect of a nonce.
+    pub(crate) fn slot_effect_ended(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        let Some(phase) = self.account.slots.get(&nonce).map(|slot| slot.phase) else {
+            self.close_effect(id);
+            return Ok(());
+        };
+        match phase {
+            Phase::Signing(at) if at == id => self.sign_ended(turn, nonce, id, outcome),
+            Phase::Sending(at) if at == id => self.broadcast_ended(turn, nonce, id, outcome),
+            Phase::Looking(at) if at == id => self.look_ended(turn, nonce, id, outcome),
+            Phase::Rechecking(at) if at == id => self.recheck_ended(turn, nonce, id, outcome),
+            Phase::Signing(_)
+            | Phase::Sending(_)
+            | Phase::Looking(_)
+            | Phase::Rechecking(_)
+            | Phase::Pooled
+            | Phase::Included { .. } => {
+                self.close_effect(id);
+                Ok(())
+            }
+        }
+    }
+
+    fn sign_ended(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        if let Outcome::Succeeded(Success::Signed { tx, raw }) = outcome {
+            self.close_effect(id);
+            // The same fields give the same bytes: a version that is there already, or (where
+            // nonsense is fed) another nonce's, is not noted twice.
+            let known = self.account.by_tx.get(tx).copied();
+            self.step_slot(nonce, Step::Rest);
+            let Some(slot) = self.account.slots.get_mut(&nonce) else {
+                return Ok(());
+            };
+            if known.is_some_and(|of| of != nonce) {
+                return self.give_up_slot(turn, nonce, Loss::Unavailable);
+            }
+            slot.versions.retain(|version| version.tx != *tx);
+            slot.versions.reserve_exact(1); // Versions are large, and one is the rule.
+            slot.versions.push(Version {
+                tx: *tx,
+                raw: PayloadAt {
+                    seq: turn.seq,
+                    payload: *raw,
+                },
+                does: slot.wanted.clone(),
+                quote: slot.quote,
+            });
+            self.account.by_tx.insert(*tx, nonce);
+            return self.broadcast(turn, nonce);
+        }
+        if self.retry(id, SEND_ATTEMPTS_MAX) {
+            return Ok(());
+        }
+        self.step_slot(nonce, Step::Rest);
+        self.give_up_slot(turn, nonce, Loss::Unavailable)
+    }
+
+    fn broadcast_ended(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match outcome {
+            Outcome::Succeeded(Success::Broadcast) => {
+                self.close_effect(id);
+                self.rest(nonce);
+                Ok(())
+            }
+            Outcome::Failed(Failure::Rejected(Rejection::Underpriced)) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                self.bump(turn, nonce)
+            }
+            Outcome::Unknown { .. }
+            | Outcome::Failed(Failure::Rejected(Rejection::NonceTooLow)) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                self.look(turn, nonce)
+            }
+            Outcome::Failed(
+                Failure::Rejected(
+                    Rejection::NonceTooHigh
+                    | Rejection::InsufficientFunds
+                    | Rejection::Other { .. },
+                )
+                | Failure::Unavailable { .. }
+                | Failure::Missing { .. }
+                | Failure::Container { .. }
+                | Failure::Reverted { .. }
+                | Failure::NotRerun,
+            )
+            | Outcome::Succeeded(
+                Success::InputsRead { .. }
+                | Success::PayerRead { .. }
+                | Success::ResponsesRead { .. }
+                | Success::ContainerAnswered { .. }
+                | Success::ContainerAnsweredOnchain { .. }
+                | Success::Simulated { .. }
+                | Success::Signed { .. }
+                | Success::LookedUp(_),
+            ) => {
+                if self.retry(id, SEND_ATTEMPTS_MAX) {
+                    return Ok(());
+                }
+                self.step_slot(nonce, Step::Rest);
+                self.give_up_slot(turn, nonce, Loss::Unavailable)
+            }
+        }
+    }
+
+    fn look_ended(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        let Outcome::Succeeded(Success::LookedUp(found)) = outcome else {
+            if !self.retry(id, READ_ATTEMPTS_MAX) {
+                self.rest(nonce);
+            }
+            return Ok(());
+        };
+        self.close_effect(id);
+        self.step_slot(nonce, Step::Rest);
+        match found {
+            TransactionState::Absent => self.broadcast(turn, nonce),
+            // Included, or taken by another (perhaps one of our own older versions): the chain's
+            // facts tell which; the timer looks again.
+            TransactionState::Included | TransactionState::NonceTaken => {
+                if let Some(slot) = self.account.slots.get_mut(&nonce) {
+                    slot.taken = true;
+                }
+                self.rest(nonce);
+                Ok(())
+            }
+            TransactionState::Pending => {
+                self.rest(nonce);
+                Ok(())
+            }
+        }
+    }
+
+    fn recheck_ended(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        id: EffectId,
+        outcome: &Outcome,
+    ) -> Result<(), Halt> {
+        match outcome {
+            Outcome::Succeeded(Success::Simulated { .. }) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                if let Some(slot) = self.account.slots.get_mut(&nonce) {
+                    slot.recheck = false;
+                }
+                self.broadcast(turn, nonce)
+            }
+            Outcome::Failed(Failure::Reverted { selector, .. }) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
+                if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
+                    self.rest(nonce);
+                    return Ok(());
+                }
+                let loss = if is_met(*selector) {
+                    Loss::Met
+                } else {
+                    Loss::Reverts(*selector)
+                };
+                self.give_up_slot(turn, nonce, loss)
+            }
+            Outcome::Failed(
+                Failure::Unavailable { .. }
+                | Failure::Missing { .. }
+                | Failure::Container { .. }
+                | Failure::Rejected(_)
+                | Failure::NotRerun,
+            )
+            | Outcome::Unknown { .. }
+            | Outcome::Succeeded(
+                Success::InputsRead { .. }
+                | Success::PayerRead { .. }
+                | Success::ResponsesRead { .. }
+                | Success::ContainerAnswered { .. }
+                | Success::ContainerAnsweredOnchain { .. }
+                | Success::Signed { .. }
+                | Success::Broadcast
+                | Success::LookedUp(_),
+            ) => {
+                if self.retry(id, READ_ATTEMPTS_MAX) {
+                    return Ok(());
+                }
+                self.step_slot(nonce, Step::Rest);
+                self.give_up_slot(turn, nonce, Loss::Unavailable)
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A nonce's way to the pool: signed, handed to the RPC, bumped, looked up.
+
+use alloc::vec::Vec;
+
+use super::{Phase, Step, Use};
+use crate::{
+    delivery::{Chance, Loss},
+    effect::Effect,
+    limits::VERSIONS_MAX,
+    machine::{Halt, Machine},
+    outbox::{Owner, Turn},
+    schedule::Timer,
+    types::{Nonce, WallTime},
+};
+
+/// What a look at a nonce's deliveries found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pruned {
+    /// All of them would be taken, or it holds none.
+    Same,
+    /// Their interval has not begun again.
+    Early,
+    /// Some are out; what is left is on its way.
+    Changed,
+}
+
+impl Machine {
+    /// Asks for a signature of what a nonce is for now.
+    pub(super) fn sign(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        self.stop_slot(turn, nonce)?;
+        let (Some(slot), Some(chain)) = (self.account.slots.get(&nonce), self.chain_config())
+        else {
+            return Ok(());
+        };
+        let quote = slot.quote;
+        let chain_id = chain.chain_id;
+        let Some(action) = self.action_of(&slot.wanted) else {
+            self.rest(nonce);
+            return Ok(());
+        };
+        let effect = Effect::Sign {
+            chain_id,
+            nonce,
+            action,
+            gas_limit: quote.gas_limit,
+            max_fee_per_gas: quote.max_fee_per_gas,
+            max_priority_fee_per_gas: quote.max_priority_fee_per_gas,
+        };
+        let id = self.issue(turn, Owner::Slot(nonce), effect)?;
+        self.step_slot(nonce, Step::Sign(id));
+        Ok(())
+    }
+
+    /// Hands the newest version to the RPC, if what it does is still wanted and would be taken.
+    pub(super) fn broadcast(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        self.stop_slot(turn, nonce)?;
+        let Some(slot) = self.account.slots.get(&nonce) else {
+            return Ok(());
+        };
+        let Some(version) = slot.versions.last() else {
+            return self.sign(turn, nonce);
+        };
+        if version.does != slot.wanted {
+            return self.sign(turn, nonce);
+        }
+        let (tx, raw) = (version.tx, version.raw);
+        match self.prune(turn, nonce)? {
+            Pruned::Same => {}
+            Pruned::Early => {
+                self.rest(nonce);
+                return Ok(());
+            }
+            Pruned::Changed => return Ok(()),
+        }
+        let effect = Effect::Broadcast { tx, nonce, raw };
+        let id = self.issue(turn, Owner::Slot(nonce), effect)?;
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            slot.sent = true;
+        }
+        self.step_slot(nonce, Step::Send(id));
+        // Not before the account was observed in this run of the node.
+        self.hold_unless_allowed(turn, id);
+        Ok(())
+    }
+
+    /// Looks once more whether the deliveries of a nonce would be taken, and takes out those
+    /// that would not.
+    pub(super) fn prune(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<Pruned, Halt> {
+        let list = match self.account.slots.get(&nonce).map(|slot| &slot.wanted) {
+            Some(Use::Deliver(list)) => list.clone(),
+            Some(Use::Stake { .. } | Use::Finalize { .. } | Use::Fill) | None => {
+                return Ok(Pruned::Same);
+            }
+        };
+        let mut lost = Vec::new();
+        let mut early = false;
+        for no in list {
+            match self.chance_of(no) {
+                Chance::Open => {}
+                Chance::Early => early = true,
+                Chance::Met => lost.push((no, Loss::Met)),
+                Chance::Lost(loss) => lost.push((no, loss)),
+            }
+        }
+        if !lost.is_empty() {
+            self.withdraw_from(turn, nonce, lost)?;
+            Ok(Pruned::Changed)
+        } else if early {
+            Ok(Pruned::Early)
+        } else {
+            Ok(Pruned::Same)
+        }
+    }
+
+    /// Asks what became of a nonce.
+    pub(crate) fn look(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        self.stop_slot(turn, nonce)?;
+        let Some(tx) = self
+            .account
+            .slots
+            .get(&nonce)
+            .and_then(|slot| slot.versions.last())
+            .map(|version| version.tx)
+        else {
+            return self.sign(turn, nonce);
+        };
+        let effect = Effect::LookUpTransaction { nonce, tx };
+        let id = self.issue(turn, Owner::Slot(nonce), effect)?;
+        self.step_slot(nonce, Step::Look(id));
+        Ok(())
+    }
+
+    /// Waits for inclusion; the timer bumps the fee or looks again.
+    pub(super) fn rest(&mut self, nonce: Nonce) {
+        let wait = self.limits().fee_bump_after_ms.max(1);
+        let at = WallTime(self.now.0.saturating_add(wait));
+        self.step_slot(nonce, Step::Rest);
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            if let Some(old) = slot.timer.replace(at) {
+                self.schedule.timers.remove(&(old, Timer::Bump(nonce)));
+            }
+            self.schedule.timers.insert((at, Timer::Bump(nonce)));
+        }
+    }
+
+    /// Ends what a nonce waits for: its effect and its timer.
+    pub(crate) fn stop_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
+        if let Some(at) = slot.timer.take() {
+            self.schedule.timers.remove(&(at, Timer::Bump(nonce)));
+        }
+        let Some(effect) = slot.phase.effect() else {
+            return Ok(());
+        };
+        self.step_slot(nonce, Step::Rest);
+        self.drop_effect(turn, effect)
+    }
+
+    /// A nonce's timer passed: a higher fee, or a look where that is not possible or not the
+    /// matter.
+    pub(crate) fn bump_due(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
+        slot.timer = None;
+        if !matches!(slot.phase, Phase::Pooled) {
+            return Ok(());
+        }
+        let recheck = slot.recheck;
+        if !self.account.may_send() {
+            self.rest(nonce);
+            return Ok(());
+        }
+        if recheck {
+            return self.resume_slot(turn, nonce);
+        }
+        self.bump(turn, nonce)
+    }
+
+    pub(super) fn bump(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let cap = self.chain_config().map(|chain| chain.max_fee_per_gas_cap);
+        let (Some(slot), Some(cap)) = (self.account.slots.get_mut(&nonce), cap) else {
+            return Ok(());
+        };
+        let quote = slot.quote.bumped();
+        if slot.taken || quote.max_fee_per_gas > cap || slot.versions.len() >= VERSIONS_MAX {
+            slot.taken = false;
+            return self.look(turn, nonce);
+        }
+        // No second, dearer version of what would no longer be taken.
+        match self.prune(turn, nonce)? {
+            Pruned::Same => {}
+            Pruned::Early => {
+                self.rest(nonce);
+                return Ok(());
+            }
+            Pruned::Changed => return Ok(()),
+        }
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            slot.quote = quote;
+        }
+        self.sign(turn, nonce)
+    }
+}

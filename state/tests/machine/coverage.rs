@@ -1,0 +1,193 @@
+//! Every step that a life cycle allows is made by random lives, or by a scene of its own: a table
+//! holds nothing that never happens.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    common::{
+        act::*,
+        judge::always,
+        nonsense::{aimed, nonsense},
+        table, *,
+    },
+    scenes::scenes,
+};
+use infernet_state::{
+    Config, Effect, Event, Machine,
+    event::{Failure, Outcome, SyncedSubscription},
+    types::{JobId, SubscriptionId},
+};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+
+/// Random lives.
+const LIVES: usize = 700;
+
+/// Deeds of a life.
+const DEEDS: usize = 150;
+
+/// What happens in a life that is to see everything.
+#[derive(Clone, Debug)]
+enum Deed {
+    Common(Act),
+    /// Everything that is asked is answered.
+    Settle,
+    /// A verifier lets the week pass.
+    Week,
+    /// What is served changes, and the past is read again.
+    Configure(u8),
+    /// A client withdraws a delegated subscription.
+    Withdraw(u32),
+    /// An RPC that is ahead says of a simulation that the interval is met.
+    Ahead(usize),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        30 => act().prop_map(Deed::Common),
+        8 => Just(Deed::Settle),
+        4 => Just(Deed::Common(Act::Create { kind: 3, redundancy: 1 })),
+        4 => (0..3_usize, any::<bool>()).prop_map(|(at, valid)| Deed::Common(Act::Judge(at, valid))),
+        1 => Just(Deed::Week),
+        1 => (0..3_u8).prop_map(Deed::Configure),
+        1 => (0..3_u32).prop_map(Deed::Withdraw),
+        1 => (0..4_usize).prop_map(Deed::Ahead),
+    ]
+}
+
+fn configured(batches: bool, which: u8) -> Config {
+    let mut config = world_config(batches);
+    config.limits.breaker_losses = 1;
+    match which {
+        1 => config.containers.truncate(1),
+        2 => config.verifiers = Some(Vec::new()),
+        _ => {}
+    }
+    config
+}
+
+fn do_deed(world: &mut World, deed: Deed, batches: bool) {
+    match deed {
+        Deed::Common(act) => perform(world, act),
+        Deed::Settle => world.settle(),
+        Deed::Week => world.mine(604_800),
+        Deed::Configure(which) => {
+            let head = world.head().block;
+            let subscriptions = world
+                .head()
+                .subscriptions
+                .iter()
+                .map(|(id, known)| SyncedSubscription {
+                    id: SubscriptionId(*id),
+                    subscription: known.record.clone(),
+                    responses: 0,
+                    responded: false,
+                })
+                .collect();
+            world.apply(Event::ConfigChanged(configured(batches, which)));
+            let next = SubscriptionId(0);
+            world.apply(Event::SubscriptionsSynced {
+                block: head,
+                subscriptions,
+                next,
+            });
+        }
+        Deed::Ahead(place) => {
+            if let Some(issued) = world.issued.get(place).cloned()
+                && matches!(issued.effect, Effect::Simulate { .. })
+            {
+                world.issued.remove(place);
+                world.end(
+                    &issued,
+                    Outcome::Failed(Failure::Reverted {
+                        selector: [0x2f, 0x4c, 0xa8, 0x5b],
+                        reason: "IntervalCompleted".into(),
+                    }),
+                );
+            }
+        }
+        Deed::Withdraw(nonce) => {
+            let job: JobId = infernet_state::delegation::delegated_job_id((CONSUMER, nonce));
+            let at = world.now();
+            world.apply(Event::JobCancelled { job, at });
+        }
+    }
+}
+
+type Seen = BTreeMap<(&'static str, String, String), u64>;
+
+fn add(seen: &mut Seen, world: &World) {
+    for (key, count) in &world.seen {
+        *seen.entry(key.clone()).or_default() += count;
+    }
+}
+
+fn live(lives: usize) -> Seen {
+    let mut seen = Seen::new();
+    let mut runner = TestRunner::deterministic();
+    for life in 0..lives {
+        let batches = life % 2 == 0;
+        let mut world = World::watched(configured(batches, 0));
+        let deeds = vec(deed(), DEEDS)
+            .new_tree(&mut runner)
+            .expect("there are lives")
+            .current();
+        for deed in deeds {
+            do_deed(&mut world, deed, batches);
+        }
+        add(&mut seen, &world);
+    }
+    seen
+}
+
+/// Events that no world would bring reach what only the unlikeliest lives do.
+fn add_nonsense(seen: &mut Seen, sequences: usize) {
+    let mut runner = TestRunner::deterministic();
+    for sequence in 0..sequences {
+        let mut machine = Machine::new();
+        machine.watch();
+        let mut config = world_config(sequence % 2 == 0);
+        config.limits.breaker_losses = 1;
+        machine
+            .apply(&Event::ConfigChanged(config))
+            .expect("a beginning");
+        let events = vec(nonsense(), DEEDS)
+            .new_tree(&mut runner)
+            .expect("there are events")
+            .current();
+        for (event, place) in events {
+            if machine.apply(&aimed(event, place, &machine)).is_err() {
+                break;
+            }
+            always(&machine);
+            for transition in machine.transitions() {
+                *seen.entry(table::key(transition)).or_default() += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_step_that_is_allowed_is_made() {
+    let mut seen = live(LIVES);
+    add_nonsense(&mut seen, LIVES);
+    for world in scenes() {
+        add(&mut seen, &world);
+    }
+    let mut missed = Vec::new();
+    for cycle in table::cycles() {
+        for row in cycle.rows.into_iter().filter(|row| row.to.is_some()) {
+            let key = (cycle.name, row.from, row.step);
+            let count = seen.get(&key).copied().unwrap_or(0);
+            println!("{count:>8} {} {} + {}", key.0, key.1, key.2);
+            if count == 0 {
+                missed.push(key);
+            }
+        }
+    }
+    assert_eq!(missed, [], "allowed, and never made");
+}

@@ -1,0 +1,60 @@
+//! Random lives of a node in the little world: reorgs, lost and late outcomes, crashes, other
+//! nodes, bumps, proofs.
+
+use crate::common::{act::*, judge::at_the_end, *};
+use infernet_state::{
+    subscription::Standing,
+    types::{Interval, SubscriptionId},
+};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn a_random_life_keeps_its_promises(
+        acts in prop::collection::vec(act(), 1..120),
+        batches in any::<bool>(),
+    ) {
+        let mut world = World::new(world_config(batches));
+        for act in acts {
+            perform(&mut world, act);
+        }
+        at_the_end(&mut world);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// Where chain and containers answer, every callback that is served gets its response,
+    /// whatever reorgs, crashes and other nodes do in between.
+    #[test]
+    fn every_callback_is_answered_in_a_kind_world(
+        acts in prop::collection::vec(act(), 1..150),
+        batches in any::<bool>(),
+    ) {
+        let mut world = World::new(world_config(batches));
+        for act in acts.into_iter().filter(is_kind) {
+            perform(&mut world, act);
+        }
+        at_the_end(&mut world);
+        for (id, chain) in &world.head().subscriptions {
+            let served = chain.record.period == 0
+                && world.machine.subscriptions().get(SubscriptionId(*id)).is_some_and(|tracked| {
+                    tracked.standing == Standing::Completed
+                });
+            let once_only = chain.record.container_id == terms(2, 1).container_id;
+            let count = chain.counts.get(&1).copied().unwrap_or(0);
+            let answered = count == chain.record.redundancy || chain.ours.contains_key(&1);
+            let outrun = world.machine.deliveries().iter().any(|(_, delivery)| {
+                delivery.identity.id.0 == *id && delivery.reverts > 0
+            });
+            prop_assert!(
+                !served || once_only || answered || outrun,
+                "subscription {} of {:?}: {:?}",
+                id, chain.record, world.machine.jobs().by_interval(SubscriptionId(*id), Interval(1))
+            );
+        }
+    }
+}

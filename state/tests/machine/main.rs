@@ -1,0 +1,25 @@
+//! The machine, held to what it promises. One binary, because most of it shares a little world.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `life` | scenes: one thing after the other, and what comes of it |
+//! | `lives` | random lives: every promise after every event |
+//! | `nonsense` | events that no world would bring |
+//! | `hostile` | amounts that a stranger's token may name |
+//! | `tables` | every life cycle, written out |
+//! | `coverage` | every step that a table allows is made, some in `scenes` |
+//! | `events` | golden events, of every kind and version |
+//! | `logs` | golden logs, with their digests |
+//!
+//! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
+
+mod common;
+mod coverage;
+mod events;
+mod hostile;
+mod life;
+mod lives;
+mod logs;
+mod nonsense;
+mod scenes;
+mod tables;
