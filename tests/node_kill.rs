@@ -219,7 +219,7 @@ fn killed_at_two_hundred_moments_it_keeps_its_promises() {
         });
         if let Some(api) = running.api() {
             served += 1;
-            outside.ask(&api, ASKED, u64::from(kill % 8 == 0));
+            outside.ask(&api, ASKED, u64::from(kill % 3 == 0));
         }
         killer.join().expect("killed");
         assert!(is_killed(&mut running), "after {life:?}");
