@@ -114,7 +114,7 @@ struct StillWorld;
 
 impl Clock for StillWorld {
     fn now(&self) -> WallTime {
-        WallTime(1_000_000)
+        WallTime(1)
     }
 
     fn sleep_until(&self, _: WallTime) -> BoxFuture<()> {

@@ -6,7 +6,7 @@ mod log_common;
 use std::{fs, path::Path};
 
 use infernet_node::log::{
-    EventLog, LogError, LogReader, Record, Retention, SledLog, Snapshot, Stored,
+    EventLog, LogError, LogReader, Record, Retention, SledLog, Snapshot, Stored, Upkeep,
 };
 use infernet_state::types::{Hash, PayloadAt, Seq};
 use log_common::{Lcg, copy, options, payload, record};
@@ -207,6 +207,7 @@ fn a_budget_drops_only_what_may_go() {
     let tight = |keep_events| Retention {
         budget_bytes: Some(1),
         keep_events,
+        ..Retention::default()
     };
 
     let space = story.log.retain(&tight(None), Seq(u64::MAX)).unwrap();
@@ -237,6 +238,7 @@ fn a_budget_drops_only_what_may_go() {
     let roomy = Retention {
         budget_bytes: Some(1 << 40),
         keep_events: Some(1),
+        ..Retention::default()
     };
     let space = story.log.retain(&roomy, Seq(u64::MAX)).unwrap();
     assert_eq!(space.intake_stopped, None);

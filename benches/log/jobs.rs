@@ -11,15 +11,18 @@ use std::{
 };
 
 use infernet_node::{
-    driver::{self, Clock as _, Dispatch, Driver, Handle, Random as _, Reply, SystemWorld},
-    log::{Durability, EventLog, Head, LogError, Options, Record, SledLog},
+    driver::{self, Clock as _, Dispatch, Driver, Handle, Policy, Random as _, Reply, SystemWorld},
+    log::{
+        Durability, EventLog, Head, Keeper, LogError, Options, Record, Retention, SledLog, Space,
+        Upkeep,
+    },
 };
 use infernet_state::{
     Config, Effect, Event, Issued,
     config::{ClientId, ContainerConfig},
     event::{JobKind, JobRequest, Outcome, Success},
     machine::JobStatus,
-    types::JobId,
+    types::{JobId, Seq},
 };
 use tokio::sync::oneshot;
 
@@ -79,6 +82,22 @@ impl EventLog for Counted {
     }
 }
 
+impl Upkeep for Counted {
+    type Keeper = <SledLog as Upkeep>::Keeper;
+
+    fn keeper(&self) -> Self::Keeper {
+        self.log.keeper()
+    }
+
+    fn adopt(&mut self, closed: <Self::Keeper as Keeper>::Closed) -> Result<bool, LogError> {
+        self.log.adopt(closed)
+    }
+
+    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+        self.log.retain(retention, needed_from)
+    }
+}
+
 /// Answers container calls.
 struct Containers {
     handle: Handle,
@@ -116,7 +135,8 @@ async fn run(dir: &Path, wait: Duration, commits: Arc<AtomicU64>) {
         commits: Arc::clone(&commits),
     };
     let world = SystemWorld::current();
-    let (driver, handle) = Driver::recover(log, world.clone()).expect("an empty log");
+    let (driver, handle) =
+        Driver::recover(log, world.clone(), Policy::default()).expect("an empty log");
     let started = vec![
         Event::NodeStarted {
             at: world.now(),

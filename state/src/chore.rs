@@ -164,13 +164,17 @@ impl Machine {
         })
     }
 
-    /// Begins a chore: its transaction is quoted.
+    /// Begins a chore, unless it is under way: its transaction is quoted.
     pub(crate) fn begin_chore(
         &mut self,
         turn: &mut Turn,
         chore: Chore,
         wanted: Use,
     ) -> Result<(), Halt> {
+        match self.chores.tasks.get(&chore).map(|task| task.stage) {
+            Some(Stage::Quoting(_) | Stage::Sent(_)) => return Ok(()),
+            Some(Stage::BackingOff(_)) | None => {}
+        }
         let failures = self
             .chores
             .tasks

@@ -32,6 +32,7 @@ extern crate alloc;
 
 pub mod account;
 pub mod admission;
+pub mod audit;
 mod books;
 pub mod breaker;
 pub mod chain;

@@ -25,6 +25,8 @@ const FINALITY: usize = 6;
 
 /// Gas of every transaction of the node, and its price.
 pub(crate) const GAS_USED: u64 = 100_000;
+/// Blocks above a creation before the node acts on it, and the most that a reorg replaces.
+pub(crate) const TRAIL_HEAD_BLOCKS: u64 = 2;
 pub(crate) const GAS_PRICE: u128 = 7;
 
 /// What the node signs.
@@ -182,7 +184,9 @@ impl Chain {
 
     /// The newest blocks go; what they held waits again, in another order.
     pub(crate) fn reorg(&mut self, world: &SimWorld) {
-        let depth = 1 + usize::try_from(world.below(3)).expect("small");
+        // No deeper than the node waits before it acts on a creation: below that, an answer
+        // that is on its way may meet another subscription under the same id.
+        let depth = 1 + usize::try_from(world.below(TRAIL_HEAD_BLOCKS)).expect("small");
         let keep = self.blocks.len().saturating_sub(depth).max(1);
         for gone in self.blocks.split_off(keep).into_iter().rev() {
             self.waiting.extend(gone.requests.into_iter().rev());

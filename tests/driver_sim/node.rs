@@ -25,12 +25,12 @@ use super::{
 
 /// Upkeep at every turn: histories have a few hundred events.
 const POLICY: Policy = Policy {
-    snapshot_events: 12,
+    snapshot_events: 10,
     retention: Retention {
         budget_bytes: None,
         keep_events: None,
         roll_bytes: u64::MAX,
-        roll_events: Some(40),
+        roll_events: Some(20),
         erase_payloads: true,
     },
 };

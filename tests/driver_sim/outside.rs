@@ -13,7 +13,7 @@ use infernet_state::{
 };
 
 use super::{
-    chain::{Chain, FEE_RECIPIENT, NODE, NODE_WALLET, Request},
+    chain::{Chain, FEE_RECIPIENT, NODE, NODE_WALLET, Request, TRAIL_HEAD_BLOCKS},
     world::SimWorld,
 };
 
@@ -179,7 +179,7 @@ pub(crate) fn config() -> Config {
             fee_recipient: FEE_RECIPIENT,
             node: NODE,
             payment_wallet: Some(NODE_WALLET),
-            trail_head_blocks: 1,
+            trail_head_blocks: TRAIL_HEAD_BLOCKS,
             delivery_batch_max: 0,
             max_fee_per_gas_cap: 1_000_000,
             gas_limit_max: 5_000_000,

@@ -231,9 +231,13 @@ impl History {
                 }
                 Seen::Waiting => {
                     if self.is_served(&node) {
-                        if self.left == 0 && !steps::is_armed() {
-                            self.compare(&node);
-                            return true;
+                        if !steps::is_armed() {
+                            if self.left == 0 {
+                                self.compare(&node);
+                                return true;
+                            }
+                            // What failed did not end the process: the next one may.
+                            self.arm_next();
                         }
                         lock(&self.outside).ask_for_more();
                     }

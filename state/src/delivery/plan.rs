@@ -166,9 +166,12 @@ impl Machine {
         })
     }
 
-    /// Waits with backoff for the next attempt.
+    /// Waits with backoff for the next attempt, and for nothing else.
     pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
         self.deliveries.ready.remove(&no);
+        if let Some((token, _)) = self.chores.stakes.get(&no) {
+            self.chores.waiting.remove(&(*token, no));
+        }
         if !self.move_delivery(no, Move::Wait) {
             return;
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::{
     common::{
         act::*,
+        judge::always,
         nonsense::{aimed, nonsense},
         table, *,
     },
@@ -162,6 +163,7 @@ fn add_nonsense(seen: &mut Seen, sequences: usize) {
             if machine.apply(&aimed(event, place, &machine)).is_err() {
                 break;
             }
+            always(&machine);
             for transition in machine.transitions() {
                 *seen.entry(table::key(transition)).or_default() += 1;
             }

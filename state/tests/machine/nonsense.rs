@@ -1,9 +1,8 @@
 //! Events that no world would bring, in any order: nothing breaks.
 
-use std::collections::BTreeMap;
-
 use crate::common::{
     act::*,
+    judge::always,
     nonsense::{aimed, nonsense},
 };
 use infernet_state::{Event, Machine};
@@ -27,14 +26,7 @@ proptest! {
                 prop_assert_eq!(halt.code, 20, "{}", halt);
                 return Ok(());
             }
-            prop_assert!(machine.ledger().balances());
-            let mut live = BTreeMap::new();
-            for (no, delivery) in machine.deliveries().iter() {
-                if delivery.state.is_live() {
-                    let key = (delivery.identity, delivery.delegation, delivery.interval);
-                    prop_assert_eq!(live.insert(key, no), None);
-                }
-            }
+            always(&machine);
         }
         let bytes = machine.snapshot().expect("encodes");
         prop_assert_eq!(&Machine::restore(&bytes).expect("restores"), &machine);

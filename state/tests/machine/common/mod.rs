@@ -21,6 +21,7 @@ macro_rules! all {
 pub(crate) mod act;
 pub(crate) mod chain;
 pub(crate) mod golden;
+pub(crate) mod judge;
 pub(crate) mod nonsense;
 pub(crate) mod samples;
 pub(crate) mod setup;
@@ -173,14 +174,7 @@ impl World {
 
     /// What must hold after every event.
     fn guard(&self) {
-        assert!(self.machine.ledger().balances(), "the ledger balances");
-        let mut live = BTreeMap::new();
-        for (no, delivery) in self.machine.deliveries().iter() {
-            if delivery.state.is_live() {
-                let key = (delivery.identity, delivery.delegation, delivery.interval);
-                assert_eq!(live.insert(key, no), None, "one live delivery per interval");
-            }
-        }
+        judge::always(&self.machine);
         if let Some(next) = self.machine.account().next_nonce() {
             let open: Vec<u64> = self.machine.account().slots().map(|(n, _)| n.0).collect();
             for pair in open.windows(2) {
