@@ -18,6 +18,7 @@ use infernet_state::{
 use serde::Deserialize;
 
 use crate::{
+    api::RateLimit,
     copies::{CHECKPOINT_EVENTS, Wanted},
     driver::Policy,
     log::Retention,
@@ -191,6 +192,19 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// For the operator.
     pub admin_listen: SocketAddr,
+    /// Requests that one client address may make in a minute; 0 for any number.
+    pub requests_per_minute: u32,
+}
+
+impl ServerConfig {
+    /// The limit of requests, if there is one.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        (self.requests_per_minute > 0).then(|| RateLimit {
+            requests: self.requests_per_minute,
+            ..RateLimit::default()
+        })
+    }
 }
 
 impl Default for ServerConfig {
@@ -199,6 +213,7 @@ impl Default for ServerConfig {
         Self {
             listen: local(4000),
             admin_listen: local(4001),
+            requests_per_minute: RateLimit::default().requests,
         }
     }
 }
@@ -477,6 +492,17 @@ mod tests {
             let error = policy(text).expect_err(text).to_string();
             assert!(error.contains(named), "{error} names {named}");
         }
+    }
+
+    #[test]
+    fn requests_are_limited_as_configured() {
+        let limit = |text: &str| {
+            let file: FileConfig = toml::from_str(text).expect("TOML");
+            file.server.rate_limit().map(|limit| limit.requests)
+        };
+        assert_eq!(limit(""), Some(60));
+        assert_eq!(limit("[server]\nrequests_per_minute = 9"), Some(9));
+        assert_eq!(limit("[server]\nrequests_per_minute = 0"), None);
     }
 
     #[test]

@@ -5,13 +5,15 @@ mod chain_support;
 use alloy::{
     primitives::{Address, U256, keccak256},
     signers::{Signer as _, SignerSync as _, local::PrivateKeySigner},
-    sol,
     sol_types::{Eip712Domain, SolCall, SolStruct as _, SolValue as _},
 };
 use chain_support::{Fault, Recorder, World, eventually};
+use infernet_contracts::{
+    DelegateSubscription, MockVerifier, PlainConsumer, Subscription, Wallet, artifacts,
+    creation_code,
+};
 use infernet_node::{
     chain::{
-        abi::{Subscription, Wallet},
         connect::{ChainConnection, Target},
         convert,
         delegation::DelegatedSigners,
@@ -32,20 +34,6 @@ use infernet_state::{
 const GWEI: u128 = 1_000_000_000;
 const PRICE: u128 = 1_000_000_000_000_000;
 
-sol! {
-    struct DelegateSubscription {
-        uint32 nonce;
-        uint32 expiry;
-        Subscription sub;
-    }
-    function requestCompute(
-        string containerId, bytes inputs, uint16 redundancy, address paymentToken,
-        uint256 paymentAmount, address wallet, address verifier
-    ) external returns (uint32);
-    function support(address token, uint256 price) external;
-    function finalize(uint32 subscriptionId, uint32 interval, address node, bool valid) external;
-}
-
 /// The consumer's account with contracts of its own.
 struct Consumer {
     sender: Sender,
@@ -58,12 +46,7 @@ impl Consumer {
         let sender = Sender::connect(world.anvil.url(), Role::Consumer.signer()).await;
         let sender = sender.expect("connected");
         let arguments = (dev::REGISTRY, signer).abi_encode_params();
-        let plain = create(
-            &sender,
-            include_str!("../contracts/artifacts/PlainConsumer.json"),
-            &arguments,
-        );
-        let plain = plain.await;
+        let plain = create(&sender, artifacts::PLAIN_CONSUMER, &arguments).await;
         Self { sender, plain }
     }
 
@@ -76,7 +59,7 @@ impl Consumer {
 
     /// Asks for one answer; the ids count from 1.
     async fn ask(&self, price: u128, verifier: Address) {
-        let request = requestComputeCall {
+        let request = PlainConsumer::requestComputeCall {
             containerId: "any".to_owned(),
             inputs: vec![1, 2, 3].into(),
             redundancy: 1,
@@ -90,9 +73,7 @@ impl Consumer {
 }
 
 async fn create(sender: &Sender, artifact: &str, arguments: &[u8]) -> Address {
-    let artifact: serde_json::Value = serde_json::from_str(artifact).expect("JSON");
-    let code = artifact["bytecode"].as_str().expect("bytecode");
-    let mut code = alloy::hex::decode(code).expect("hexadecimal");
+    let mut code = creation_code(artifact).expect("an artifact").to_vec();
     code.extend_from_slice(arguments);
     let create = alloy::primitives::TxKind::Create;
     let receipt = sender.send("a contract", create, code, U256::ZERO).await;
@@ -243,10 +224,9 @@ async fn a_proof_settled_by_others_shows_where_the_money_went() {
     let world = World::start().await;
     let consumer = Consumer::deploy(&world, Address::ZERO).await;
     let arguments = (dev::REGISTRY, 0_u16).abi_encode_params();
-    let verifier = include_str!("../contracts/artifacts/MockVerifier.json");
-    let verifier = create(&consumer.sender, verifier, &arguments).await;
+    let verifier = create(&consumer.sender, artifacts::MOCK_VERIFIER, &arguments).await;
     let fee = U256::from(PRICE / 10);
-    let supported = supportCall {
+    let supported = MockVerifier::supportCall {
         token: Address::ZERO,
         price: fee,
     };
@@ -312,7 +292,7 @@ async fn a_proof_settled_by_others_shows_where_the_money_went() {
     ));
 
     // The verdict comes in a transaction of somebody else.
-    let verdict = finalizeCall {
+    let verdict = MockVerifier::finalizeCall {
         subscriptionId: 1,
         interval: 1,
         node: convert::to_address(node),

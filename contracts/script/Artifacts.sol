@@ -6,6 +6,7 @@ import {vm} from "../test/lib/Vm.sol";
 /// @title Artifacts
 /// @notice The committed artifacts: scripts deploy, and tests run, the same code that ships, not what forge compiled on the way.
 library Artifacts {
+    /// @notice The creation of a contract failed.
     error NotCreated(string name);
 
     /// @dev Creation code of a contract. With `INFERNET_BUILD=cancun` the build for chains with transient storage, where there is one.

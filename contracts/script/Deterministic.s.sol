@@ -14,6 +14,7 @@ contract Deployer {
     /// @notice The registry of the deployment.
     Registry public immutable REGISTRY;
 
+    /// @notice The creation with this number (from 0) failed, or landed elsewhere.
     error NotCreated(uint256 number);
 
     /// @param codes creation codes of Registry, EIP712Coordinator, Inbox, Reader, Fee and WalletFactory
@@ -43,10 +44,13 @@ contract Deployer {
 /// fee recipient, fee and build): `FEE_RECIPIENT` (default: the account of `PRIVATE_KEY`), `FEE` (default 500), `SALT` (default 0).
 /// Does nothing but print the addresses if it is there already.
 contract DeployDeterministic {
-    /// @dev The well-known proxy: calldata is a salt and creation code.
+    /// @notice The well-known proxy: calldata is a salt and creation code.
     address public constant PROXY = 0x4e59b44847b379578588920cA78FbF26c0B4956C;
 
+    /// @notice The proxy is not there; without it the addresses would differ.
     error NoProxyOnThisChain();
+
+    /// @notice The proxy refused.
     error NotDeployed();
 
     /// @notice Runs the script.

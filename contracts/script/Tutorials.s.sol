@@ -17,6 +17,7 @@ contract DeployTutorial {
     /// @dev Registry of a development chain.
     address private constant DEVNET_REGISTRY = 0x663F3ad617193148711d28f5334eE4Ed07016602;
 
+    /// @notice There is no such tutorial.
     error UnknownProject(string project);
 
     /// @notice Runs the script.
@@ -29,7 +30,7 @@ contract DeployTutorial {
         console.log(project, consumer);
     }
 
-    /// @dev One consumer.
+    /// @notice Deploys one consumer.
     function deploy(string memory project, address registry) public returns (address) {
         bytes32 name = keccak256(bytes(project));
         if (name == keccak256("hello-world") || name == keccak256("payment")) return address(new SaysGM(registry));
@@ -51,6 +52,7 @@ contract CallTutorial {
     /// @dev The first consumer that the deployer of a development chain deploys.
     address private constant DEVNET_CONSUMER = 0x13D69Cf7d6CE4218F646B759Dcf334D82c023d8e;
 
+    /// @notice There is no such tutorial.
     error UnknownProject(string project);
 
     /// @notice Runs the script.
@@ -64,7 +66,7 @@ contract CallTutorial {
         console.log("subscription", id);
     }
 
-    /// @dev One request.
+    /// @notice Sends one request.
     function call(string memory project, address consumer, address caller) public returns (uint32) {
         bytes32 name = keccak256(bytes(project));
         if (name == keccak256("hello-world")) return SaysGM(consumer).sayGM();

@@ -2,13 +2,13 @@
 pragma solidity ^0.8.13;
 
 import {Registry} from "./Registry.sol";
-import {Fee} from "./payments/Fee.sol";
 import {IVerifier} from "./payments/IVerifier.sol";
 import {Wallet} from "./payments/Wallet.sol";
 import {WalletCode} from "./payments/WalletCode.sol";
 import {ConsumerCall, Delivery} from "./utility/ConsumerCall.sol";
 import {DeliveryGuard} from "./utility/DeliveryGuard.sol";
 import {Keys} from "./utility/Keys.sol";
+import {PaymentCall} from "./utility/PaymentCall.sol";
 import {StoredSubscription, SubscriptionWords} from "./utility/SubscriptionWords.sol";
 
 /// @notice A request for compute, answered once (period 0) or in every interval.
@@ -85,7 +85,7 @@ contract Coordinator is DeliveryGuard {
     /// @dev The largest value of the escrow field: it says that the escrow stands in `_largeEscrows`.
     uint256 private constant REQUEST_ESCROW_MAX = type(uint192).max;
 
-    Fee private immutable FEE;
+    address private immutable FEE;
     address private immutable INBOX;
     address private immutable WALLET_FACTORY;
 
@@ -177,7 +177,7 @@ contract Coordinator is DeliveryGuard {
 
     /// @param registry registry of the deployment
     constructor(Registry registry) {
-        FEE = Fee(registry.FEE());
+        FEE = registry.FEE();
         INBOX = registry.INBOX();
         WALLET_FACTORY = registry.WALLET_FACTORY();
     }
@@ -256,7 +256,7 @@ contract Coordinator is DeliveryGuard {
         if (WalletCode.nonceOf(WALLET_FACTORY, wallet) == 0) revert InvalidWallet();
         stored.head = SubscriptionWords.asFunded(head);
         reservedPayments[subscriptionId] = payments;
-        Wallet(wallet).cLock(msg.sender, token, amount * payments);
+        PaymentCall.lock(wallet, msg.sender, token, amount * payments);
         emit SubscriptionFunded(subscriptionId, wallet, payments, amount * payments);
     }
 
@@ -275,7 +275,7 @@ contract Coordinator is DeliveryGuard {
             reserved -= due;
             amount *= reserved;
         }
-        Wallet(wallet).cUnlock(SubscriptionWords.owner(head), token, amount);
+        PaymentCall.unlock(wallet, SubscriptionWords.owner(head), token, amount);
         emit ReserveReleased(subscriptionId, wallet, reserved, amount);
     }
 
@@ -407,12 +407,12 @@ contract Coordinator is DeliveryGuard {
     ) private {
         (address payable wallet, address token, uint256 amount) = stored.payment(head, rest);
         address owner = SubscriptionWords.owner(head);
-        nodeWallet.cUnlock(node, token, amount);
+        PaymentCall.unlock(address(nodeWallet), node, token, amount);
         if (payNode) {
-            Wallet(wallet).cRelease(owner, token, address(nodeWallet), escrowed);
+            PaymentCall.release(wallet, owner, token, address(nodeWallet), escrowed);
         } else {
-            Wallet(wallet).cUnlock(owner, token, escrowed);
-            nodeWallet.cTransfer(node, token, wallet, amount);
+            PaymentCall.unlock(wallet, owner, token, escrowed);
+            PaymentCall.transfer(address(nodeWallet), node, token, wallet, amount);
         }
     }
 
@@ -508,27 +508,31 @@ contract Coordinator is DeliveryGuard {
         (p.wallet, p.token, p.amount) = stored.payment(head, rest);
         if (WalletCode.nonceOf(WALLET_FACTORY, p.wallet) == 0) revert InvalidWallet();
         p.owner = SubscriptionWords.owner(head);
-        (p.fee, p.recipient) = FEE.feeAndRecipient();
+        (p.fee, p.recipient) = PaymentCall.feeAndRecipient(FEE);
         if (p.fee > FEE_MAX) p.fee = FEE_MAX;
         if (SubscriptionWords.isFunded(head)) {
             reservedPayments[uint32(d.subscriptionId)]--;
-            Wallet(p.wallet).cUnlock(p.owner, p.token, p.amount);
+            PaymentCall.unlock(p.wallet, p.owner, p.token, p.amount);
         }
 
-        uint256 protocolFee = p.amount * (2 * p.fee) / FEE_SCALE;
+        uint256 rate;
+        unchecked {
+            rate = 2 * p.fee;
+        }
+        uint256 protocolFee = p.amount * rate / FEE_SCALE;
         uint256 available;
         unchecked {
             available = p.amount - protocolFee;
         }
         address payable verifier = payable(address(uint160(rest)));
         if (verifier == address(0)) {
-            Wallet(p.wallet).cTransferTwice(p.owner, p.token, p.recipient, protocolFee, d.nodeWallet, available);
+            PaymentCall.transferTwo(p.wallet, p.owner, p.token, p.recipient, protocolFee, d.nodeWallet, available);
             return;
         }
-        Wallet(p.wallet).cTransfer(p.owner, p.token, p.recipient, protocolFee);
+        PaymentCall.transfer(p.wallet, p.owner, p.token, p.recipient, protocolFee);
         available -= _payVerifier(p, IVerifier(verifier), available);
-        Wallet(payable(d.nodeWallet)).cLock(d.node, p.token, p.amount);
-        Wallet(p.wallet).cLock(p.owner, p.token, available);
+        PaymentCall.lock(d.nodeWallet, d.node, p.token, p.amount);
+        PaymentCall.lock(p.wallet, p.owner, p.token, available);
         _requestProof(d, IVerifier(verifier), nodeNonce, available);
     }
 
@@ -538,7 +542,7 @@ contract Coordinator is DeliveryGuard {
         sum = verifier.fee(p.token);
         if (sum > available) revert Wallet.InsufficientFunds();
         uint256 protocolFee = sum * p.fee / FEE_SCALE;
-        Wallet(p.wallet).cTransferTwice(p.owner, p.token, p.recipient, protocolFee, verifier.getWallet(), sum - protocolFee);
+        PaymentCall.transferTwo(p.wallet, p.owner, p.token, p.recipient, protocolFee, verifier.getWallet(), sum - protocolFee);
     }
 
     /// @dev Notes the open verdict and asks the verifier for it; the verifier may settle at once.

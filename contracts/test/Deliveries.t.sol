@@ -229,12 +229,19 @@ contract DeliveriesTest is World {
         bytes4[2] memory reasons = [Coordinator.SubscriptionNotFound.selector, Coordinator.IntervalCompleted.selector];
         Log[] memory logs = vm.getRecordedLogs();
         uint256 failures;
+        uint256 delivered;
         for (uint256 i = 0; i < logs.length; i++) {
+            if (logs[i].topics[0] == Coordinator.Delivered.selector) {
+                eq(logs[i].topics[1], bytes32(uint256(++delivered)), "subscription");
+                eq(logs[i].topics[3], bytes32(uint256(uint160(NODE))), "by");
+                eqBytes(logs[i].data, abi.encode(1), "first answer");
+            }
             if (logs[i].topics[0] != Coordinator.DeliveryFailed.selector) continue;
             eq(abi.decode(logs[i].data, (bytes4)), reasons[failures++], "reason");
             eq(logs[i].topics[3], bytes32(uint256(uint160(NODE))), "node");
         }
         eq(failures, 2, "failures");
+        eq(delivered, 2, "deliveries");
     }
 
     function testBatchIsForTheCallerOnly() public {

@@ -4,7 +4,7 @@ pragma solidity ^0.8.13;
 import {Coordinator, Subscription} from "../src/Coordinator.sol";
 import {Wallet} from "../src/payments/Wallet.sol";
 import {World} from "./lib/World.sol";
-import {vm} from "./lib/Vm.sol";
+import {Log, vm} from "./lib/Vm.sol";
 import {MockVerifier} from "./mocks/MockVerifier.sol";
 
 /// @notice Subscriptions whose payments are locked ahead.
@@ -23,15 +23,6 @@ contract FundedTest is World {
         consumer.fund(id);
     }
 
-    function testWithoutFundingAnAnswerCanGoUnpaid() public {
-        fundConsumer(1 ether);
-        uint32 id = callback(1, 1 ether, address(0));
-        vm.prank(WALLET_OWNER);
-        wallet.withdraw(address(0), 1 ether);
-        vm.expectRevert();
-        deliver(id, NODE);
-    }
-
     function testTheOwnerCannotTakeItBack() public {
         uint32 id = funded();
         eq(coordinator.reservedPayments(id), 6, "payments");
@@ -48,6 +39,29 @@ contract FundedTest is World {
         eq(coordinator.reservedPayments(id), 4, "left");
         eq(wallet.lockedBalance(address(0)), 4 ether, "still locked");
         eq(wallet.allowance(address(consumer), address(0)), 0, "no allowance was needed");
+    }
+
+    function reported(Log memory log, bytes32 what, uint32 id, uint256 payments) private view {
+        eq(log.topics[0], what, "what");
+        eq(log.topics[1], bytes32(uint256(id)), "subscription");
+        eq(log.topics[2], bytes32(uint256(uint160(address(wallet)))), "wallet");
+        eqBytes(log.data, abi.encode(payments, payments * 1 ether), "payments and amount");
+    }
+
+    function testEvents() public {
+        vm.recordLogs();
+        uint32 id = funded();
+        Log[] memory logs = vm.getRecordedLogs();
+        reported(logs[logs.length - 1], Coordinator.SubscriptionFunded.selector, id, 6);
+        vm.warp(block.timestamp + 200);
+        coordinator.releaseReserve(id);
+        logs = vm.getRecordedLogs();
+        reported(logs[logs.length - 1], Coordinator.ReserveReleased.selector, id, 2);
+        consumer.cancel(id);
+        logs = vm.getRecordedLogs();
+        reported(logs[logs.length - 1], Coordinator.ReserveReleased.selector, id, 4);
+        coordinator.releaseReserve(id);
+        eq(vm.getRecordedLogs().length, 0, "nothing to release, nothing to say");
     }
 
     function testReleaseOfWhatNoIntervalCanUse() public {

@@ -4,6 +4,7 @@ pragma solidity ^0.8.13;
 import {Subscription} from "../src/Coordinator.sol";
 import {Inbox, InboxItem} from "../src/Inbox.sol";
 import {Coordinated} from "../src/utility/Coordinated.sol";
+import {InboxStore} from "../src/utility/InboxStore.sol";
 import {World} from "./lib/World.sol";
 import {Log, vm} from "./lib/Vm.sol";
 
@@ -96,6 +97,15 @@ contract InboxTest is World {
         inbox.read(CONTAINER, NODE, 0);
         vm.expectRevert(bytes(""));
         inbox.items(CONTAINER, NODE, 0);
+    }
+
+    /// @dev Bytes that cannot be stored for want of gas leave no item behind.
+    function testTooLittleGasToStore() public {
+        bytes memory long = filled(20_000, 1);
+        vm.prank(NODE);
+        vm.expectRevert(InboxStore.BytesNotStored.selector);
+        inbox.write{gas: 3_000_000}(CONTAINER, "", long, "");
+        eq(inbox.length(CONTAINER, NODE), 0, "no item");
     }
 
     function testOnlyTheCoordinatorWritesForOthers() public {

@@ -18,7 +18,7 @@ import {Ownable} from "../src/utility/Ownable.sol";
 import {Reader} from "../src/utility/Reader.sol";
 import {TokenTransfer} from "../src/utility/TokenTransfer.sol";
 import {World} from "./lib/World.sol";
-import {vm} from "./lib/Vm.sol";
+import {Log, vm} from "./lib/Vm.sol";
 
 /// @notice Pins every selector, topic and key that deployments of either side rely on to the published value.
 contract InterfaceTest is World {
@@ -188,8 +188,12 @@ contract InterfaceTest is World {
 
         vm.expectRevert(Ownable.Unauthorized.selector);
         fee.updateFee(1);
+        vm.recordLogs();
         vm.prank(FEE_RECIPIENT);
         fee.updateFee(type(uint16).max);
+        Log memory log = vm.getRecordedLogs()[0];
+        eq(log.topics[0], Fee.FeeUpdated.selector, "updated");
+        eqBytes(log.data, abi.encode(FEE_RATE, type(uint16).max), "from, to");
         eq(fee.FEE(), type(uint16).max, "any rate is kept");
         eq(fee.FEE_RECIPIENT(), FEE_RECIPIENT, "the recipient stays");
         vm.prank(FEE_RECIPIENT);

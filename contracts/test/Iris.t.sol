@@ -17,6 +17,25 @@ contract IrisTest is Test {
         consumer = new IrisConsumer(address(d.registry));
     }
 
+    function answer(uint8 dtype, uint256 count) private returns (bool ok, bytes memory reason) {
+        uint32 id = consumer.requestClassification("onnx", "", address(0), 0, address(0));
+        bytes memory raw = abi.encode(uint8(0), uint8(18), dtype, new uint16[](2), new int32[](count));
+        bytes memory output = abi.encode(raw, bytes(""));
+        return address(d.coordinator).call(abi.encodeCall(d.coordinator.deliverCompute, (id, 1, "", output, "", address(0))));
+    }
+
+    /// @dev What is no vector of floats is refused, so that another node can answer.
+    function testUnexpectedOutputIsRefused() public {
+        uint256[2][3] memory wrong = [[uint256(2), 3], [uint256(1), 0], [uint256(1), 256]];
+        for (uint256 i = 0; i < wrong.length; i++) {
+            (bool ok, bytes memory reason) = answer(uint8(wrong[i][0]), wrong[i][1]);
+            check(!ok, "refused");
+            eqBytes(reason, abi.encodePacked(IrisConsumer.UnexpectedOutput.selector), "by name");
+        }
+        (bool longest,) = answer(1, 255);
+        check(longest, "255 values");
+    }
+
     function testPaidClassification() public {
         address node = address(0xA0DE);
         Wallet consumerWallet = Wallet(payable(d.walletFactory.createWallet(address(this))));

@@ -266,14 +266,6 @@ contract PaymentsTest is World {
         deliver(id, NODE);
     }
 
-    function testFeeAboveAllTakesAllAndNoMore() public {
-        vm.prank(FEE_RECIPIENT);
-        fee.updateFee(40_000);
-        fundConsumer(1 ether);
-        deliver(callback(1, 1 ether, address(0)), NODE);
-        eq(FEE_RECIPIENT.balance, 1 ether, "all of it");
-    }
-
     // Settling
 
     function pending() private returns (uint32 id) {
@@ -306,14 +298,6 @@ contract PaymentsTest is World {
         Log[] memory logs = vm.getRecordedLogs();
         eqBytes(logs[3].data, abi.encode(false, address(0xCAFE), false), "not active, verdict as passed");
         eq(address(nodeWallet).balance, 1.7868 ether, "paid whatever the verdict");
-    }
-
-    /// @dev A stranger is refused as such even where a wallet would fail first.
-    function testUnauthorizedWinsOverWallets() public {
-        uint32 id = pending();
-        vm.etch(address(nodeWallet), hex"fe");
-        vm.expectRevert(Coordinator.UnauthorizedVerifier.selector);
-        coordinator.finalizeProofVerification(id, 1, NODE, true);
     }
 
     // Tokens

@@ -141,7 +141,9 @@ contract ScriptsTest is World {
         eq(nft.ownerOf(0), OTHER_NODE, "sent");
         eq(nft.balanceOf(NODE), 0, "gone");
         vm.prank(OTHER_NODE);
-        vm.expectRevert();
+        vm.expectRevert(bytes("")); // no such function
         nft.safeTransferFrom(OTHER_NODE, address(coordinator), 0);
+        vm.expectRevert(ERC721.InvalidReceiver.selector);
+        nft.mint("x", address(0));
     }
 }

@@ -8,8 +8,6 @@ import {Log, vm} from "./lib/Vm.sol";
 
 /// @notice Creating and cancelling, by the owner and by signature.
 contract SubscriptionsTest is World {
-    uint256 private constant ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
-
     function setUp() public {
         deployWorld();
     }
@@ -137,19 +135,5 @@ contract SubscriptionsTest is World {
         vm.expectRevert(EIP712Coordinator.SignerMismatch.selector);
         coordinator.createSubscriptionDelegatee(0, type(uint32).max, sub, v, r, s);
         eq(createDelegated(0, sub), 1, "signed for the new chain");
-    }
-
-    /// @dev Each signature has a twin with the other s; only the canonical one counts.
-    function testHighSIsRefused() public {
-        Subscription memory sub = plainSubscription();
-        uint32 expiry = uint32(block.timestamp) + 1;
-        bytes32 digest = digestOf(0, expiry, sub);
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(SIGNER_KEY, digest);
-        bytes32 twin = bytes32(ORDER - uint256(s));
-        uint8 twinV = v == 27 ? 28 : 27;
-        eq(ecrecover(digest, twinV, r, twin), vm.addr(SIGNER_KEY), "the twin is a signature of the same key");
-        vm.expectRevert(EIP712Coordinator.InvalidSignature.selector);
-        coordinator.createSubscriptionDelegatee(0, expiry, sub, twinV, r, twin);
-        eq(coordinator.createSubscriptionDelegatee(0, expiry, sub, v, r, s), 1, "canonical");
     }
 }

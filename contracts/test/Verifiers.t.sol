@@ -6,6 +6,7 @@ import {IVerifier} from "../src/payments/IVerifier.sol";
 import {Coordinated} from "../src/utility/Coordinated.sol";
 import {Ownable} from "../src/utility/Ownable.sol";
 import {ProvenIris} from "../src/examples/ProvenIris.sol";
+import {Groth16} from "../src/verifiers/Groth16.sol";
 import {Groth16Verifier} from "../src/verifiers/Groth16Verifier.sol";
 import {HashVerifier} from "../src/verifiers/HashVerifier.sol";
 import {OptimisticVerifier} from "../src/verifiers/OptimisticVerifier.sol";
@@ -125,6 +126,19 @@ contract VerifiersTest is World {
         }
     }
 
+    function testOnlyChallengesAreRuledOn() public {
+        (OptimisticVerifier verifier, uint32 id) = optimistic();
+        vm.prank(JUDGE);
+        vm.expectRevert(OptimisticVerifier.NotChallenged.selector);
+        verifier.rule(id, 1, NODE, false);
+        vm.warp(block.timestamp + 1 weeks);
+        vm.expectRevert(OptimisticVerifier.NotChallenged.selector);
+        verifier.reclaim(id, 1, NODE);
+        vm.prank(OTHER_NODE);
+        verifier.withdraw();
+        eq(OTHER_NODE.balance, 0, "nothing of nothing");
+    }
+
     function testSilentJudgeCostsNobodyABond() public {
         (OptimisticVerifier verifier, uint32 id) = optimistic();
         vm.prank(CHALLENGER);
@@ -226,6 +240,12 @@ contract VerifiersTest is World {
         try verifier.verify{gas: gasLimit}(1, 1, NODE, proof) returns (bool valid) {
             check(valid, "valid");
         } catch {}
+    }
+
+    function testTooLittleGasIsNamed() public {
+        (Groth16Verifier verifier, bytes memory proof) = groth16();
+        vm.expectRevert(Groth16.TooLittleGas.selector);
+        verifier.verify{gas: 200_000}(1, 1, NODE, proof);
     }
 
     function testKeysAreCheckedForLength() public {

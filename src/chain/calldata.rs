@@ -10,7 +10,7 @@ use infernet_state::{
 };
 
 use super::{
-    abi::{BatchItem, Coordinator, Wallet},
+    abi::{BatchDelivery, Coordinator, Wallet},
     connect::Contracts,
     convert,
 };
@@ -71,18 +71,19 @@ pub(super) fn build(
             },
         ),
         Action::DeliverBatch(deliveries) => {
-            let item = |delivery: &Delivery| -> Result<BatchItem, PayloadError> {
-                Ok(BatchItem {
+            let item = |delivery: &Delivery| -> Result<BatchDelivery, PayloadError> {
+                Ok(BatchDelivery {
                     subscriptionId: delivery.subscription.0,
-                    deliveryInterval: delivery.interval.0,
+                    interval: delivery.interval.0,
                     input: fetch(delivery.input)?,
                     output: fetch(delivery.output)?,
                     proof: fetch(delivery.proof)?,
                     nodeWallet: convert::to_address(delivery.node_wallet),
                 })
             };
-            let items = deliveries.iter().map(item).collect::<Result<_, _>>()?;
-            call(coordinator, &Coordinator::deliverComputeBatchCall { items })
+            let deliveries = deliveries.iter().map(item).collect::<Result<_, _>>()?;
+            let batch = Coordinator::deliverComputeBatchCall { deliveries };
+            call(coordinator, &batch)
         }
         Action::ApproveStake {
             wallet,

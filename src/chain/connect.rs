@@ -9,7 +9,7 @@ use infernet_state::{
 };
 
 use super::{
-    abi::{Coordinator, Fee, Registry, Wallet, WalletFactory},
+    abi::{Coordinator, Fee, Ownable, Registry, WalletFactory},
     backoff::Backoff,
     convert,
     rpc::{At, Rpc, UrlError},
@@ -264,7 +264,7 @@ impl ChainConnection {
             });
         }
         self.rpc
-            .view(address, &Wallet::ownerCall {}, At::Latest)
+            .view(address, &Ownable::ownerCall {}, At::Latest)
             .await
             .map(convert::from_address)
             .map_err(lost)
@@ -365,7 +365,9 @@ async fn read_version(rpc: &Rpc, coordinator: Address) -> Result<Option<u64>, Co
 async fn probe_batch(rpc: &Rpc, coordinator: Address) -> Result<bool, ConnectError> {
     use alloy::sol_types::SolCall as _;
 
-    let call = Coordinator::deliverComputeBatchCall { items: Vec::new() };
+    let call = Coordinator::deliverComputeBatchCall {
+        deliveries: Vec::new(),
+    };
     let request = TransactionRequest::default()
         .to(convert::to_address(coordinator))
         .input(call.abi_encode().into());

@@ -3,13 +3,12 @@
 
 use alloy::{
     primitives::{Address, B256, Signature, U256},
-    sol,
     sol_types::{Eip712Domain, SolStruct as _},
 };
 use infernet_state::{event::DelegatedRequest, types::SubscriptionId};
 
 use super::{
-    abi::{Consumer, Coordinator, Subscription},
+    abi::{Consumer, Coordinator, DelegateSubscription},
     connect::ChainConnection,
     convert,
     rpc::At,
@@ -25,15 +24,6 @@ const DOMAIN_NAME: &str = "InfernetCoordinator";
 
 /// `EIP712_VERSION()` of every Coordinator.
 const DOMAIN_VERSION: &str = "1";
-
-sol! {
-    /// What a subscriber signs.
-    struct DelegateSubscription {
-        uint32 nonce;
-        uint32 expiry;
-        Subscription sub;
-    }
-}
 
 /// Checks delegated subscriptions against a chain.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{KEY_VARIABLE, RunArgs, out::show};
 use crate::{
-    api::{ApiConfig, RateLimit},
+    api::ApiConfig,
     config::{self, ChainFileConfig, ConfigError, ContainerFileConfig, FileConfig},
     container::{Backend, Container, Containers, Process, ProcessConfig, Remote},
     node::{ChainParts, Node, NodeError, Parts},
@@ -24,7 +24,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
     let api = ApiConfig {
         listen: args.listen.unwrap_or(file.server.listen),
         admin_listen: file.server.admin_listen,
-        rate_limit: Some(RateLimit::default()),
+        rate_limit: file.server.rate_limit(),
         development: None,
     };
     super::runtime()?.block_on(async {

@@ -6,7 +6,6 @@ use alloy::{
     primitives::{Address, B256, TxKind, U256},
     providers::{Provider as _, RootProvider},
     rpc::types::TransactionRequest,
-    sol,
     sol_types::{SolCall as _, SolEvent as _},
 };
 use infernet_codec::{
@@ -14,6 +13,7 @@ use infernet_codec::{
     model_id::ModelId,
     vector::{Encoding, RitualVector, Values},
 };
+use infernet_contracts::{Coordinator, IrisConsumer};
 use serde::Deserialize;
 
 use super::{CONSUMER, CONSUMER_WALLET, DevError, Flower, Role, Sender};
@@ -32,27 +32,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// How long one long poll takes, in seconds.
 const POLL_SECONDS: u32 = 5;
-
-sol! {
-    /// Emitted by the Coordinator.
-    event SubscriptionCreated(uint32 indexed id);
-    /// The consumer's request.
-    function requestClassification(
-        string containerId,
-        bytes inputs,
-        address paymentToken,
-        uint256 paymentAmount,
-        address wallet
-    ) external returns (uint32 id);
-    /// The consumer's answer.
-    function answers(uint32 id) external view returns (
-        bool known,
-        uint8 class,
-        address node,
-        uint32 interval,
-        int32[] memory values
-    );
-}
 
 /// A request that stands in the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +94,7 @@ fn inputs(flower: Flower) -> Result<Vec<u8>, DevError> {
 /// [`DevError`].
 pub async fn ask_onchain(rpc: &str, flower: Flower) -> Result<Asked, DevError> {
     let sender = Sender::connect(rpc, Role::Consumer.signer()).await?;
-    let call = requestClassificationCall {
+    let call = IrisConsumer::requestClassificationCall {
         containerId: CONTAINER.to_owned(),
         inputs: inputs(flower)?.into(),
         paymentToken: Address::ZERO,
@@ -129,7 +108,7 @@ pub async fn ask_onchain(rpc: &str, flower: Flower) -> Result<Asked, DevError> {
     let id = receipt
         .logs()
         .iter()
-        .find_map(|log| SubscriptionCreated::decode_log(&log.inner).ok())
+        .find_map(|log| Coordinator::SubscriptionCreated::decode_log(&log.inner).ok())
         .map(|event| event.id)
         .ok_or(DevError::Reverted {
             what,
@@ -152,13 +131,15 @@ pub async fn stored_answer(
 ) -> Result<Option<Classification>, DevError> {
     let request = TransactionRequest::default()
         .to(CONSUMER)
-        .input(answersCall { id }.abi_encode().into());
+        .input(IrisConsumer::answersCall { id }.abi_encode().into());
     let answer = provider
         .call(request)
         .await
         .map_err(|error| DevError::rpc("read the consumer's answer", &error))?;
-    let answer = answersCall::abi_decode_returns(&answer).map_err(|error| DevError::Encoding {
-        reason: error.to_string(),
+    let answer = IrisConsumer::answersCall::abi_decode_returns(&answer).map_err(|error| {
+        DevError::Encoding {
+            reason: error.to_string(),
+        }
     })?;
     Ok(answer.known.then(|| Classification {
         class: usize::from(answer.class),

@@ -8,19 +8,11 @@ use alloy::{
     dyn_abi::DynSolValue,
     primitives::{Address, TxKind, U256, address},
     providers::Provider as _,
-    sol,
     sol_types::SolCall as _,
 };
-use serde::Deserialize;
+use infernet_contracts::{Wallet, WalletFactory, artifacts, creation_code};
 
 use super::{DevError, Role, Sender};
-
-sol! {
-    /// The part of the factory that is used here.
-    function createWallet(address initialOwner) external returns (address);
-    /// The part of a wallet that is used here.
-    function approve(address spender, address token, uint256 amount) external;
-}
 
 /// Where everything stands on a fresh chain.
 pub const REGISTRY: Address = address!("663F3ad617193148711d28f5334eE4Ed07016602");
@@ -43,12 +35,6 @@ pub const PROTOCOL_FEE: u16 = 500;
 /// What the consumer's wallet holds at first, in wei: 100 coins.
 const CONSUMER_FUNDS: U256 = U256::from_limbs([7_766_279_631_452_241_920, 5, 0, 0]);
 
-/// A committed artifact of a contract.
-#[derive(Deserialize)]
-struct Artifact {
-    bytecode: String,
-}
-
 /// One step: the creation of a contract, or a call.
 struct Step {
     what: &'static str,
@@ -66,15 +52,9 @@ impl Step {
         arguments: &[DynSolValue],
         lands: Address,
     ) -> Result<Self, DevError> {
-        let artifact: Artifact =
-            serde_json::from_str(artifact).map_err(|e| DevError::Artifact {
-                what,
-                reason: e.to_string(),
-            })?;
-        let mut input = alloy::hex::decode(&artifact.bytecode).map_err(|e| DevError::Artifact {
-            what,
-            reason: e.to_string(),
-        })?;
+        let mut input = creation_code(artifact)
+            .ok_or(DevError::Artifact { what })?
+            .to_vec();
         input.extend(DynSolValue::Tuple(arguments.to_vec()).abi_encode_params());
         Ok(Self {
             what,
@@ -96,12 +76,6 @@ impl Step {
     }
 }
 
-macro_rules! artifact {
-    ($name:literal) => {
-        include_str!(concat!("../../contracts/artifacts/", $name, ".json"))
-    };
-}
-
 fn contracts() -> Result<Vec<Step>, DevError> {
     let registry = [DynSolValue::Address(REGISTRY)];
     let addresses = [COORDINATOR, INBOX, READER, FEE, WALLET_FACTORY].map(DynSolValue::Address);
@@ -109,23 +83,23 @@ fn contracts() -> Result<Vec<Step>, DevError> {
         DynSolValue::Address(Role::FeeRecipient.signer().address()),
         DynSolValue::Uint(U256::from(PROTOCOL_FEE), 16),
     ];
-    let wallet = createWalletCall {
+    let wallet = WalletFactory::createWalletCall {
         initialOwner: Role::Node.signer().address(),
     };
     Ok(vec![
-        Step::create("Registry", artifact!("Registry"), &addresses, REGISTRY)?,
+        Step::create("Registry", artifacts::REGISTRY, &addresses, REGISTRY)?,
         Step::create(
             "Coordinator",
-            artifact!("EIP712Coordinator"),
+            artifacts::EIP712_COORDINATOR,
             &registry,
             COORDINATOR,
         )?,
-        Step::create("Inbox", artifact!("Inbox"), &registry, INBOX)?,
-        Step::create("Reader", artifact!("Reader"), &registry, READER)?,
-        Step::create("Fee", artifact!("Fee"), &fee, FEE)?,
+        Step::create("Inbox", artifacts::INBOX, &registry, INBOX)?,
+        Step::create("Reader", artifacts::READER, &registry, READER)?,
+        Step::create("Fee", artifacts::FEE, &fee, FEE)?,
         Step::create(
             "WalletFactory",
-            artifact!("WalletFactory"),
+            artifacts::WALLET_FACTORY,
             &registry,
             WALLET_FACTORY,
         )?,
@@ -140,10 +114,10 @@ fn contracts() -> Result<Vec<Step>, DevError> {
 
 fn consumer() -> Result<Vec<Step>, DevError> {
     let registry = [DynSolValue::Address(REGISTRY)];
-    let wallet = createWalletCall {
+    let wallet = WalletFactory::createWalletCall {
         initialOwner: Role::Consumer.signer().address(),
     };
-    let approval = approveCall {
+    let approval = Wallet::approveCall {
         spender: CONSUMER,
         token: Address::ZERO,
         amount: CONSUMER_FUNDS,
@@ -151,7 +125,7 @@ fn consumer() -> Result<Vec<Step>, DevError> {
     Ok(vec![
         Step::create(
             "IrisConsumer",
-            artifact!("IrisConsumer"),
+            artifacts::IRIS_CONSUMER,
             &registry,
             CONSUMER,
         )?,

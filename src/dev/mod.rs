@@ -79,13 +79,11 @@ pub enum DevError {
     },
     /// A committed artifact is not one.
     #[error(
-        "E-DEV-006: the artifact of {what} is unusable: {reason}; run `cargo xtask contracts build`"
+        "E-DEV-006: the artifact of {what} has no creation code; run `cargo xtask contracts build`"
     )]
     Artifact {
         /// Which.
         what: &'static str,
-        /// Why.
-        reason: String,
     },
     /// A contract stands elsewhere than it must.
     #[error(

@@ -23,6 +23,9 @@ const RECEIPT_POLL: Duration = Duration::from_millis(20);
 /// How long connecting to something on this machine may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
+/// How long one answer of it may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
 /// What a development transaction offers above the base fee, wei per gas.
 const PRIORITY_FEE: u128 = 1_000_000_000;
 
@@ -174,6 +177,7 @@ pub(super) fn client() -> Result<reqwest::Client, DevError> {
     reqwest::Client::builder()
         .no_proxy()
         .connect_timeout(CONNECT_WAIT)
+        .timeout(ANSWER_WAIT)
         .build()
         .map_err(|error| DevError::Client {
             reason: error.to_string(),

@@ -27,6 +27,9 @@ use crate::crash;
 /// Extension of the file that says that an archive's payloads are erased.
 const BARE: &str = "bare";
 
+/// An archive without payloads, and where in the packs those stand that it had: place and length.
+pub(crate) type Bare = (Arc<Archive>, Vec<(PackAt, u32)>);
+
 /// A closed part. It is opened, and its chain checked, when it is first read.
 #[derive(Debug)]
 pub(crate) struct Archive {
@@ -124,7 +127,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`LogError`].
-    pub(crate) fn without_payloads(&self) -> Result<(Arc<Self>, Vec<(PackAt, u32)>), LogError> {
+    pub(crate) fn without_payloads(&self) -> Result<Bare, LogError> {
         let directory = self.path.parent().unwrap_or(&self.path);
         let old = self.blocks()?;
         let mut packs = Vec::new();

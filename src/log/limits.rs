@@ -60,9 +60,6 @@ pub const FREE_INTAKE_BYTES: u64 = 4 * FREE_FLOOR_BYTES;
 /// a budget, a quarter of it, so that there is something to drop.
 pub const ROLL_BYTES: u64 = 512 * 1024 * 1024;
 
-/// What sled takes for an empty database, in bytes: no reason to roll.
-pub const FRESH_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
-
 /// The largest snapshot, in bytes: a bound on what a damaged file can make us allocate.
 pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 

@@ -306,10 +306,11 @@ impl Machine {
         if own_stake {
             return None; // A slash within the delivery: booked as what leaves the wallet.
         }
-        let first = self.chain.payments.first(fact.tx, fact.wallet, spender, to);
+        let payer = (fact.tx, token, fact.wallet, spender);
+        let first = self.chain.payments.first(payer, to);
         Some(if to == wallet {
             (Role::NodeWallet, Role::Receivable, Code::Payout)
-        } else if first || self.chain.payments.is_protocol(fact.tx, to) {
+        } else if first || self.chain.payments.is_protocol(fact.tx, token, to) {
             // `docs/spec/contracts.md` 3: the protocol is paid before anybody else.
             (Role::ProtocolFees, Role::Receivable, Code::ProtocolFee)
         } else {
@@ -358,29 +359,33 @@ impl Machine {
     }
 }
 
+/// Who pays in which transaction and token: a subscription pays in one, and what is moved in
+/// others says nothing of it. Transaction, token, wallet, spender.
+type Payer = (Hash, Address, Address, Address);
+
 /// The transfers of a block's transactions so far: to whom the first of each payer went.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Payments {
-    first: BTreeMap<(Hash, Address, Address), Address>,
+    first: BTreeMap<Payer, Address>,
 }
 
 impl Payments {
     /// Whether this is the first transfer of this payer in this transaction; remembers to whom
     /// it went.
-    fn first(&mut self, tx: Hash, wallet: Address, spender: Address, to: Address) -> bool {
+    fn first(&mut self, payer: Payer, to: Address) -> bool {
         let mut is_first = false;
-        self.first.entry((tx, wallet, spender)).or_insert_with(|| {
+        self.first.entry(payer).or_insert_with(|| {
             is_first = true;
             to
         });
         is_first
     }
 
-    /// Whether the protocol was paid at this address in this transaction.
-    fn is_protocol(&self, tx: Hash, to: Address) -> bool {
+    /// Whether the protocol was paid at this address in this transaction, in this token.
+    fn is_protocol(&self, tx: Hash, token: Address, to: Address) -> bool {
         self.first
-            .range((tx, Address::ZERO, Address::ZERO)..)
-            .take_while(|((of, _, _), _)| *of == tx)
+            .range((tx, token, Address::ZERO, Address::ZERO)..)
+            .take_while(|((of, in_token, _, _), _)| (*of, *in_token) == (tx, token))
             .any(|(_, first)| *first == to)
     }
 }

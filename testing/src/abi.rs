@@ -1,14 +1,18 @@
-//! The contracts' interfaces, written down from `docs/spec/contracts.md`, and the way from the model's
-//! types to bytes.
+//! The contracts' interfaces, and the way from the model's types to bytes.
 
 mod emitted;
-mod interfaces;
 mod message;
 
-pub use interfaces::*;
+pub use infernet_contracts::{
+    BatchDelivery, Consumer, Coordinator, DelegateSubscription, Fee, Inbox, InboxItem, Ownable,
+    Reader, Registry, ScriptedConsumer, ScriptedToken, ScriptedVerifier, Subscription, Verifier,
+    Wallet, WalletFactory,
+};
 pub use message::Message;
 
-use crate::model::{Answer, BatchItem, InboxItem, Subscription as ModelSubscription};
+use crate::model::{
+    Answer, BatchItem, InboxItem as ModelInboxItem, Subscription as ModelSubscription,
+};
 
 /// Hash keys of the Coordinator's mappings (section 0).
 pub mod keys {
@@ -70,8 +74,8 @@ impl From<&BatchItem> for BatchDelivery {
     }
 }
 
-impl From<&InboxItem> for Item {
-    fn from(item: &InboxItem) -> Self {
+impl From<&ModelInboxItem> for InboxItem {
+    fn from(item: &ModelInboxItem) -> Self {
         let Answer {
             input,
             output,

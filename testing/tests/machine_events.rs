@@ -66,6 +66,7 @@ impl Played {
             log.push(event.clone());
             match machine.apply(&event) {
                 Ok(effects) => {
+                    assert_eq!(machine.audit(), Ok(()), "after {event:?}");
                     for effect in effects {
                         *self.issued.entry(kind(&effect.effect)).or_default() += 1;
                     }
@@ -171,6 +172,7 @@ fn nonsense_does_not_panic_the_machine() {
                 assert!(TRUE_INVARIANTS.contains(&halt.code), "{halt}");
                 break;
             }
+            assert_eq!(machine.audit(), Ok(()), "after {event:?}");
         }
         let _ = (
             machine.outstanding(),

@@ -77,8 +77,8 @@ struct Gallery {
 impl Gallery {
     fn new() -> Self {
         let (mut world, at) = World::deployed(Build::Paris);
-        let code =
-            creation_code(include_str!("../artifacts/DiffusionNFT.json")).expect("an artifact");
+        let code = creation_code(include_str!("../../contracts/artifacts/DiffusionNFT.json"))
+            .expect("an artifact");
         let nft = world.create(address(1), &code, &at.registry.abi_encode());
         Self {
             world,

@@ -16,16 +16,11 @@ use alloy::{
     primitives::{B256, U256},
     providers::{Provider as _, RootProvider},
     rpc::types::Filter,
-    sol,
     sol_types::{SolCall as _, SolEvent as _},
 };
+use infernet_contracts::Coordinator;
 use infernet_node::dev::{self, Place};
 use rand::Rng as _;
-
-sol! {
-    event SubscriptionFulfilled(uint32 indexed id, address indexed node);
-    function id() external view returns (uint32);
-}
 
 /// Kills in the test command; the promise holds for any number.
 const KILLS: usize = 50;
@@ -180,14 +175,14 @@ async fn deliveries(provider: &RootProvider) -> Vec<usize> {
         .call(
             alloy::rpc::types::TransactionRequest::default()
                 .to(coordinator)
-                .input(idCall {}.abi_encode().into()),
+                .input(Coordinator::idCall {}.abi_encode().into()),
         )
         .await
         .expect("the chain answers");
-    let next = idCall::abi_decode_returns(&next).expect("a number");
+    let next = Coordinator::idCall::abi_decode_returns(&next).expect("a number");
     let filter = Filter::new()
         .address(coordinator)
-        .event_signature(SubscriptionFulfilled::SIGNATURE_HASH)
+        .event_signature(Coordinator::SubscriptionFulfilled::SIGNATURE_HASH)
         .from_block(0);
     let logs = provider.get_logs(&filter).await.expect("the chain answers");
     (1..next)

@@ -5,12 +5,13 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use infernet_node::devnet::{Devnet, DevnetConfig};
 use serde_json::{Value, json};
 
-use super::{dev, ending::signal, text};
+use super::{PATIENCE, dev, ending::signal, text};
 
 /// Starts it and reads where clients connect.
 fn start(config: &Path) -> (Child, String) {
@@ -92,7 +93,15 @@ fn a_node_of_its_own_serves_a_chain_and_stops_when_told_to() {
         let accepted: Value = answer.json().await.expect("JSON");
         let id = accepted["id"].as_str().expect("an id");
         let job = get(format!("{api}/api/jobs?id={id}&wait=60")).await;
-        (get(format!("{api}/info")).await, job)
+        // A slow machine may have started it without the chain, which it goes on asking for.
+        let begun = Instant::now();
+        loop {
+            let info = get(format!("{api}/info")).await;
+            if info["chain"]["enabled"] == true || begun.elapsed() > PATIENCE {
+                return (info, job);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
     assert_eq!(info["chain"]["enabled"], true, "{info}");
     assert_eq!(

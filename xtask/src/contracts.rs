@@ -3,8 +3,10 @@
 //! Everything runs through the scripts in `contracts/tools`, so that the same commands work without cargo.
 
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 /// Name of the copy of the lock file that is kept beside what was installed from it.
 const INSTALLED_LOCK: &str = "node_modules/.installed-package-lock.json";
@@ -25,7 +27,7 @@ pub(crate) fn install() -> Result<(), String> {
     fs::write(&stamp, wanted).map_err(|e| format!("{} cannot be written: {e}", stamp.display()))
 }
 
-/// Compiles the contracts and writes `contracts/artifacts`.
+/// Compiles the contracts and writes `contracts/artifacts` and the Rust bindings made from them.
 ///
 /// # Errors
 /// A message that says which step failed.
@@ -34,7 +36,8 @@ pub(crate) fn build() -> Result<(), String> {
     node(&["tools/build.mjs", "build"], &[])
 }
 
-/// Compiles the contracts and fails if `contracts/artifacts` differs, or if a source is not formatted.
+/// Compiles the contracts and fails if `contracts/artifacts` or the Rust bindings differ, if something public has no notice, or if
+/// a source is not formatted.
 ///
 /// # Errors
 /// A message that says which step failed; the differing files are printed before.
@@ -44,25 +47,41 @@ pub(crate) fn check() -> Result<(), String> {
     node(&["tools/build.mjs", "check"], &[])
 }
 
-/// Runs `check`, then all contract tests against the committed artifacts; with `long`, also against the Cancun build, and
-/// with 10,000 fuzz runs instead of 256.
+/// Runs `check` and all contract tests against the committed artifacts; with `long`, also against the Cancun build, and with
+/// 10,000 fuzz runs instead of 256 from a seed that differs each time.
 ///
 /// # Errors
 /// A message that says which step failed; the failing tests are printed before.
 pub(crate) fn test(long: bool) -> Result<(), String> {
-    check()?;
-    let forge = ["tools/forge.mjs", "test"];
-    if long {
-        node(&forge, &[("FOUNDRY_PROFILE", "long")])?;
-        return node(
-            &forge,
-            &[
-                ("INFERNET_BUILD", "cancun"),
-                ("FOUNDRY_EVM_VERSION", "cancun"),
-            ],
-        );
+    install()?;
+    // Compiling and testing read the same files and write different ones, and neither keeps all cores busy.
+    thread::scope(|scope| {
+        let checked = scope.spawn(check);
+        let tested = forge_tests(long);
+        let checked = checked
+            .join()
+            .map_err(|_| "the check panicked".to_owned())?;
+        tested.and(checked)
+    })
+}
+
+/// Runs all contract tests; parameters and errors as [`test`].
+fn forge_tests(long: bool) -> Result<(), String> {
+    if !long {
+        // The seed is that of foundry.toml, so that a run can be repeated.
+        return node(&["tools/forge.mjs", "test"], &[]);
     }
-    node(&forge, &[])
+    let seed = format!("{:#x}", RandomState::new().hash_one(0));
+    println!("the tests' seed is {seed}");
+    let forge = ["tools/forge.mjs", "test", "--fuzz-seed", &seed];
+    node(&forge, &[("FOUNDRY_PROFILE", "long")])?;
+    node(
+        &forge,
+        &[
+            ("INFERNET_BUILD", "cancun"),
+            ("FOUNDRY_EVM_VERSION", "cancun"),
+        ],
+    )
 }
 
 /// Measures the gas of whole transactions on anvil and prints it: as a table, or with `json` as one object per line. With `check`,

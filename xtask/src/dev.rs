@@ -19,8 +19,11 @@ pub(crate) fn build() -> Outcome {
 /// Builds what is needed and replaces this process, so that signals and the exit code are those
 /// of `infernet` itself.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    build()?;
     let binary = shell::binaries().join("infernet");
+    if !binary.exists() {
+        eprintln!("building the node and the inference service: the first time takes minutes");
+    }
+    build()?;
     let error = Command::new(&binary).arg("dev").args(arguments).exec();
     Err(format!("cannot start {}: {error}", binary.display()))
 }

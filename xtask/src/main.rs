@@ -46,7 +46,7 @@ enum Chore {
         #[arg(long)]
         json: bool,
     },
-    /// Compile, check or test the contracts.
+    /// Compile, check or test the contracts (needs Node.js).
     Contracts {
         #[command(subcommand)]
         action: Contracts,
@@ -63,13 +63,14 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Contracts {
-    /// Compile, and write `contracts/artifacts`.
+    /// Compile, and write `contracts/artifacts` and the Rust bindings.
     Build,
-    /// Compile, and fail if the committed artifacts or the formatting differ.
+    /// Compile, and fail if artifacts or bindings differ from what is committed, something public has no notice, or a source
+    /// is not formatted.
     Check,
-    /// `check`, then all contract tests.
+    /// `check` and all contract tests.
     Test {
-        /// 10,000 fuzz runs instead of 256, and the Cancun build.
+        /// 10,000 fuzz runs instead of 256, from a fresh seed, and the Cancun build.
         #[arg(long)]
         long: bool,
     },

@@ -23,8 +23,14 @@ contract Wallet is Ownable {
     /// @dev The coordinator of the deployment.
     address private immutable COORDINATOR;
 
-    /// @notice How much of a token a spender may use: allowance(spender, token).
-    mapping(address => mapping(address => uint256)) public allowance;
+    /// @notice An amount in a mapping.
+    /// @dev As a struct, so that its place is computed once for reading and writing.
+    struct Amount {
+        uint256 value;
+    }
+
+    /// @dev What a spender may use, by spender and token.
+    mapping(address => mapping(address => Amount)) private _allowances;
 
     /// @dev Locked amounts of tokens; of the own coin only if it exceeds its field.
     mapping(address => uint256) private _locked;
@@ -78,7 +84,7 @@ contract Wallet is Ownable {
 
     /// @notice Sets (does not add to) what `spender` may use of `token`; only the owner.
     function approve(address spender, address token, uint256 amount) external onlyOwner {
-        allowance[spender][token] = amount;
+        _allowances[spender][token].value = amount;
         emit Approval(spender, token, amount);
     }
 
@@ -90,7 +96,9 @@ contract Wallet is Ownable {
 
     /// @notice Two payments in the name of `spender`, in order; only the coordinator. The same as two calls of `cTransfer`, but
     /// both amounts leave the allowance before either is sent.
-    function cTransferTwice(address spender, address token, address to, uint256 amount, address secondTo, uint256 secondAmount)
+    /// @dev The name gives the lowest selector of all functions here, so the dispatcher, which compares one after the other, finds
+    /// it first.
+    function cTransferTwo(address spender, address token, address to, uint256 amount, address secondTo, uint256 secondAmount)
         external
         onlyCoordinator
     {
@@ -113,8 +121,9 @@ contract Wallet is Ownable {
     function cUnlock(address spender, address token, uint256 amount) external onlyCoordinator {
         _unlock(spender, token, amount);
         unchecked {
-            uint256 restored = allowance[spender][token] + amount;
-            allowance[spender][token] = restored < amount ? type(uint256).max : restored;
+            Amount storage allowed = _allowances[spender][token];
+            uint256 restored = allowed.value + amount;
+            allowed.value = restored < amount ? type(uint256).max : restored;
         }
     }
 
@@ -129,6 +138,11 @@ contract Wallet is Ownable {
     function renounceOwnership() public payable override onlyOwner {
         if (_ownerWord >> LOCKED_ETHER_SHIFT != 0) revert FundsLocked();
         _setOwner(address(0));
+    }
+
+    /// @notice How much of `token` `spender` may use.
+    function allowance(address spender, address token) external view returns (uint256) {
+        return _allowances[spender][token].value;
     }
 
     /// @notice How much of `token` is locked.
@@ -164,10 +178,11 @@ contract Wallet is Ownable {
 
     /// @dev Takes `amount` from the allowance of `spender`.
     function _spend(address spender, address token, uint256 amount) private {
-        uint256 allowed = allowance[spender][token];
-        if (allowed < amount) revert InsufficientAllowance();
+        Amount storage allowed = _allowances[spender][token];
+        uint256 value = allowed.value;
+        if (value < amount) revert InsufficientAllowance();
         unchecked {
-            allowance[spender][token] = allowed - amount;
+            allowed.value = value - amount;
         }
     }
 

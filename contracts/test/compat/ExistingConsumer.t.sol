@@ -18,7 +18,7 @@ import {WalletFactory} from "infernet/payments/WalletFactory.sol";
 import {Coordinated} from "infernet/utility/Coordinated.sol";
 import {Reader} from "infernet/utility/Reader.sol";
 import {World} from "../lib/World.sol";
-import {vm} from "../lib/Vm.sol";
+import {Log, vm} from "../lib/Vm.sol";
 
 contract PriceFeed is SubscriptionConsumer, Allowlist, Delegator {
     mapping(uint32 => mapping(uint32 => int256)) public prices;
@@ -134,7 +134,17 @@ contract ExistingConsumerTest is World {
         address[] memory nodes = new address[](2);
         bool[] memory status = new bool[](2);
         (nodes[0], nodes[1], status[1]) = (NODE, OTHER_NODE, true);
+        vm.recordLogs();
         feed.setNodes(nodes, status);
+        feed.setSigner(address(1));
+        Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i = 0; i < 2; i++) {
+            eq(logs[i].topics[0], Allowlist.AllowlistUpdated.selector, "list");
+            eq(logs[i].topics[1], bytes32(uint256(uint160(nodes[i]))), "node");
+            eqBytes(logs[i].data, abi.encode(status[i]), "status");
+        }
+        eq(logs[2].topics[0], Delegator.SignerUpdated.selector, "signer");
+        eq(logs[2].topics[2], bytes32(uint256(1)), "new signer");
         check(feed.isAllowedNode(OTHER_NODE) && !feed.isAllowedNode(NODE), "changed");
         vm.prank(OTHER_NODE);
         coordinator.deliverCompute(eager, 1, "", abi.encode(9), "", address(0));

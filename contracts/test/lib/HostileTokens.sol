@@ -67,3 +67,41 @@ contract CallingToken is Balances {
         return true;
     }
 }
+
+/// @notice Works, or does not, as it was last told; balances are whatever somebody says they are.
+contract MoodyToken {
+    enum Mood {
+        Work,
+        RefuseTransfers,
+        RefuseAll,
+        BurnGas
+    }
+
+    Mood private _mood;
+    mapping(address => uint256) private _balances;
+
+    error NotToday();
+
+    function setMood(Mood mood) external {
+        _mood = mood;
+    }
+
+    function setBalance(address account, uint256 value) external {
+        _balances[account] = value;
+    }
+
+    function balanceOf(address account) external view returns (uint256) {
+        if (_mood == Mood.RefuseAll) revert NotToday();
+        return _balances[account];
+    }
+
+    function transfer(address to, uint256 value) external returns (bool) {
+        if (_mood == Mood.RefuseAll || _mood == Mood.RefuseTransfers) revert NotToday();
+        while (_mood == Mood.BurnGas) {
+            value ^= 1;
+        }
+        _balances[msg.sender] -= value;
+        _balances[to] += value;
+        return true;
+    }
+}

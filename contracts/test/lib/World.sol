@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity ^0.8.13;
 
+import {Artifacts} from "../../script/Artifacts.sol";
 import {Deployment, LibDeploy} from "../../script/Deploy.s.sol";
 import {Subscription} from "../../src/Coordinator.sol";
 import {EIP712Coordinator} from "../../src/EIP712Coordinator.sol";
@@ -54,6 +55,30 @@ abstract contract World is Test {
     function deployWorld() internal {
         vm.warp(1_700_000_000);
         Deployment memory d = LibDeploy.deploy(address(this), vm.getNonce(address(this)), FEE_RECIPIENT, FEE_RATE);
+        populate(d);
+    }
+
+    /// @dev The same with the plain contracts of `reference/` in place of ours: they behave as older deployments do, weaknesses
+    /// included.
+    function deployReferenceWorld() internal {
+        vm.warp(1_700_000_000);
+        uint256 nonce = vm.getNonce(address(this));
+        address[5] memory at;
+        for (uint256 i = 0; i < 5; i++) {
+            at[i] = vm.computeCreateAddress(address(this), nonce + 1 + i);
+        }
+        Deployment memory d;
+        d.registry = Registry(Artifacts.create("Registry", abi.encode(at)));
+        bytes memory argument = abi.encode(d.registry);
+        d.coordinator = EIP712Coordinator(Artifacts.create("ReferenceCoordinator", argument));
+        d.inbox = Inbox(Artifacts.create("Inbox", argument));
+        d.reader = Reader(Artifacts.create("Reader", argument));
+        d.fee = Fee(Artifacts.create("ReferenceFee", abi.encode(FEE_RECIPIENT, FEE_RATE)));
+        d.walletFactory = WalletFactory(payable(Artifacts.create("ReferenceWalletFactory", argument)));
+        populate(d);
+    }
+
+    function populate(Deployment memory d) private {
         (registry, coordinator, inbox, reader) = (d.registry, d.coordinator, d.inbox, d.reader);
         (fee, factory) = (d.fee, d.walletFactory);
         consumer = new Recorder(registry, vm.addr(SIGNER_KEY));

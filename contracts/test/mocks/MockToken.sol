@@ -16,7 +16,9 @@ contract MockToken {
     /// @notice Digits behind the point.
     uint8 public immutable decimals;
 
+    /// @notice Tokens moved; from zero: made.
     event Transfer(address indexed from, address indexed to, uint256 value);
+    /// @notice Somebody may spend.
     event Approval(address indexed owner, address indexed spender, uint256 value);
 
     /// @param decimals_ digits behind the point

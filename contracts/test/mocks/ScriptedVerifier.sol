@@ -19,7 +19,11 @@ contract ScriptedVerifier is IVerifier, Coordinated {
 
     Script private _script;
     address private _wallet;
+
+    /// @inheritdoc IVerifier
     mapping(address => bool) public override isSupportedToken;
+
+    /// @inheritdoc IVerifier
     mapping(address => uint256) public override fee;
 
     /// @notice A verdict was asked for.

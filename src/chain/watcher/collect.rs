@@ -184,6 +184,11 @@ impl<'a> Collector<'a> {
                         };
                         self.add(number, place, fact);
                     }
+                    // Not asked for: what they say follows from the other logs, too.
+                    Coordinator::CoordinatorEvents::Delivered(_)
+                    | Coordinator::CoordinatorEvents::DeliveryFailed(_)
+                    | Coordinator::CoordinatorEvents::SubscriptionFunded(_)
+                    | Coordinator::CoordinatorEvents::ReserveReleased(_) => {}
                 },
                 Err(error) => {
                     tracing::warn!(block = number, %error, "a log of the Coordinator does not decode");

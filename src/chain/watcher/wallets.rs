@@ -10,7 +10,7 @@ use infernet_state::{
 
 use super::{collect::Watched, error::WatchError};
 use crate::chain::{
-    abi::{Wallet, WalletFactory},
+    abi::{Ownable, Wallet, WalletFactory},
     connect::ChainConnection,
     convert,
     rpc::At,
@@ -194,7 +194,7 @@ async fn owner(
     wallet: primitives::Address,
     at: At,
 ) -> Result<Address, WatchError> {
-    let call = Wallet::ownerCall {};
+    let call = Ownable::ownerCall {};
     let owner = match connection.rpc.view(wallet, &call, at).await {
         Err(failure) if failure.is_state_missing() => {
             connection.rpc.view(wallet, &call, At::Latest).await?

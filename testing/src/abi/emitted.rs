@@ -4,8 +4,8 @@ use alloy_sol_types::{SolEvent, SolValue};
 use revm::primitives::{Bytes, LogData, U256};
 
 use super::{
-    Coordinator, Fee, Inbox, Item, Ownable, ScriptedConsumer, ScriptedVerifier, Token, Wallet,
-    WalletFactory,
+    Coordinator, Fee, Inbox, InboxItem, Ownable, ScriptedConsumer, ScriptedToken, ScriptedVerifier,
+    Wallet, WalletFactory,
 };
 use crate::model::{Emitted, Habit, Returned};
 
@@ -33,7 +33,7 @@ impl Returned {
             Self::Address(address) => address.abi_encode().into(),
             Self::True => true.abi_encode().into(),
             Self::False => false.abi_encode().into(),
-            Self::Item(item) => Item::from(item).abi_encode().into(),
+            Self::Item(item) => InboxItem::from(item).abi_encode().into(),
         }
     }
 }
@@ -192,7 +192,7 @@ impl Emitted {
             }
             .encode_log_data(),
             Self::TokenTransfer { from, to, amount } => {
-                Token::Transfer { from, to, amount }.encode_log_data()
+                ScriptedToken::Transfer { from, to, amount }.encode_log_data()
             }
             Self::ProofAsked {
                 id,

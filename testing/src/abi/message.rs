@@ -4,8 +4,8 @@ use alloy_sol_types::SolCall;
 use revm::primitives::{Address, Bytes, U256};
 
 use super::{
-    BatchDelivery, Coordinator, Fee, Inbox, Ownable, ScriptedConsumer, ScriptedVerifier, Token,
-    Wallet, WalletFactory,
+    BatchDelivery, Coordinator, Fee, Inbox, Ownable, ScriptedConsumer, ScriptedToken,
+    ScriptedVerifier, Wallet, WalletFactory,
 };
 use crate::model::{
     Answer, Call, ConsumerScript, Control, Delegated, Deployment, OwnershipChange, Restricted,
@@ -265,7 +265,7 @@ impl Call {
             ),
             Self::TransferToken { token, to, amount } => Message::new(
                 *token,
-                &Token::transferCall {
+                &ScriptedToken::transferCall {
                     to: *to,
                     amount: *amount,
                 },
@@ -395,7 +395,7 @@ impl Control {
                 }
                 Message::new(
                     *token,
-                    &Token::setBalanceCall {
+                    &ScriptedToken::setBalanceCall {
                         account: *account,
                         amount: *amount,
                     },

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use revm::primitives::{Bytes, hex};
+use infernet_contracts::artifacts;
+use revm::primitives::Bytes;
+
+pub use infernet_contracts::creation_code;
 
 /// For which EVM the Coordinator was compiled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -17,42 +20,30 @@ pub enum Build {
     Reference,
 }
 
-/// Declares the artifacts that are built in.
-macro_rules! artifacts {
-    ($($name:literal),* $(,)?) => {
-        const SOURCES: &[(&str, &str)] = &[
-            $(($name, include_str!(concat!("../../artifacts/", $name, ".json"))),)*
-        ];
-    };
-}
-
-artifacts!(
-    "EIP712Coordinator",
-    "Fee",
-    "Inbox",
-    "Reader",
-    "ReferenceCoordinator",
-    "ReferenceFee",
-    "ReferenceWallet",
-    "ReferenceWalletFactory",
-    "Registry",
-    "ScriptedConsumer",
-    "ScriptedToken",
-    "ScriptedVerifier",
-    "Wallet",
-    "WalletFactory",
-    "cancun/EIP712Coordinator",
-);
-
-/// The creation code of a contract in an artifact's JSON (the field `bytecode`, as Foundry, Hardhat and this
-/// project write it), or `None` if the text is no artifact.
-#[must_use]
-pub fn creation_code(artifact: &str) -> Option<Bytes> {
-    let json: serde_json::Value = serde_json::from_str(artifact).ok()?;
-    let code = &json["bytecode"];
-    let code = code.as_str().or_else(|| code["object"].as_str())?;
-    hex::decode(code).ok().map(Bytes::from)
-}
+/// The artifacts that are built in.
+const SOURCES: &[(&str, &str)] = &[
+    ("EIP712Coordinator", artifacts::EIP712_COORDINATOR),
+    ("Fee", artifacts::FEE),
+    ("Inbox", artifacts::INBOX),
+    ("Reader", artifacts::READER),
+    ("ReferenceCoordinator", artifacts::REFERENCE_COORDINATOR),
+    ("ReferenceFee", artifacts::REFERENCE_FEE),
+    ("ReferenceWallet", artifacts::REFERENCE_WALLET),
+    (
+        "ReferenceWalletFactory",
+        artifacts::REFERENCE_WALLET_FACTORY,
+    ),
+    ("Registry", artifacts::REGISTRY),
+    ("ScriptedConsumer", artifacts::SCRIPTED_CONSUMER),
+    ("ScriptedToken", artifacts::SCRIPTED_TOKEN),
+    ("ScriptedVerifier", artifacts::SCRIPTED_VERIFIER),
+    ("Wallet", artifacts::WALLET),
+    ("WalletFactory", artifacts::WALLET_FACTORY),
+    (
+        "cancun/EIP712Coordinator",
+        artifacts::CANCUN_EIP712_COORDINATOR,
+    ),
+];
 
 /// The creation code of a contract of this project, by the name of its artifact.
 ///

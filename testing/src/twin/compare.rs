@@ -10,7 +10,8 @@ use revm::primitives::{Address, U256};
 use super::{Mismatch, Twin};
 use crate::{
     abi::{
-        Coordinator, Fee, Inbox, Item, Ownable, Subscription, Token, Wallet, WalletFactory, keys,
+        Coordinator, Fee, Inbox, InboxItem, Ownable, ScriptedToken, Subscription, Wallet,
+        WalletFactory, keys,
     },
     model::{Habit, Model, Ownable as Ownership},
 };
@@ -182,7 +183,7 @@ impl Twin {
             equal(|| format!("the id of ({owner}, {nonce})"), expected, found)?;
         }
         for owner in changed(before.max_nonces(), self.model.max_nonces()) {
-            let call = Coordinator::maxSubscriberNonceCall { subscriber: owner };
+            let call = Coordinator::maxSubscriberNonceCall { owner };
             let found = self.world.read(coordinator, &call);
             let expected = self.model.max_nonces().get(&owner).copied().unwrap_or(0);
             equal(|| format!("the highest nonce of {owner}"), expected, found)?;
@@ -281,7 +282,7 @@ impl Twin {
                 let found = self.world.read(inbox, &call);
                 equal(
                     || format!("item {index} of {node}"),
-                    Item::from(item),
+                    InboxItem::from(item),
                     found,
                 )?;
             }
@@ -295,7 +296,10 @@ impl Twin {
                 return Err(Mismatch {
                     what: format!("the number of items of {node}"),
                     model: items.len().to_string(),
-                    contracts: format!("one more: {:?}", (more._0, more._1, more._2)),
+                    contracts: format!(
+                        "one more: {:?}",
+                        (more.timestamp, more.subscriptionId, more.interval)
+                    ),
                 });
             }
         }
@@ -325,7 +329,9 @@ impl Twin {
             }
             let old = before.tokens().get(&address).cloned().unwrap_or_default();
             for account in changed(&old.balances, &token.balances) {
-                let found = self.world.read(address, &Token::balanceOfCall { account });
+                let found = self
+                    .world
+                    .read(address, &ScriptedToken::balanceOfCall { account });
                 let expected = token.balances.get(&account).copied().unwrap_or_default();
                 equal(
                     || format!("what {account} holds of {address}"),
