@@ -4,7 +4,10 @@ use std::{cmp::Ordering, iter::Peekable};
 
 use infernet_state::{Machine, types::JobNo};
 
-use super::portrait::{self, Facet};
+use super::{
+    portrait::{self, Facet},
+    singles,
+};
 
 /// What differs between an earlier and a later state, a line each; nothing when they are equal.
 #[must_use]
@@ -13,8 +16,8 @@ pub fn difference(a: &Machine, b: &Machine) -> Vec<String> {
     merge(
         &mut out,
         ["appeared", "is gone"],
-        portrait::singles(a).into_iter().enumerate(),
-        portrait::singles(b).into_iter().enumerate(),
+        singles::singles(a).into_iter().enumerate(),
+        singles::singles(b).into_iter().enumerate(),
         |_, facet, _| facet.clone(),
     );
     merge(

@@ -8,6 +8,7 @@ mod explain;
 mod past;
 mod portrait;
 mod proof;
+mod singles;
 mod subject;
 mod trace;
 mod verify;
