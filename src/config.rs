@@ -17,7 +17,12 @@ use infernet_state::{
 };
 use serde::Deserialize;
 
-use crate::{driver::Policy, log::Retention};
+use crate::{
+    api::RateLimit,
+    copies::{CHECKPOINT_EVENTS, Wanted},
+    driver::Policy,
+    log::Retention,
+};
 
 /// Where a node listens for clients, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4000";
@@ -122,6 +127,10 @@ pub struct LogConfig {
     pub snapshot_events: Option<u64>,
     /// Whether payloads that nothing asks for any more are erased with the part they stand in.
     pub erase_payloads: bool,
+    /// A directory, on another disk, that the log is copied to as it grows.
+    pub mirror: Option<PathBuf>,
+    /// Events between two signed checkpoints, beside the one at a stop; 0 makes none at all.
+    pub checkpoint_events: Option<u64>,
 }
 
 /// The least budget, in MiB: four parts that are large enough to be worth closing.
@@ -136,6 +145,15 @@ const UPKEEP_EVENTS_MIN: u64 = 16;
 const MIB: u64 = 1024 * 1024;
 
 impl LogConfig {
+    /// Mirror and checkpoints.
+    #[must_use]
+    pub fn copies(&self) -> Wanted {
+        Wanted {
+            mirror: self.mirror.clone(),
+            checkpoint_events: self.checkpoint_events.unwrap_or(CHECKPOINT_EVENTS),
+        }
+    }
+
     /// How the log is kept small.
     ///
     /// # Errors
@@ -174,6 +192,19 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// For the operator.
     pub admin_listen: SocketAddr,
+    /// Requests that one client address may make in a minute; 0 for any number.
+    pub requests_per_minute: u32,
+}
+
+impl ServerConfig {
+    /// The limit of requests, if there is one.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        (self.requests_per_minute > 0).then(|| RateLimit {
+            requests: self.requests_per_minute,
+            ..RateLimit::default()
+        })
+    }
 }
 
 impl Default for ServerConfig {
@@ -182,6 +213,7 @@ impl Default for ServerConfig {
         Self {
             listen: local(4000),
             admin_listen: local(4001),
+            requests_per_minute: RateLimit::default().requests,
         }
     }
 }
@@ -460,6 +492,17 @@ mod tests {
             let error = policy(text).expect_err(text).to_string();
             assert!(error.contains(named), "{error} names {named}");
         }
+    }
+
+    #[test]
+    fn requests_are_limited_as_configured() {
+        let limit = |text: &str| {
+            let file: FileConfig = toml::from_str(text).expect("TOML");
+            file.server.rate_limit().map(|limit| limit.requests)
+        };
+        assert_eq!(limit(""), Some(60));
+        assert_eq!(limit("[server]\nrequests_per_minute = 9"), Some(9));
+        assert_eq!(limit("[server]\nrequests_per_minute = 0"), None);
     }
 
     #[test]

@@ -20,6 +20,9 @@ const ASKED: u64 = 24;
 /// A log that is rolled and snapshotted all the time.
 const BUSY: &str = "snapshot_events = 16\nroll_events = 48";
 
+/// One that is only snapshotted: a part that is large enough to be rolled goes before.
+const SNAPPING: &str = "snapshot_events = 16";
+
 /// One that erases what nothing asks for any more.
 const ERASING: &str = "snapshot_events = 16\nroll_events = 16\nerase_payloads = true";
 
@@ -124,6 +127,8 @@ fn killed_at_every_named_place_it_keeps_its_promises() {
     let opening = |name: &str| name.starts_with("open.");
     for (place, name) in (0..).zip(&usual) {
         let passages: &[u64] = if opening(name) { &[1] } else { &[1, 5] };
+        let snapping = name.starts_with("snapshot.");
+        outside.configure(if snapping { SNAPPING } else { BUSY });
         for passage in passages {
             if crash_at(&outside, name, *passage, ASKED, 1) {
                 reached.insert(*name);
@@ -214,7 +219,7 @@ fn killed_at_two_hundred_moments_it_keeps_its_promises() {
         });
         if let Some(api) = running.api() {
             served += 1;
-            outside.ask(&api, ASKED, u64::from(kill % 8 == 0));
+            outside.ask(&api, ASKED, u64::from(kill % 3 == 0));
         }
         killer.join().expect("killed");
         assert!(is_killed(&mut running), "after {life:?}");

@@ -44,8 +44,10 @@ fn parse(trace: &str) -> Vec<Call> {
         };
         let rest = rest.trim_start();
         let result = |text: &str| {
-            let (_, result) = text.rsplit_once(") = ")?;
-            Some(!result.trim_start().starts_with('-'))
+            let (call, result) = text.rsplit_once(" = ")?;
+            call.trim_end()
+                .ends_with(')')
+                .then(|| !result.starts_with('-'))
         };
         if rest.starts_with("<... ") {
             if let Some(place) = open.iter().position(|(of, _)| of == thread) {
@@ -127,7 +129,7 @@ fn judge(calls: &[Call]) -> Result<Seen, String> {
                 .map_err(|why| format!("a broadcast in line {}: {why}", call.begun))?;
             seen.broadcasts += 1;
         } else if text.starts_with("HTTP/1.1 200")
-            && let Some((_, id)) = text.split_once("{\"id\":\"")
+            && let Some((_, id)) = text.split_once("\r\n\r\n{\"id\":\"")
         {
             let id = node_common::job_id(&id[..36]);
             durable_before(calls, call, &id.0)

@@ -68,7 +68,7 @@ fn fails_well(before: &[&str]) {
 #[test]
 fn a_full_disk_ends_the_node_with_code_5() {
     // A limit on the size of files stands for the full disk, in units of 1 KiB.
-    let limited = "trap '' XFSZ; ulimit -f 18432; exec \"$@\"";
+    let limited = "trap '' XFSZ; ulimit -f 256; exec \"$@\"";
     fails_well(&["bash", "-c", limited, "bash"]);
 }
 
@@ -101,4 +101,73 @@ fn strace(inject: &str) -> Vec<&str> {
         "-e",
         inject,
     ]
+}
+
+#[test]
+fn without_room_clients_are_told_to_come_back() {
+    let outside = Outside::new(false);
+    outside.configure("budget_mib = 256");
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 2, 0);
+    let health = || {
+        outside.runtime.block_on(async {
+            let response = reqwest::get(format!("{api}/health"))
+                .await
+                .expect("answers");
+            let status = response.status().as_u16();
+            let body: serde_json::Value = response.json().await.expect("JSON");
+            (status, body)
+        })
+    };
+    let wait_for = |wanted: u16| {
+        let begun = std::time::Instant::now();
+        loop {
+            let (status, body) = health();
+            if status == wanted {
+                return body;
+            }
+            assert!(begun.elapsed() < node_common::PATIENCE, "{status}: {body}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    };
+    assert_eq!(wait_for(200)["status"], "healthy");
+
+    // Somebody fills the directory, and the node keeps everything.
+    let ballast = outside.data_dir().join("ballast");
+    let file = std::fs::File::create(&ballast).expect("a file");
+    rustix::fs::fallocate(
+        &file,
+        rustix::fs::FallocateFlags::empty(),
+        0,
+        256 * 1024 * 1024,
+    )
+    .expect("space");
+    let body = wait_for(503);
+    assert_eq!(body["status"], "unhealthy");
+    let why = body["reasons"][0].as_str().expect("a reason");
+    assert!(
+        why.contains("no new work") && why.contains("budget"),
+        "{why}"
+    );
+    let refused = outside.runtime.block_on(async {
+        let job = serde_json::json!({ "containers": [node_common::ECHO], "data": { "number": 7 } });
+        let response = reqwest::Client::new()
+            .post(format!("{api}/api/jobs"))
+            .json(&job)
+            .send()
+            .await
+            .expect("answers");
+        let after = response.headers().get("retry-after").cloned();
+        (response.status().as_u16(), after.is_some())
+    });
+    assert_eq!(refused, (503, true));
+
+    // There is room again: intake goes on by itself.
+    std::fs::remove_file(&ballast).expect("removed");
+    wait_for(200);
+    outside.ask(&api, 2, 0);
+    outside.settle(&api);
+    running.kill();
+    judge_log(&outside.data_dir(), &outside.told);
 }

@@ -60,9 +60,6 @@ pub const FREE_INTAKE_BYTES: u64 = 4 * FREE_FLOOR_BYTES;
 /// a budget, a quarter of it, so that there is something to drop.
 pub const ROLL_BYTES: u64 = 512 * 1024 * 1024;
 
-/// What sled takes for an empty database, in bytes: no reason to roll.
-pub const FRESH_BYTES: u64 = 2 * SEGMENT_BYTES as u64;
-
 /// The largest snapshot, in bytes: a bound on what a damaged file can make us allocate.
 pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
@@ -72,6 +69,10 @@ pub const SNAPSHOTS_KEPT: usize = 2;
 /// The longest line of an export, in bytes: the largest payload in base64, and what stands
 /// around it. A snapshot stands on one line too; one that is larger is not exported.
 pub const EXPORT_LINE_BYTES_MAX: u64 = 96 * 1024 * 1024;
+
+/// The largest snapshot that an export takes, in bytes: in base64, with what stands around it,
+/// it fits a line.
+pub const EXPORT_SNAPSHOT_BYTES_MAX: usize = 71 * 1024 * 1024;
 
 /// The longest line of the file of checkpoints, in bytes: an identity and seven short fields.
 pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024;

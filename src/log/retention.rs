@@ -11,7 +11,7 @@ use super::{
     archive::Archive,
     block::PackAt,
     directory::free_bytes,
-    limits::{FREE_INTAKE_BYTES, FRESH_BYTES, PACK_BYTES_TARGET, ROLL_BYTES},
+    limits::{FREE_INTAKE_BYTES, PACK_BYTES_TARGET, ROLL_BYTES},
     sled::SledLog,
     volume::{storage, sync_dir},
 };
@@ -130,7 +130,7 @@ impl SledLog {
         };
         let view = self.view();
         let base = view.store.base();
-        let database = tree_bytes(view.store.path())?.saturating_sub(FRESH_BYTES);
+        let database = tree_bytes(view.store.path())?;
         let current = database.saturating_add(packs_between(base.packs, view.extent.packs));
         let events = view.extent.head.seq.0 - base.head.seq.0;
         let large = current >= retention.roll_at()
@@ -195,7 +195,7 @@ pub(crate) fn clear_leftovers(
 ///
 /// # Errors
 /// [`LogError::Storage`].
-pub(crate) fn tree_bytes(path: &Path) -> Result<u64, LogError> {
+pub fn tree_bytes(path: &Path) -> Result<u64, LogError> {
     use std::os::unix::fs::MetadataExt as _;
     let list = || -> std::io::Result<Vec<_>> { path.read_dir()?.collect() };
     let mut sum = 0;

@@ -179,6 +179,7 @@ impl Outside {
     pub fn configure(&self, log: &str) {
         let mut text = format!(
             "data_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+             requests_per_minute = 0\n\
              [log]\n{log}\n[[containers]]\nid = \"{ECHO}\"\nurl = \"http://{}\"\nexternal = true\n",
             self.data_dir(),
             self.echo,
@@ -308,14 +309,21 @@ impl Outside {
         let jobs: Vec<String> = lock(&self.told.jobs).values().cloned().collect();
         let subscriptions = lock(&self.told.subscriptions).clone();
         self.runtime.block_on(async {
-            for id in &jobs {
+            let client = reqwest::Client::new();
+            for ids in jobs.chunks(64) {
+                let query: Vec<String> = ids.iter().map(|id| format!("id={id}")).collect();
+                let url = format!("{api}/api/jobs?{}", query.join("&"));
                 loop {
-                    let job = get(&format!("{api}/api/jobs?id={id}")).await;
-                    if job[0]["status"] == "success" {
+                    let found = ask_for(&client, &url).await;
+                    let found = found.as_array().expect("a list");
+                    assert_eq!(found.len(), ids.len(), "all of them are known");
+                    for job in found {
+                        assert_ne!(job["status"], "failed", "{job}");
+                    }
+                    if found.iter().all(|job| job["status"] == "success") {
                         break;
                     }
-                    assert_ne!(job[0]["status"], "failed", "{id}: {job}");
-                    assert!(begun.elapsed() < PATIENCE, "{id} is not done: {job}");
+                    assert!(begun.elapsed() < PATIENCE, "they are not done: {found:?}");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -337,7 +345,7 @@ impl Outside {
             }
             // The last outcomes are still on their way into the log.
             loop {
-                let info = get(&format!("{api}/info")).await;
+                let info = ask_for(&client, &format!("{api}/info")).await;
                 if info["pending"]["onchain"] == 0 && info["pending"]["offchain"] == 0 {
                     break;
                 }
@@ -422,12 +430,12 @@ impl Told {
 
 /// The JSON behind a URL.
 pub async fn get(url: &str) -> Value {
-    reqwest::get(url)
-        .await
-        .expect("answers")
-        .json()
-        .await
-        .expect("JSON")
+    ask_for(&reqwest::Client::new(), url).await
+}
+
+async fn ask_for(client: &reqwest::Client, url: &str) -> Value {
+    let response = client.get(url).send().await.expect("answers");
+    response.json().await.expect("JSON")
 }
 
 /// A node's process; killed when dropped.
