@@ -361,17 +361,15 @@ impl Outside {
             primitives::{B256, U256},
             providers::Provider as _,
             rpc::types::Filter,
-            sol,
             sol_types::SolEvent as _,
         };
-        sol! {
-            event SubscriptionFulfilled(uint32 indexed id, address indexed node);
-        }
+        use infernet_contracts::Coordinator;
+
         let Some(chain) = &self.chain else { return };
         let logs = self.runtime.block_on(async {
             let provider = dev::provider(&chain.devnet.url()).expect("a URL");
             let filter = Filter::new()
-                .event_signature(SubscriptionFulfilled::SIGNATURE_HASH)
+                .event_signature(Coordinator::SubscriptionFulfilled::SIGNATURE_HASH)
                 .from_block(0);
             provider.get_logs(&filter).await.expect("the chain answers")
         });
