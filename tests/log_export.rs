@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use alloy::signers::{SignerSync as _, local::PrivateKeySigner};
 use infernet_node::log::{
     EventLog, LogError, LogReader, Mirror, Options, Record, Salvage, SledLog, Snapshot, Source,
-    Stored,
+    Stored, Upkeep,
     checkpoint::{Checkpoint, Statement},
     export::{ExportError, Verified, export, import, verify},
     merkle, restore,
@@ -290,6 +290,7 @@ fn a_mirror_follows_across_rolls_and_restores_everything() {
     let tight = infernet_node::log::Retention {
         budget_bytes: Some(1),
         keep_events: Some(0),
+        ..infernet_node::log::Retention::default()
     };
     let all = events(&log);
     log.retain(&tight, Seq(u64::MAX)).unwrap();
@@ -337,6 +338,7 @@ fn a_log_that_begins_with_a_snapshot_is_copied_with_it() {
     let tight = infernet_node::log::Retention {
         budget_bytes: Some(1),
         keep_events: Some(0),
+        ..infernet_node::log::Retention::default()
     };
     log.retain(&tight, Seq(u64::MAX)).unwrap();
     let payloads = append(&mut log, &mut rng, 20);
