@@ -17,7 +17,12 @@ use infernet_state::{
 };
 use serde::Deserialize;
 
-use crate::{api::RateLimit, driver::Policy, log::Retention};
+use crate::{
+    api::RateLimit,
+    copies::{CHECKPOINT_EVENTS, Wanted},
+    driver::Policy,
+    log::Retention,
+};
 
 /// Where a node listens for clients, unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4000";
@@ -122,6 +127,10 @@ pub struct LogConfig {
     pub snapshot_events: Option<u64>,
     /// Whether payloads that nothing asks for any more are erased with the part they stand in.
     pub erase_payloads: bool,
+    /// A directory, on another disk, that the log is copied to as it grows.
+    pub mirror: Option<PathBuf>,
+    /// Events between two signed checkpoints, beside the one at a stop; 0 makes none at all.
+    pub checkpoint_events: Option<u64>,
 }
 
 /// The least budget, in MiB: four parts that are large enough to be worth closing.
@@ -136,6 +145,15 @@ const UPKEEP_EVENTS_MIN: u64 = 16;
 const MIB: u64 = 1024 * 1024;
 
 impl LogConfig {
+    /// Mirror and checkpoints.
+    #[must_use]
+    pub fn copies(&self) -> Wanted {
+        Wanted {
+            mirror: self.mirror.clone(),
+            checkpoint_events: self.checkpoint_events.unwrap_or(CHECKPOINT_EVENTS),
+        }
+    }
+
     /// How the log is kept small.
     ///
     /// # Errors

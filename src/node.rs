@@ -31,6 +31,7 @@ use crate::{
     },
     config::ConfigError,
     container::{ContainerError, ContainerService, Containers},
+    copies,
     dev::DevError,
     driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Policy, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
@@ -107,6 +108,11 @@ pub enum NodeError {
     /// Standard output takes nothing.
     #[error("E-NODE-005: standard output cannot be written: {0}")]
     Output(std::io::Error),
+    /// The mirror cannot be used.
+    #[error(
+        "E-NODE-006: the mirror cannot be used: {0}; mend it, or take `log.mirror` out of the configuration"
+    )]
+    Mirror(LogError),
     /// The loop's thread is gone.
     #[error(
         "E-NODE-003: the node's loop ended unexpectedly; start the node again: nothing acknowledged is lost"
@@ -119,9 +125,12 @@ impl NodeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Key(_) | Self::Chain(_) | Self::Container(_) | Self::Api(_) => {
-                3
-            }
+            Self::Config(_)
+            | Self::Key(_)
+            | Self::Chain(_)
+            | Self::Container(_)
+            | Self::Api(_)
+            | Self::Mirror(_) => 3,
             Self::OtherChain { .. } => 4,
             Self::Fatal(fatal) => fatal_code(fatal),
             Self::Dev(error) => error.exit_code(),
@@ -175,6 +184,8 @@ pub struct Parts {
     pub chain: Option<ChainParts>,
     /// Whether an operator confirmed that sending may go on.
     pub lift_quarantine: bool,
+    /// Mirror and checkpoints.
+    pub copies: copies::Wanted,
     /// How the log is kept small.
     pub upkeep: Policy,
 }
@@ -188,6 +199,8 @@ pub struct Node {
     stop: watch::Sender<bool>,
     ended: tokio::sync::oneshot::Receiver<Result<(), Fatal>>,
     containers: Containers,
+    /// The thread of mirror and checkpoints.
+    copies: Option<thread::JoinHandle<()>>,
 }
 
 impl Node {
@@ -204,6 +217,7 @@ impl Node {
             containers,
             chain,
             lift_quarantine,
+            copies,
             upkeep,
         } = parts;
         let world = SystemWorld::current();
@@ -256,6 +270,11 @@ impl Node {
             started.push(Event::QuarantineLifted);
         }
 
+        let copies = {
+            let key = chain.as_ref().map(|parts| parts.key.clone());
+            let (handle, reader) = (handle.clone(), reader.clone());
+            copies::start(&copies, key, handle, reader, world.clone()).map_err(NodeError::Mirror)?
+        };
         let (stop, stopped) = watch::channel(false);
         let calls = ContainerService::new(containers.clone(), reader.clone(), streams);
         let mut services = Services::new(calls.clone(), calls);
@@ -301,6 +320,7 @@ impl Node {
             stop,
             ended,
             containers,
+            copies,
         })
     }
 
@@ -345,6 +365,11 @@ impl Node {
         };
         // A child that does not stop in time dies when its standard input closes.
         let _ = tokio::time::timeout(STOP_GRACE, self.containers.stop()).await;
+        if let Some(copies) = self.copies {
+            // What a mirror lacks it gets with the next start.
+            let ending = tokio::task::spawn_blocking(move || copies.join());
+            let _ = tokio::time::timeout(STOP_GRACE, ending).await;
+        }
         ended.map_err(|_| NodeError::Lost)?.map_err(NodeError::from)
     }
 }

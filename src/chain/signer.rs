@@ -57,7 +57,7 @@ pub enum KeyError {
         name: String,
     },
     /// The library refused to sign.
-    #[error("E-KEY-004: the transaction cannot be signed: {reason}")]
+    #[error("E-KEY-004: this cannot be signed: {reason}")]
     Signing {
         /// In words.
         reason: String,
@@ -130,6 +130,19 @@ impl NodeKey {
     #[must_use]
     pub fn address(&self) -> Address {
         convert::from_address(self.signer.address())
+    }
+
+    /// Signs a text as an Ethereum personal message (EIP-191): `r`, `s`, `v`.
+    ///
+    /// # Errors
+    /// [`KeyError::Signing`].
+    pub fn sign_text(&self, text: &str) -> Result<[u8; 65], KeyError> {
+        self.signer
+            .sign_message_sync(text.as_bytes())
+            .map(|signature| signature.as_bytes())
+            .map_err(|error| KeyError::Signing {
+                reason: error.to_string(),
+            })
     }
 
     /// Signs a transaction. The same fields give the same bytes (RFC 6979).

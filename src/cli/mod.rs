@@ -1,6 +1,8 @@
 //! The command line.
 
 mod dev;
+mod error;
+mod log;
 mod out;
 mod replay;
 mod request;
@@ -9,14 +11,23 @@ mod run;
 use std::{
     io::{ErrorKind, IsTerminal as _, Write as _},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::{dev::Flower, node::NodeError};
+use crate::{
+    audit::Subject,
+    chain::signer::{KeyError, NodeKey},
+    dev::Flower,
+    node::NodeError,
+};
+use error::CliError;
+
+/// The environment variable with the node's key.
+const KEY_VARIABLE: &str = "INFERNET_PRIVATE_KEY";
 
 /// Where the embedded chain listens, unless told otherwise.
 const DEV_RPC_LISTEN: &str = "127.0.0.1:8545";
@@ -40,8 +51,12 @@ enum Command {
     Dev(DevArgs),
     /// Ask a running `infernet dev` for an inference, on chain or off.
     Request(RequestArgs),
-    /// Show every event of a stopped node's log in words, and the digest of its state.
+    /// Replay the past: every event in words, the state, what differs between two moments, or
+    /// the story of one job, subscription or transaction.
     Replay(ReplayArgs),
+    /// Export, verify, prove, mirror, salvage: everything about a log that no node holds.
+    #[command(subcommand)]
+    Log(log::LogCommand),
 }
 
 #[derive(Args)]
@@ -107,15 +122,36 @@ struct RequestArgs {
 
 #[derive(Args)]
 struct ReplayArgs {
-    /// The data directory of a stopped node.
-    #[arg(long, env = "INFERNET_DATA_DIR")]
-    data_dir: PathBuf,
-    /// Stop behind this event.
+    /// The data directory of a stopped node, or a mirror.
+    #[arg(long, env = "INFERNET_DATA_DIR", required_unless_present = "file")]
+    data_dir: Option<PathBuf>,
+    /// An export, instead of a directory.
     #[arg(long)]
+    file: Option<PathBuf>,
+    /// Stop behind this event.
+    #[arg(long, value_name = "SEQ")]
     to: Option<u64>,
+    /// Stop behind this event and show the state in words; on a terminal, go on step by step.
+    #[arg(long = "break", value_name = "SEQ", conflicts_with_all = ["to", "diff", "explain"])]
+    breakpoint: Option<u64>,
+    /// What differs between the states behind two events, in words; 0 is the beginning.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["to", "explain"])]
+    diff: Option<Vec<u64>>,
+    /// The story of job:UUID, sub:ID or tx:0xHASH: every event that touched it, and why each
+    /// effect was issued.
+    #[arg(long, value_name = "SUBJECT")]
+    explain: Option<Subject>,
     /// Print only the last lines: count, head hash and digest.
     #[arg(long)]
     quiet: bool,
+}
+
+impl ReplayArgs {
+    /// Where the past is read from.
+    fn path(&self) -> &Path {
+        let path = self.file.as_deref().or(self.data_dir.as_deref());
+        path.unwrap_or(Path::new("."))
+    }
 }
 
 /// Runs the command line of this process.
@@ -131,21 +167,54 @@ pub fn main() -> ExitCode {
         // It would be told where it just failed, on standard error.
         .log_internal_errors(false)
         .init();
+    let data_dir = cli.command.data_dir().map(Path::to_owned);
     let outcome = match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Dev(args) => dev::run(args),
-        Command::Request(args) => request::run(args),
+        Command::Run(args) => run::run(args).map_err(CliError::from),
+        Command::Dev(args) => dev::run(args).map_err(CliError::from),
+        Command::Request(args) => request::run(args).map_err(CliError::from),
         Command::Replay(args) => replay::run(args),
+        Command::Log(command) => log::run(command),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(CliError::Closed) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
-        Err(NodeError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(CliError::Node(NodeError::Output(error))) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             // Nobody is left to be told when this fails.
-            let _ = writeln!(std::io::stderr(), "infernet: {error}");
+            let mut told = std::io::stderr().lock();
+            let _ = writeln!(told, "infernet: {error}");
+            let help = error.help(data_dir.as_deref());
+            if !help.is_empty() {
+                let _ = writeln!(told, "what helps:");
+            }
+            for line in help {
+                let _ = writeln!(told, "  {line}");
+            }
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+impl Command {
+    /// The data directory that it is about, where the command line says so.
+    fn data_dir(&self) -> Option<&Path> {
+        match self {
+            Self::Run(args) => args.data_dir.as_deref(),
+            Self::Dev(args) => args.data_dir.as_deref(),
+            Self::Request(_) => None,
+            Self::Replay(args) => args.data_dir.as_deref(),
+            Self::Log(command) => command.data_dir(),
+        }
+    }
+}
+
+/// The node's key: from the environment, or else from a file.
+fn key(file: Option<&Path>) -> Result<NodeKey, KeyError> {
+    match (file, std::env::var_os(KEY_VARIABLE)) {
+        (Some(file), None) => NodeKey::from_file(file),
+        (None | Some(_), _) => NodeKey::from_env(KEY_VARIABLE),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{
     fmt::Arguments,
-    io::{self, Write as _},
+    io::{self, BufWriter, StdoutLock, Write as _},
 };
 
+use super::error::CliError;
 use crate::node::NodeError;
 
 /// A line for somebody who watches. One who has gone, or a place that is full, does not stop the
@@ -32,3 +33,51 @@ macro_rules! put {
 }
 
 pub(super) use {put, show};
+
+/// Lines on their way to standard output.
+pub(super) struct Out {
+    out: BufWriter<StdoutLock<'static>>,
+    failed: Option<io::Error>,
+}
+
+impl Out {
+    pub(super) fn new() -> Self {
+        Self {
+            out: BufWriter::new(io::stdout().lock()),
+            failed: None,
+        }
+    }
+
+    /// Says a line. What cannot be written is reported by [`Out::finish`].
+    pub(super) fn say(&mut self, line: impl AsRef<str>) {
+        if self.failed.is_none()
+            && let Err(error) = writeln!(self.out, "{}", line.as_ref())
+        {
+            self.failed = Some(error);
+        }
+    }
+
+    /// Whether anybody still listens.
+    pub(super) fn is_open(&self) -> bool {
+        self.failed.is_none()
+    }
+
+    /// Shows everything that was said.
+    pub(super) fn flush(&mut self) {
+        if self.failed.is_none()
+            && let Err(error) = self.out.flush()
+        {
+            self.failed = Some(error);
+        }
+    }
+
+    /// # Errors
+    /// [`NodeError::Output`].
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
+        self.flush();
+        match self.failed {
+            Some(error) => Err(NodeError::Output(error).into()),
+            None => Ok(()),
+        }
+    }
+}

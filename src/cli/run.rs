@@ -2,17 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use super::{RunArgs, out::show};
+use super::{KEY_VARIABLE, RunArgs, out::show};
 use crate::{
     api::ApiConfig,
-    chain::signer::NodeKey,
     config::{self, ChainFileConfig, ConfigError, ContainerFileConfig, FileConfig},
     container::{Backend, Container, Containers, Process, ProcessConfig, Remote},
     node::{ChainParts, Node, NodeError, Parts},
 };
-
-/// The environment variable with the node's key.
-const KEY_VARIABLE: &str = "INFERNET_PRIVATE_KEY";
 
 pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
     let file = FileConfig::read(&args.config)?;
@@ -42,6 +38,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
                 chain,
                 lift_quarantine: args.lift_quarantine,
                 upkeep: file.log.policy()?,
+                copies: file.log.copies(),
             })
             .await
         };
@@ -60,17 +57,14 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
 }
 
 fn chain_parts(file: &ChainFileConfig) -> Result<ChainParts, NodeError> {
-    let key = match (&file.private_key_file, std::env::var_os(KEY_VARIABLE)) {
-        (Some(path), None) => NodeKey::from_file(path)?,
-        (_, Some(_)) => NodeKey::from_env(KEY_VARIABLE)?,
-        (None, None) => {
-            return Err(ConfigError::Invalid {
-                field: "chain.private_key_file".to_owned(),
-                reason: format!("name the file of the node's key, or set {KEY_VARIABLE}"),
-            }
-            .into());
+    if file.private_key_file.is_none() && std::env::var_os(KEY_VARIABLE).is_none() {
+        return Err(ConfigError::Invalid {
+            field: "chain.private_key_file".to_owned(),
+            reason: format!("name the file of the node's key, or set {KEY_VARIABLE}"),
         }
-    };
+        .into());
+    }
+    let key = super::key(file.private_key_file.as_deref())?;
     let payment_wallet = file
         .payment_wallet
         .as_deref()

@@ -23,6 +23,7 @@ use crate::{
     api::ApiConfig,
     chain::{convert, signer::NodeKey},
     container::{Container, Containers, Process, ProcessConfig},
+    copies::Wanted,
     devnet::{DEV_CHAIN_ID, Devnet, DevnetConfig, Mining},
     driver::Policy,
     node::{ChainParts, Node, NodeError, Parts},
@@ -110,6 +111,7 @@ impl World {
                 max_fee_per_gas_cap: 500_000_000_000,
             }),
             lift_quarantine: false,
+            copies: Wanted::default(),
             upkeep: Policy::default(),
         })
         .await?;

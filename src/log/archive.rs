@@ -174,13 +174,12 @@ impl Archive {
     }
 }
 
-/// The archives of a directory, oldest first. Unfinished ones are removed.
+/// Removes unfinished archives, and what stood beside archives that are gone.
 ///
 /// # Errors
-/// [`LogError`]; [`LogError::Damaged`] when one between two others is missing.
-pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
+/// [`LogError::Storage`].
+pub(crate) fn clear_unfinished(directory: &Path) -> Result<(), LogError> {
     let volume = Directory::new(directory);
-    let mut archives: Vec<Arc<Archive>> = Vec::new();
     let names = volume
         .list()
         .map_err(storage("list", directory.display()))?;
@@ -191,8 +190,23 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
         });
         if alone || name.ends_with(".new") {
             volume.remove(name).map_err(storage("remove", name))?;
-            continue;
         }
+    }
+    Ok(())
+}
+
+/// The archives of a directory, oldest first; none when there is no such directory. Changes
+/// nothing.
+///
+/// # Errors
+/// [`LogError`]; [`LogError::Damaged`] when one between two others is missing.
+pub(crate) fn list(directory: &Path) -> Result<Vec<Arc<Archive>>, LogError> {
+    let volume = Directory::to_read(directory);
+    let mut archives: Vec<Arc<Archive>> = Vec::new();
+    let names = volume
+        .list()
+        .map_err(storage("list", directory.display()))?;
+    for name in &names {
         let Some((first, last)) = span(name) else {
             continue;
         };

@@ -24,9 +24,11 @@ use infernet_state::types::{Address, Hash, Seq, WallTime};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Head, LogError,
+    EventLog as _, Head, LogError, LogReader as _,
     limits::CHECKPOINT_LINE_BYTES_MAX,
-    sled::SledLog,
+    merkle::{self, Accumulator},
+    sled::{SledLog, SledReader},
+    source::Source as _,
     text::{Hex, Number},
     volume::storage,
 };
@@ -150,13 +152,31 @@ impl CheckpointJson {
 }
 
 impl SledLog {
-    /// Keeps a checkpoint beside the log, in `checkpoints.jsonl`.
+    /// As [`SledReader::save_checkpoint`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
+        self.reader().save_checkpoint(checkpoint)
+    }
+
+    /// As [`SledReader::checkpoints`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
+        self.reader().checkpoints()
+    }
+}
+
+impl SledReader {
+    /// Keeps a checkpoint beside the log, in `checkpoints.jsonl`. One task at a time may do so.
     ///
     /// # Durability
     /// It survives a power cut when it returns.
     ///
     /// # Errors
-    /// [`LogError::Storage`]; [`LogError::Missing`] when it is not of an event of this log.
+    /// [`LogError::Missing`] when it is of another history, [`LogError::Storage`].
     pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
         let head = checkpoint.statement.head;
         let view = self.view();
@@ -166,24 +186,7 @@ impl SledLog {
                 last: view.extent.head.seq,
             });
         }
-        let path = self.directory().path().join(FILE);
-        // A line that a crash cut off is closed, so that it spoils no other.
-        let mut line = if ends_open(&path)? {
-            b"\n".to_vec()
-        } else {
-            Vec::new()
-        };
-        serde_json::to_writer(&mut line, &CheckpointJson::from(checkpoint))
-            .map_err(std::io::Error::from)
-            .map_err(storage("write", path.display()))?;
-        line.push(b'\n');
-        let append = || {
-            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(&line)?;
-            file.sync_all()?;
-            super::volume::sync_dir(self.directory().path())
-        };
-        append().map_err(storage("write", path.display()))
+        append(self.root(), checkpoint)
     }
 
     /// The checkpoints, oldest first; a line that a crash cut off is passed over.
@@ -191,8 +194,111 @@ impl SledLog {
     /// # Errors
     /// [`LogError::Storage`].
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
-        read(&self.directory().path().join(FILE))
+        saved(self.root())
     }
+}
+
+/// The tree over a log, as the log grows: what checkpoints are made from.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    identity: String,
+    first: Seq,
+    head: Head,
+    leaves: Accumulator,
+}
+
+impl Tree {
+    /// A tree without a leaf, from the first event that is kept on.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn begin(reader: &SledReader) -> Result<Self, LogError> {
+        let base = reader.base()?;
+        Ok(Self {
+            identity: reader.identity().to_owned(),
+            first: Seq(base.seq.0 + 1),
+            head: base,
+            leaves: Accumulator::default(),
+        })
+    }
+
+    /// Takes the events up to and with `to`, which must be in the log.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Gone`] when the log dropped what comes next.
+    pub fn grow(&mut self, reader: &SledReader, to: Seq) -> Result<(), LogError> {
+        while self.head.seq < to {
+            let next = Seq(self.head.seq.0 + 1);
+            let wanted = usize::try_from(to.0 - self.head.seq.0).unwrap_or(usize::MAX);
+            let events = reader.read(next, wanted.min(GROWN_AT_ONCE))?;
+            if events.is_empty() {
+                return Err(LogError::Missing {
+                    seq: to,
+                    last: self.head.seq,
+                });
+            }
+            for stored in events {
+                self.leaves.push(merkle::leaf(stored.seq, &stored.event));
+                self.head = Head {
+                    seq: stored.seq,
+                    hash: stored.hash,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be signed: the events so far lead to a state with this digest.
+    #[must_use]
+    pub fn statement(&self, state: Hash, time: WallTime) -> Statement {
+        Statement {
+            identity: self.identity.clone(),
+            first: self.first,
+            head: self.head,
+            tree: self.leaves.root(),
+            state,
+            time,
+        }
+    }
+}
+
+/// Events that a tree reads at a time.
+const GROWN_AT_ONCE: usize = 4096;
+
+/// Adds a checkpoint to those of a directory.
+///
+/// # Durability
+/// It survives a power cut when it returns.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn append(directory: &Path, checkpoint: &Checkpoint) -> Result<(), LogError> {
+    let path = directory.join(FILE);
+    // A line that a crash cut off is closed, so that it spoils no other.
+    let mut line = if ends_open(&path)? {
+        b"\n".to_vec()
+    } else {
+        Vec::new()
+    };
+    serde_json::to_writer(&mut line, &CheckpointJson::from(checkpoint))
+        .map_err(std::io::Error::from)
+        .map_err(storage("write", path.display()))?;
+    line.push(b'\n');
+    let append = || {
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(&line)?;
+        file.sync_all()?;
+        super::volume::sync_dir(directory)
+    };
+    append().map_err(storage("write", path.display()))
+}
+
+/// Bytes of the file of checkpoints of a directory; 0 without one.
+pub(crate) fn length(directory: &Path) -> u64 {
+    directory
+        .join(FILE)
+        .metadata()
+        .map_or(0, |metadata| metadata.len())
 }
 
 /// Name of the file beside the log.
@@ -216,9 +322,13 @@ fn ends_open(path: &Path) -> Result<bool, LogError> {
     }
 }
 
-/// Reads the checkpoints of a file.
-fn read(path: &Path) -> Result<Vec<Checkpoint>, LogError> {
-    let file = match File::open(path) {
+/// The checkpoints of a directory, oldest first; a line that a crash cut off is passed over.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub fn saved(directory: &Path) -> Result<Vec<Checkpoint>, LogError> {
+    let path = directory.join(FILE);
+    let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(storage("open", path.display())(error)),

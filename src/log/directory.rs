@@ -191,7 +191,8 @@ pub(crate) fn subdirectory(directory: &Path, name: &str) -> Result<PathBuf, LogE
     Ok(path)
 }
 
-fn holds_no_log(path: &Path) -> LogError {
+/// The error for a directory without a log.
+pub(crate) fn holds_no_log(path: &Path) -> LogError {
     LogError::Directory {
         file: path.display().to_string(),
         reason: "there is no log in it".into(),
@@ -217,6 +218,27 @@ pub(crate) fn lock(path: &Path) -> Result<File, LogError> {
         .map_err(storage("open", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(LogError::Locked {
+            directory: path.display().to_string(),
+        }),
+        Err(TryLockError::Error(error)) => Err(storage("lock", file.display())(error)),
+    }
+}
+
+/// Takes the lock of a directory that is only looked at, together with others who look. Nothing is
+/// created; a directory without a lock file is held by nobody.
+///
+/// # Errors
+/// [`LogError::Locked`], [`LogError::Storage`].
+pub(crate) fn lock_to_read(path: &Path) -> Result<Option<File>, LogError> {
+    let file = path.join("LOCK");
+    let lock = match File::open(&file) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(storage("open", file.display())(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Err(LogError::Locked {
             directory: path.display().to_string(),
         }),
@@ -376,26 +398,26 @@ impl Witness {
             .truncate(false)
             .open(&path)
             .map_err(storage("open", path.display()))?;
-        let mut seen: Option<Head> = None;
-        for at in SLOT_AT {
-            let mut slot = [0; SLOT_BYTES];
-            match file.read_exact_at(&mut slot, at) {
-                // Short: the slot was never written.
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
-                read => read.map_err(storage("read", path.display()))?,
-            }
-            if let Some(head) = decode_slot(&slot)
-                && seen.is_none_or(|seen| head.seq > seen.seq)
-            {
-                seen = Some(head);
-            }
-        }
+        let seen = read_slots(&file, &path)?;
         let witness = Self {
             file,
             path,
             turn: false,
         };
         Ok((witness, seen))
+    }
+
+    /// What the witness of a directory says; `None` without one. Changes nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn seen(directory: &Path) -> Result<Option<Head>, LogError> {
+        let path = directory.join("HEAD");
+        match File::open(&path) {
+            Ok(file) => read_slots(&file, &path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(storage("open", path.display())(error)),
+        }
     }
 
     /// Notes what is durable and about to be acknowledged.
@@ -409,6 +431,25 @@ impl Witness {
             .write_all_at(&encode_slot(head), at)
             .map_err(storage("write", self.path.display()))
     }
+}
+
+/// The newer of the two slots.
+fn read_slots(file: &File, path: &Path) -> Result<Option<Head>, LogError> {
+    let mut seen: Option<Head> = None;
+    for at in SLOT_AT {
+        let mut slot = [0; SLOT_BYTES];
+        match file.read_exact_at(&mut slot, at) {
+            // Short: the slot was never written.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            read => read.map_err(storage("read", path.display()))?,
+        }
+        if let Some(head) = decode_slot(&slot)
+            && seen.is_none_or(|seen| head.seq > seen.seq)
+        {
+            seen = Some(head);
+        }
+    }
+    Ok(seen)
 }
 
 fn encode_slot(head: Head) -> [u8; SLOT_BYTES] {

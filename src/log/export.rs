@@ -1,7 +1,7 @@
 //! The log as JSON lines, for auditors and for other machines. The format is documented in
 //! `docs/log.md`: one object a line, its kind in `type`, in this order: `log`, `snapshot` when
 //! the log does not start at the beginning, `event`s each followed by its `payload`s and by the
-//! `checkpoint`s of that event, `head`.
+//! `checkpoint`s of that event, `head` with the hash of all lines before it.
 //!
 //! The frames are what counts; the readable view beside them is for people, and nothing that is
 //! read back.
@@ -11,6 +11,7 @@ use std::io::{BufRead, Read as _, Write};
 use infernet_state::types::{Address, Hash, PayloadRef, Seq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     EventLog as _, Head, LogError, Stored,
@@ -18,7 +19,7 @@ use super::{
     directory::Options,
     frame::{self, FrameError},
     import::Importer,
-    limits::EXPORT_LINE_BYTES_MAX,
+    limits::{EXPORT_LINE_BYTES_MAX, EXPORT_SNAPSHOT_BYTES_MAX},
     merkle::{self, Accumulator},
     pack::sha256,
     snapshot::Snapshot,
@@ -28,6 +29,9 @@ use super::{
 
 /// The format of exports that this program writes, and the newest it reads.
 const FORMAT: u64 = 1;
+
+/// The version of this program, as exports name it.
+pub const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why an export cannot be written or is refused.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +92,8 @@ pub enum ExportError {
 enum Line {
     Log {
         format: Number,
+        /// The version of the program that wrote it.
+        program: String,
         identity: String,
         seq: Number,
         hash: Hex,
@@ -119,6 +125,8 @@ enum Line {
     Head {
         seq: Number,
         hash: Hex,
+        /// SHA-256 of all lines before this one.
+        sha256: Hex,
     },
 }
 
@@ -126,7 +134,8 @@ enum Line {
 /// strings.
 ///
 /// # Errors
-/// [`ExportError::Log`], [`ExportError::Stream`].
+/// [`ExportError::Log`], [`ExportError::Stream`]; [`LogError::TooLarge`] for a snapshot that no
+/// line takes.
 pub fn export(
     source: &(impl Source + ?Sized),
     identity: &str,
@@ -136,14 +145,26 @@ pub fn export(
 ) -> Result<Head, ExportError> {
     let base = source.base()?;
     let head = source.newest();
-    let mut put = |line: Line| write_line(out, &line);
+    let mut out = Hashing {
+        out,
+        hash: Sha256::new(),
+    };
+    let mut put = |line: Line| write_line(&mut out, &line);
     put(Line::Log {
         format: Number(FORMAT),
+        program: PROGRAM.to_owned(),
         identity: identity.to_owned(),
         seq: Number(base.seq.0),
         hash: Hex::of(base.hash),
     })?;
     if let Some(snapshot) = source.base_snapshot()? {
+        if snapshot.bytes.len() > EXPORT_SNAPSHOT_BYTES_MAX {
+            return Err(ExportError::Log(LogError::TooLarge {
+                what: "the snapshot that the log begins with",
+                len: snapshot.bytes.len(),
+                limit: EXPORT_SNAPSHOT_BYTES_MAX,
+            }));
+        }
         put(Line::Snapshot {
             seq: Number(snapshot.head.seq.0),
             hash: Hex::of(snapshot.head.hash),
@@ -181,15 +202,38 @@ pub fn export(
         }
         Ok::<(), ExportError>(())
     })?;
-    put(Line::Head {
-        seq: Number(head.seq.0),
-        hash: Hex::of(head.hash),
-    })?;
+    let sha256 = Hash(out.hash.clone().finalize().into());
+    write_line(
+        &mut out,
+        &Line::Head {
+            seq: Number(head.seq.0),
+            hash: Hex::of(head.hash),
+            sha256: Hex::of(sha256),
+        },
+    )?;
     out.flush().map_err(|source| ExportError::Stream {
         action: "written",
         source,
     })?;
     Ok(head)
+}
+
+/// Hashes what passes through.
+struct Hashing<'a, W> {
+    out: &'a mut W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Writes a line.
@@ -203,8 +247,9 @@ fn write_line(out: &mut impl Write, line: &Line) -> Result<(), ExportError> {
         })
 }
 
-/// A view with its numbers as decimal strings.
-fn without_numbers(value: Value) -> Value {
+/// A view with its numbers as decimal strings, as it stands in an export.
+#[must_use]
+pub fn without_numbers(value: Value) -> Value {
     match value {
         Value::Number(number) => Value::String(number.to_string()),
         Value::Array(items) => items.into_iter().map(without_numbers).collect(),
@@ -219,6 +264,8 @@ fn without_numbers(value: Value) -> Value {
 /// What an export was found to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified {
+    /// The version of the program that wrote it.
+    pub program: String,
     /// Whose log it is.
     pub identity: String,
     /// The head before its first event; zero for a log from the beginning.
@@ -229,8 +276,11 @@ pub struct Verified {
     pub payloads: u64,
     /// Payloads that were erased.
     pub erased: u64,
-    /// Checkpoints whose hash, tree and signature fit.
+    /// Checkpoints whose hash and signature fit.
     pub checkpoints: u64,
+    /// Those of them whose tree could be made again, and fits: a tree that begins before the
+    /// export does cannot.
+    pub trees: u64,
     /// Who signed them, one each.
     pub signers: Vec<Address>,
 }
@@ -242,7 +292,7 @@ pub struct Verified {
 /// [`ExportError`] with the first line that does not fit.
 pub fn verify(input: impl BufRead, signer: Option<Address>) -> Result<Verified, ExportError> {
     let mut reader = Reader::begin(input, signer)?;
-    while reader.next()?.is_some() {}
+    while reader.read()?.is_some() {}
     Ok(reader.found)
 }
 
@@ -277,9 +327,9 @@ pub fn import(
     let base = reader.found.base;
     let mut importer = Importer::begin(path, &options, base, reader.snapshot.as_ref())?;
     let mut checkpoints = Vec::new();
-    while let Some(item) = reader.next()? {
+    while let Some(item) = reader.read()? {
         match item {
-            Item::Event(full) => importer.push(*full)?,
+            Item::Event { full, .. } => importer.push(*full)?,
             Item::Checkpoint(checkpoint) => checkpoints.push(*checkpoint),
         }
     }
@@ -291,40 +341,66 @@ pub fn import(
 }
 
 /// A verified part of an export.
-enum Item {
-    Event(Box<Full>),
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// An event with its payloads.
+    Event {
+        /// The event, from its frame.
+        full: Box<Full>,
+        /// The readable view beside it, as it stands there: nothing vouches for it.
+        view: Value,
+    },
+    /// A checkpoint of the event before it.
     Checkpoint(Box<Checkpoint>),
 }
 
+/// An event whose payloads are still being read.
+struct Open {
+    full: Box<Full>,
+    view: Value,
+    /// How many there must be.
+    payloads: u64,
+}
+
 /// Reads an export and checks it line by line.
-struct Reader<R> {
+pub struct Reader<R> {
     input: R,
     line: u64,
+    /// Of all lines before the present one.
+    before: Sha256,
+    /// Of the present one as well.
+    through: Sha256,
     signer: Option<Address>,
     found: Verified,
     snapshot: Option<Snapshot>,
     tree: Accumulator,
-    /// The event whose payloads are still being read, and how many there must be.
-    open: Option<(Box<Full>, u64)>,
+    open: Option<Open>,
     /// A line read ahead.
     ahead: Option<Line>,
     ended: bool,
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads up to the first event.
-    fn begin(input: R, signer: Option<Address>) -> Result<Self, ExportError> {
+    /// Reads up to the first event. `signer` is who must have signed the checkpoints.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn begin(input: R, signer: Option<Address>) -> Result<Self, ExportError> {
         let mut reader = Self {
             input,
             line: 0,
+            before: Sha256::new(),
+            through: Sha256::new(),
             signer,
             found: Verified {
+                program: String::new(),
                 identity: String::new(),
                 base: Head::default(),
                 head: Head::default(),
                 payloads: 0,
                 erased: 0,
                 checkpoints: 0,
+                trees: 0,
                 signers: Vec::new(),
             },
             snapshot: None,
@@ -335,6 +411,7 @@ impl<R: BufRead> Reader<R> {
         };
         let Some(Line::Log {
             format,
+            program,
             identity,
             seq,
             hash,
@@ -349,6 +426,7 @@ impl<R: BufRead> Reader<R> {
             seq: Seq(seq.0),
             hash: reader.hash(&hash)?,
         };
+        reader.found.program = program;
         reader.found.identity = identity;
         reader.found.base = base;
         reader.found.head = base;
@@ -377,16 +455,31 @@ impl<R: BufRead> Reader<R> {
         Ok(reader)
     }
 
+    /// What was found so far; complete when [`Reader::read`] has said `None`.
+    #[must_use]
+    pub fn found(&self) -> &Verified {
+        &self.found
+    }
+
+    /// The snapshot that the export begins with.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
     /// The next event with its payloads, or checkpoint; `None` behind the last line.
-    fn next(&mut self) -> Result<Option<Item>, ExportError> {
+    ///
+    /// # Errors
+    /// [`ExportError`] with the first line that does not fit.
+    pub fn read(&mut self) -> Result<Option<Item>, ExportError> {
         loop {
             let line = match self.ahead.take() {
                 Some(line) => Some(line),
                 None => self.read_line()?,
             };
             let Some(line) = line else {
-                if let Some(full) = self.close()? {
-                    return Ok(Some(Item::Event(full)));
+                if let Some(event) = self.close()? {
+                    return Ok(Some(event));
                 }
                 if !self.ended {
                     return Err(ExportError::Incomplete {
@@ -404,13 +497,17 @@ impl<R: BufRead> Reader<R> {
                     hash,
                     frame,
                     payloads,
-                    ..
+                    event,
                 } => {
                     let before = self.close()?;
                     let full = self.event(seq, &hash, &frame.0)?;
-                    self.open = Some((Box::new(full), payloads.0));
+                    self.open = Some(Open {
+                        full: Box::new(full),
+                        view: event,
+                        payloads: payloads.0,
+                    });
                     if let Some(before) = before {
-                        return Ok(Some(Item::Event(before)));
+                        return Ok(Some(before));
                     }
                 }
                 Line::Payload {
@@ -421,20 +518,25 @@ impl<R: BufRead> Reader<R> {
                 } => self.payload(seq, &hash, len, bytes)?,
                 Line::Checkpoint(checkpoint) => {
                     // The event is complete: it goes first.
-                    if let Some(full) = self.close()? {
+                    if let Some(event) = self.close()? {
                         self.ahead = Some(Line::Checkpoint(checkpoint));
-                        return Ok(Some(Item::Event(full)));
+                        return Ok(Some(event));
                     }
                     let checkpoint = self.checkpoint(checkpoint)?;
                     return Ok(Some(Item::Checkpoint(Box::new(checkpoint))));
                 }
-                Line::Head { seq, hash } => {
+                Line::Head { seq, hash, sha256 } => {
                     let head = Head {
                         seq: Seq(seq.0),
                         hash: self.hash(&hash)?,
                     };
                     if head != self.found.head {
                         return Err(self.wrong("the head is not the last event"));
+                    }
+                    if self.hash(&sha256)? != Hash(self.before.clone().finalize().into()) {
+                        return Err(
+                            self.wrong("the lines before it are not those that were written")
+                        );
                     }
                     self.ended = true;
                 }
@@ -446,12 +548,16 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The event that was being read, now that all its payloads must be there.
-    fn close(&mut self) -> Result<Option<Box<Full>>, ExportError> {
+    fn close(&mut self) -> Result<Option<Item>, ExportError> {
         match self.open.take() {
             None => Ok(None),
-            Some((full, expected)) if full.payloads.len() as u64 == expected => Ok(Some(full)),
-            Some((full, expected)) => Err(self.wrong(format!(
-                "event {} has {} of {expected} payloads before it",
+            Some(Open {
+                full,
+                view,
+                payloads,
+            }) if full.payloads.len() as u64 == payloads => Ok(Some(Item::Event { full, view })),
+            Some(Open { full, payloads, .. }) => Err(self.wrong(format!(
+                "event {} has {} of {payloads} payloads before it",
                 full.stored.seq,
                 full.payloads.len()
             ))),
@@ -513,8 +619,8 @@ impl<R: BufRead> Reader<R> {
             bytes,
         };
         match &mut self.open {
-            Some((full, _)) if full.stored.seq.0 == seq.0 => {
-                full.payloads.push(payload);
+            Some(open) if open.full.stored.seq.0 == seq.0 => {
+                open.full.payloads.push(payload);
                 Ok(())
             }
             _ => Err(self.wrong("the payload does not stand behind its event")),
@@ -530,8 +636,11 @@ impl<R: BufRead> Reader<R> {
         if said.identity != self.found.identity || said.head != self.found.head {
             return Err(self.wrong("the checkpoint is of another log or event"));
         }
-        if said.first.0 == self.found.base.seq.0 + 1 && said.tree != self.tree.root() {
-            return Err(self.wrong("the checkpoint's tree is another one"));
+        if said.first.0 == self.found.base.seq.0 + 1 {
+            if said.tree != self.tree.root() {
+                return Err(self.wrong("the checkpoint's tree is another one"));
+            }
+            self.found.trees += 1;
         }
         let Some(found) = checkpoint.signer() else {
             return Err(self.wrong("the checkpoint's signature is none"));
@@ -566,10 +675,20 @@ impl<R: BufRead> Reader<R> {
             return Ok(None);
         }
         self.line += 1;
+        self.before.clone_from(&self.through);
+        self.through.update(&bytes);
         if read as u64 > EXPORT_LINE_BYTES_MAX {
             return Err(self.wrong(format!("it is longer than {EXPORT_LINE_BYTES_MAX} bytes")));
         }
         let line = serde_json::from_slice(&bytes).map_err(|error| self.wrong(error.to_string()))?;
+        // No line vouches for the last one: it must be what was written, to the byte.
+        if matches!(line, Line::Head { .. }) {
+            let mut written = Vec::new();
+            write_line(&mut written, &line)?;
+            if written != bytes {
+                return Err(self.wrong("it is not written as the last line is"));
+            }
+        }
         Ok(Some(line))
     }
 

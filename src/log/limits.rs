@@ -70,6 +70,10 @@ pub const SNAPSHOTS_KEPT: usize = 2;
 /// around it. A snapshot stands on one line too; one that is larger is not exported.
 pub const EXPORT_LINE_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
+/// The largest snapshot that an export takes, in bytes: in base64, with what stands around it,
+/// it fits a line.
+pub const EXPORT_SNAPSHOT_BYTES_MAX: usize = 71 * 1024 * 1024;
+
 /// The longest line of the file of checkpoints, in bytes: an identity and seven short fields.
 pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024;
 

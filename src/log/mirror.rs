@@ -9,6 +9,8 @@
 //! <mirror>/blocks      a block file
 //! <mirror>/*.pack      payloads, as in the log's own packs
 //! <mirror>/base.snap   the snapshot that it begins with, if not at the beginning
+//! <mirror>/MIRROR      JSON: format, and whose log it is
+//! <mirror>/checkpoints.jsonl   the log's checkpoints
 //! ```
 
 use std::{
@@ -17,10 +19,12 @@ use std::{
 };
 
 use infernet_state::types::{PayloadAt, Seq};
+use serde::{Deserialize, Serialize};
 
 use super::{
     EventLog as _, Head, LogError,
     block::{self, PackAt},
+    checkpoint::{self, Checkpoint},
     directory::{lock, replace},
     file::{BLOCKS, FileLog, no_payload},
     limits::MIRROR_BYTES,
@@ -35,11 +39,27 @@ use crate::crash;
 /// Name of the snapshot that a mirror begins with.
 const BASE_FILE: &str = "base.snap";
 
+/// Name of the file that says whose log it is.
+const DESCRIPTION_FILE: &str = "MIRROR";
+
+/// The format of mirrors that this program writes, and the newest it reads.
+const FORMAT: u32 = 1;
+
+/// The file [`DESCRIPTION_FILE`].
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    identity: String,
+}
+
 /// A mirror that is being written.
 #[derive(Debug)]
 pub struct Mirror {
     path: PathBuf,
     log: FileLog<Directory>,
+    identity: Option<String>,
+    /// Bytes of the log's file of checkpoints when it was last copied.
+    checkpoints: u64,
     _lock: File,
 }
 
@@ -47,10 +67,21 @@ impl Mirror {
     /// Opens a mirror, or begins one where the log's history begins.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// [`LogError`]; [`LogError::Identity`] for a mirror of another node's log.
     pub fn open(path: &Path, source: &SledReader) -> Result<Self, LogError> {
         fs::create_dir_all(path).map_err(storage("create", path.display()))?;
         let lock = lock(path)?;
+        match read_description(path)? {
+            Some(found) if found != source.identity() => {
+                return Err(LogError::Identity {
+                    directory: path.display().to_string(),
+                    found,
+                    expected: source.identity().to_owned(),
+                });
+            }
+            Some(_) => {}
+            None => write_description(path, source.identity())?,
+        }
         if !path.join(BLOCKS).exists()
             && let Some(snapshot) = source.base_snapshot()?
         {
@@ -62,6 +93,8 @@ impl Mirror {
         Ok(Self {
             path: path.to_owned(),
             log,
+            identity: Some(source.identity().to_owned()),
+            checkpoints: 0,
             _lock: lock,
         })
     }
@@ -78,12 +111,35 @@ impl Mirror {
             });
         }
         let lock = lock(path)?;
+        let identity = read_description(path)?;
         let log = FileLog::open(Directory::new(path))?;
         Ok(Self {
             path: path.to_owned(),
             log,
+            identity,
+            checkpoints: 0,
             _lock: lock,
         })
+    }
+
+    /// Whether there is a mirror in a directory.
+    #[must_use]
+    pub fn is_at(path: &Path) -> bool {
+        path.join(BLOCKS).exists() && !path.join("FORMAT").exists()
+    }
+
+    /// Whose log it is, if that could be read.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// The log's checkpoints as far as they were copied, oldest first.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
+        checkpoint::saved(&self.path)
     }
 
     /// Copies what the log has and the mirror has not; returns the mirror's newest event.
@@ -95,22 +151,9 @@ impl Mirror {
     /// [`LogError::Mirror`] when the mirror holds another history, [`LogError::Gone`] when the
     /// log dropped what comes next; [`LogError::Storage`]: the mirror is then to be opened anew.
     pub fn follow(&mut self, source: &SledReader) -> Result<Head, LogError> {
+        self.agrees(source)?;
         let view = source.view();
         let mut have = self.log.head();
-        let differs = |seq| LogError::Mirror {
-            directory: self.path.display().to_string(),
-            seq,
-        };
-        let shared = if have.seq == Seq(0) {
-            Some(Head::default())
-        } else if have.seq.0 + 1 == view.first().0 {
-            Some(view.base()?)
-        } else {
-            view.head_at(have.seq)?
-        };
-        if shared != Some(have) {
-            return Err(differs(have.seq));
-        }
         while have.seq < view.extent.head.seq {
             let mut blocks = Vec::new();
             let mut bytes = 0;
@@ -133,7 +176,51 @@ impl Mirror {
             }
             have = self.log.take(&blocks, source.packs(), packs)?;
         }
+        self.copy_checkpoints(source)?;
         Ok(have)
+    }
+
+    /// Whether the log goes on where the mirror ends.
+    ///
+    /// # Errors
+    /// [`LogError::Mirror`] when the mirror holds another history, or a longer one.
+    pub fn agrees(&self, source: &SledReader) -> Result<(), LogError> {
+        let view = source.view();
+        let have = self.log.head();
+        let shared = if have.seq == Seq(0) {
+            Some(Head::default())
+        } else if have.seq.0 + 1 == view.first().0 {
+            Some(view.base()?)
+        } else {
+            view.head_at(have.seq)?
+        };
+        if shared == Some(have) {
+            return Ok(());
+        }
+        Err(LogError::Mirror {
+            directory: self.path.display().to_string(),
+            seq: have.seq,
+        })
+    }
+
+    /// Copies the checkpoints that came since the last time.
+    fn copy_checkpoints(&mut self, source: &SledReader) -> Result<(), LogError> {
+        let length = checkpoint::length(source.root());
+        if length == self.checkpoints {
+            return Ok(());
+        }
+        let kept = self.checkpoints()?;
+        for new in source.checkpoints()? {
+            // One that is ahead of the mirror comes with the next round.
+            if new.statement.head.seq > self.log.head().seq {
+                return Ok(());
+            }
+            if !kept.contains(&new) {
+                checkpoint::append(&self.path, &new)?;
+            }
+        }
+        self.checkpoints = length;
+        Ok(())
     }
 
     /// Erases a payload here too, as [`super::SledLog::erase`] does in the log.
@@ -164,6 +251,42 @@ impl Mirror {
         self.log = FileLog::open(Directory::new(&self.path))?;
         Ok(())
     }
+}
+
+/// Whose log a mirror is of; `None` for one that does not say.
+fn read_description(path: &Path) -> Result<Option<String>, LogError> {
+    let file = path.join(DESCRIPTION_FILE);
+    let bytes = match fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(storage("read", file.display())(error)),
+    };
+    let description: Description =
+        serde_json::from_slice(&bytes).map_err(|error| LogError::Directory {
+            file: file.display().to_string(),
+            reason: error.to_string(),
+        })?;
+    if description.format > FORMAT {
+        return Err(LogError::Newer {
+            directory: path.display().to_string(),
+            found: description.format,
+            known: FORMAT,
+        });
+    }
+    Ok(Some(description.identity))
+}
+
+fn write_description(path: &Path, identity: &str) -> Result<(), LogError> {
+    let file = path.join(DESCRIPTION_FILE);
+    let description = Description {
+        format: FORMAT,
+        identity: identity.to_owned(),
+    };
+    let bytes = serde_json::to_vec(&description).map_err(|error| LogError::Directory {
+        file: file.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    replace(&file, &bytes)
 }
 
 impl Source for Mirror {

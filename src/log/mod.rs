@@ -9,6 +9,7 @@ mod commit;
 mod directory;
 mod file;
 mod import;
+mod look;
 mod memory;
 mod mirror;
 mod pack;
@@ -20,7 +21,7 @@ mod sled;
 mod snapshot;
 mod source;
 mod store;
-mod text;
+pub(crate) mod text;
 mod upkeep;
 mod view;
 
@@ -39,12 +40,12 @@ pub use self::{
     import::restore,
     memory::{MemoryKeeper, MemoryLog, MemoryReader},
     mirror::Mirror,
-    retention::{Retention, Space},
+    retention::{Retention, Space, tree_bytes},
     roll::SledKeeper,
     salvage::Salvage,
     sled::{SledLog, SledReader},
     snapshot::Snapshot,
-    source::{Full, Source, StoredPayload},
+    source::{Full, Part, Source, StoredPayload, payloads, walk},
     upkeep::{Keeper, Upkeep},
 };
 
@@ -163,7 +164,9 @@ pub enum LogError {
     },
     /// A frame is not what was written.
     #[error(
-        "E-LOG-002: the log is damaged at event {seq}: {reason}; export what is readable, or restore from a copy"
+        "E-LOG-002: the log is damaged at event {seq}: {reason}; keep the directory as it is, \
+         read what is readable with `infernet log salvage`, or restore a mirror with `infernet \
+         log mirror restore`"
     )]
     Damaged {
         /// The first unreadable event.
@@ -231,7 +234,7 @@ pub enum LogError {
     #[error(
         "E-LOG-008: the log in {directory} cannot be opened: {reason}; keep the directory as it \
          is, read what is readable with `infernet log salvage`, or restore a mirror with \
-         `infernet log import`"
+         `infernet log mirror restore`"
     )]
     Unreadable {
         /// The directory.
@@ -242,8 +245,8 @@ pub enum LogError {
     /// The log is shorter than, or different from, what was acknowledged.
     #[error(
         "E-LOG-009: the log in {directory} ends at event {found}, but event {acknowledged} was \
-         acknowledged: {reason}; restore the missing part from a mirror, or, if an older copy \
-         was put back on purpose, remove the file HEAD beside it"
+         acknowledged: {reason}; restore a mirror with `infernet log mirror restore`, or, if an \
+         older copy was put back on purpose, remove the file HEAD of the data directory"
     )]
     Lost {
         /// The directory.
@@ -257,8 +260,8 @@ pub enum LogError {
     },
     /// A pack is shorter than the log says.
     #[error(
-        "E-LOG-010: the payload pack {pack} has {found} bytes, the log needs {expected}; restore \
-         it from a mirror"
+        "E-LOG-010: the payload pack {pack} has {found} bytes, the log needs {expected}; copy \
+         it from a mirror, or read the events without it with `infernet log salvage`"
     )]
     PackMissing {
         /// The file.
@@ -269,7 +272,9 @@ pub enum LogError {
         expected: u64,
     },
     /// A payload is not what was recorded.
-    #[error("E-LOG-011: the payload {hash}: {reason}; restore it from a mirror")]
+    #[error(
+        "E-LOG-011: the payload {hash}: {reason}; `infernet log mirror restore` brings it back"
+    )]
     Payload {
         /// Its SHA-256.
         hash: Hash,
@@ -292,7 +297,8 @@ pub enum LogError {
     Failed,
     /// The events are no longer kept.
     #[error(
-        "E-LOG-014: event {seq} is no longer kept, the log begins with event {first}; read an archive"
+        "E-LOG-014: event {seq} is no longer kept, the log begins with event {first}; read a mirror \
+         or an older export"
     )]
     Gone {
         /// The event.
@@ -320,5 +326,18 @@ pub enum LogError {
         directory: String,
         /// The first event that differs, at the latest.
         seq: Seq,
+    },
+    /// No space for the copy that a log is looked at in.
+    #[error(
+        "E-LOG-017: {directory} has {free} bytes free, a copy of the log to look at takes \
+         {needed}; name a larger place in the environment variable TMPDIR"
+    )]
+    NoScratch {
+        /// Where the copy would be.
+        directory: String,
+        /// Free bytes.
+        free: u64,
+        /// Bytes of the database.
+        needed: u64,
     },
 }

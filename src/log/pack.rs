@@ -308,6 +308,29 @@ impl<V: Volume> Packs<V> {
         })
     }
 
+    /// Holds the packs against where the log says that they end.
+    ///
+    /// # Errors
+    /// [`LogError::PackMissing`], [`LogError::Storage`].
+    pub(crate) fn reach(&self, end: PackAt) -> Result<(), LogError> {
+        if end.pack == 0 {
+            return Ok(());
+        }
+        let name = name_of(end.pack);
+        let found = match self.file(end.pack) {
+            Ok(file) => file.length().map_err(storage("measure a pack", &name))?,
+            Err(_) => 0,
+        };
+        if found < end.offset {
+            return Err(LogError::PackMissing {
+                pack: format!("{}/{name}", self.volume.name()),
+                found,
+                expected: end.offset,
+            });
+        }
+        Ok(())
+    }
+
     /// Copies the part of a pack between two offsets into another volume's packs.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Copies a directory.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in from.read_dir()? {
         let entry = entry?;

@@ -195,7 +195,7 @@ pub(crate) fn clear_leftovers(
 ///
 /// # Errors
 /// [`LogError::Storage`].
-pub(crate) fn tree_bytes(path: &Path) -> Result<u64, LogError> {
+pub fn tree_bytes(path: &Path) -> Result<u64, LogError> {
     use std::os::unix::fs::MetadataExt as _;
     let list = || -> std::io::Result<Vec<_>> { path.read_dir()?.collect() };
     let mut sum = 0;

@@ -86,7 +86,9 @@ impl SledKeeper {
     /// Removes what an earlier attempt to close a part left.
     fn clear_begun(&self, view: &View) -> Result<(), LogError> {
         let base = view.store.base().head.seq;
-        for archive in archive::list(&subdirectory(&self.directory, "archives")?)? {
+        let archives = subdirectory(&self.directory, "archives")?;
+        archive::clear_unfinished(&archives)?;
+        for archive in archive::list(&archives)? {
             if archive.first > base {
                 archive.remove()?;
             }

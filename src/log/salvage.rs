@@ -18,7 +18,7 @@ use super::{
     Head, LogError,
     archive::{self, Archive},
     block::{Block, MAGIC},
-    directory::{lock, read_description},
+    directory::{Witness, lock_to_read, read_description},
     file::payload_of,
     limits::BLOCK_BYTES_MAX,
     pack::Packs,
@@ -46,7 +46,7 @@ pub struct Salvage {
     snapshot: Option<Snapshot>,
     packs: Option<Packs<Directory>>,
     lost: Vec<String>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A block that was found.
@@ -75,7 +75,7 @@ impl Salvage {
     /// [`LogError::Directory`] when there is no database file, [`LogError::Locked`],
     /// [`LogError::Storage`].
     pub fn open(path: &Path) -> Result<Self, LogError> {
-        let lock = lock(path)?;
+        let lock = lock_to_read(path)?;
         let mut lost = Vec::new();
         let description = read_description(path).unwrap_or_else(|error| {
             lost.push(error.to_string());
@@ -99,7 +99,7 @@ impl Salvage {
             lost.push(format!("the archives: {error}"));
             Vec::new()
         });
-        let packs = Packs::open_to_read(Directory::new(path.join("packs")))
+        let packs = Packs::open_to_read(Directory::to_read(path.join("packs")))
             .map_err(|error| lost.push(format!("the payloads: {error}")))
             .ok();
         let mut salvage = Self {
@@ -116,6 +116,15 @@ impl Salvage {
             _lock: lock,
         };
         salvage.join_archives(archives);
+        let acknowledged = Witness::seen(path)
+            .unwrap_or(None)
+            .map_or(Seq(0), |head| head.seq);
+        if acknowledged > salvage.head.seq {
+            salvage.lost.push(format!(
+                "events {}-{acknowledged}, which were acknowledged",
+                salvage.head.seq.0 + 1
+            ));
+        }
         Ok(salvage)
     }
 

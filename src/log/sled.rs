@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,7 @@ use super::{
     directory::{DataDir, Options, Witness, log_name},
     file::no_payload,
     limits::TAIL_BLOCKS_CHECKED,
+    look::Scratch,
     pack::{PackWriter, Packs},
     preserve::Preserved,
     retention::clear_leftovers,
@@ -52,12 +53,17 @@ pub struct SledReader {
 pub(super) struct Shared {
     view: RwLock<View>,
     packs: Packs<Directory>,
+    /// The data directory.
+    root: PathBuf,
+    identity: String,
     /// Held by whoever writes or removes archives.
     archiving: Mutex<()>,
     /// Payloads erased so far: a copy that was made meanwhile is not what it should be.
     erasures: AtomicU64,
     /// A reader keeps sled open, so it keeps the directory locked too.
-    _lock: Arc<File>,
+    _lock: Option<Arc<File>>,
+    /// Where the database was copied to, if it is only looked at.
+    _scratch: Option<Scratch>,
 }
 
 impl Shared {
@@ -179,7 +185,7 @@ impl SledLog {
         if let Some(seen) = seen {
             check_witness(&store, extent, seen)?;
         }
-        let archives = archives(&directory, &store)?;
+        let archives = archives(&directory, store.base().head.seq)?;
         if let Some(current) = store.path().file_name() {
             let logs = directory.path().join("log");
             clear_leftovers(&logs, &current.to_string_lossy(), &archives)?;
@@ -199,7 +205,10 @@ impl SledLog {
             packs,
             archiving: Mutex::default(),
             erasures: AtomicU64::new(0),
-            _lock: directory.lock(),
+            root: directory.path().to_owned(),
+            identity: directory.identity().to_owned(),
+            _lock: Some(directory.lock()),
+            _scratch: None,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -341,6 +350,40 @@ impl SledLog {
 }
 
 impl SledReader {
+    /// A reader of a log that was opened to be looked at, see [`super::look`].
+    pub(super) fn looking(
+        view: View,
+        packs: Packs<Directory>,
+        (root, identity): (PathBuf, String),
+        lock: Option<File>,
+        scratch: Scratch,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                view: RwLock::new(view),
+                packs,
+                archiving: Mutex::default(),
+                erasures: AtomicU64::new(0),
+                root,
+                identity,
+                _lock: lock.map(Arc::new),
+                _scratch: Some(scratch),
+            }),
+        }
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
     /// The first event that is kept, in an archive or in the log.
     #[must_use]
     pub fn first(&self) -> Seq {
@@ -428,14 +471,27 @@ fn first_store(
     Ok(store)
 }
 
-/// The archives that lead up to the current log. One that begins where the log begins was
-/// written for a roll that did not come to pass: the log still holds all of it.
-fn archives(directory: &DataDir, store: &Store) -> Result<Vec<Arc<Archive>>, LogError> {
-    let mut archives = archive::list(&directory.subdirectory("archives")?)?;
-    let base = store.base().head.seq;
-    while let Some(begun) = archives.pop_if(|archive| archive.first > base) {
-        begun.remove()?;
-    }
+/// The archives that lead up to the current log; what else is there is removed.
+fn archives(directory: &DataDir, base: Seq) -> Result<Vec<Arc<Archive>>, LogError> {
+    let path = directory.subdirectory("archives")?;
+    archive::clear_unfinished(&path)?;
+    let (archives, begun) = leading_up(archive::list(&path)?, base)?;
+    begun.iter().try_for_each(|archive| archive.remove())?;
+    Ok(archives)
+}
+
+/// The archives that lead up to a log that begins behind `base`, and those that begin where it
+/// begins: they were written for a roll that did not come to pass, the log still holds all of
+/// them.
+///
+/// # Errors
+/// [`LogError::Damaged`] when they do not lead up to it.
+pub(super) fn leading_up(
+    mut archives: Vec<Arc<Archive>>,
+    base: Seq,
+) -> Result<(Vec<Arc<Archive>>, Vec<Arc<Archive>>), LogError> {
+    let kept = archives.partition_point(|archive| archive.first <= base);
+    let begun = archives.split_off(kept);
     match archives.last() {
         Some(newest) if newest.last != base => Err(damaged(
             Seq(newest.last.0 + 1),
@@ -444,12 +500,15 @@ fn archives(directory: &DataDir, store: &Store) -> Result<Vec<Arc<Archive>>, Log
                 newest.last
             ),
         )),
-        _ => Ok(archives),
+        _ => Ok((archives, begun)),
     }
 }
 
 /// Holds the log against what the witness saw acknowledged.
-fn check_witness(store: &Store, extent: Extent, seen: Head) -> Result<(), LogError> {
+///
+/// # Errors
+/// [`LogError::Lost`].
+pub(super) fn check_witness(store: &Store, extent: Extent, seen: Head) -> Result<(), LogError> {
     let lost = |reason: String| LogError::Lost {
         directory: store.path().display().to_string(),
         found: extent.head.seq,

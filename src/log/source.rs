@@ -103,7 +103,7 @@ pub trait Source {
 ///
 /// # Errors
 /// [`LogError`], or what `each` returns.
-pub(crate) fn walk<E: From<LogError>>(
+pub fn walk<E: From<LogError>>(
     source: &(impl Source + ?Sized),
     mut each: impl FnMut(Full) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -175,4 +175,76 @@ impl<V: Volume> Source for FileReader<V> {
     fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
         LogReader::payload(self, at)
     }
+}
+
+/// A part of a log, from an event on, behind a snapshot of the state there.
+pub struct Part<'a, S: ?Sized> {
+    source: &'a S,
+    base: Head,
+    snapshot: Option<Snapshot>,
+    head: Head,
+}
+
+impl<'a, S: Source + ?Sized> Part<'a, S> {
+    /// The events behind `base` up to `head`. `snapshot` is the state at `base`, unless the log
+    /// begins there.
+    #[must_use]
+    pub fn new(source: &'a S, base: Head, snapshot: Option<Snapshot>, head: Head) -> Self {
+        Self {
+            source,
+            base,
+            snapshot,
+            head,
+        }
+    }
+}
+
+impl<S: Source + ?Sized> Source for Part<'_, S> {
+    fn base(&self) -> Result<Head, LogError> {
+        Ok(self.base)
+    }
+
+    fn newest(&self) -> Head {
+        self.head
+    }
+
+    fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        Ok(self.snapshot.clone())
+    }
+
+    fn block(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        self.source.block(seq)
+    }
+
+    fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
+        self.source.bytes_of(at)
+    }
+}
+
+/// Hands every payload over, in the order of the events, with whether it was erased. The bytes
+/// are not read.
+///
+/// # Errors
+/// [`LogError`].
+pub fn payloads(
+    source: &(impl Source + ?Sized),
+    mut each: impl FnMut(PayloadAt, bool),
+) -> Result<(), LogError> {
+    let head = source.newest();
+    let mut next = Seq(source.base()?.seq.0 + 1);
+    while next <= head.seq {
+        let bytes = source.block(next)?;
+        let block = parse(&bytes, next)?;
+        block
+            .payloads(|entry| {
+                let seq = Seq(block.first.0 + u64::from(entry.index));
+                if seq >= next {
+                    let payload = entry.reference;
+                    each(PayloadAt { seq, payload }, entry.erased);
+                }
+            })
+            .map_err(|error| damaged(next, error))?;
+        next = Seq(block.last().0 + 1);
+    }
+    Ok(())
 }

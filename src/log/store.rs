@@ -163,17 +163,31 @@ impl Store {
     /// # Errors
     /// [`LogError`].
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self, LogError> {
-        let file = match File::open(path.join(DB_FILE)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(unreadable(path, "its database file is missing"));
-            }
-            Err(error) => return Err(storage("open", path.display())(error)),
-        };
+        let file = database_file(path)?;
         remove_leftovers(path).map_err(storage("remove left-overs in", path.display()))?;
         file.sync_all()
             .and_then(|()| sync_tree(path))
             .map_err(storage("sync", path.display()))?;
+        let store = Self::load(path, cache_bytes, file)?;
+        // Opening writes: sled cuts its tail and renames its own snapshot.
+        store.sync()?;
+        sync_tree(path).map_err(storage("sync", path.display()))?;
+        Ok(store)
+    }
+
+    /// Opens a copy of a log that nobody acknowledges anything from: nothing in it need be
+    /// durable.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn open_copy(path: &Path, cache_bytes: u64) -> Result<Self, LogError> {
+        let file = database_file(path)?;
+        remove_leftovers(path).map_err(storage("remove left-overs in", path.display()))?;
+        Self::load(path, cache_bytes, file)
+    }
+
+    /// Opens the database itself.
+    fn load(path: &Path, cache_bytes: u64, file: File) -> Result<Self, LogError> {
         let db = open_sled(path, cache_bytes)?;
         let Some(bytes) = guarded(path, || db.get(BASE_KEY))? else {
             return Err(unreadable(path, "its first record is missing"));
@@ -191,17 +205,13 @@ impl Store {
             },
             snapshot: record.snapshot,
         };
-        let store = Self {
+        Ok(Self {
             db,
             file,
             path: path.to_owned(),
             base,
             hint: AtomicU64::new(1),
-        };
-        // Opening writes: sled cuts its tail and renames its own snapshot.
-        store.sync()?;
-        sync_tree(path).map_err(storage("sync", path.display()))?;
-        Ok(store)
+        })
     }
 
     /// Where the log begins.
@@ -435,6 +445,17 @@ fn number_of(key: &[u8]) -> u64 {
     key.get(1..)
         .and_then(|number| number.try_into().ok())
         .map_or(0, u64::from_be_bytes)
+}
+
+/// Our own descriptor of sled's file.
+fn database_file(path: &Path) -> Result<File, LogError> {
+    match File::open(path.join(DB_FILE)) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(unreadable(path, "its database file is missing"))
+        }
+        Err(error) => Err(storage("open", path.display())(error)),
+    }
 }
 
 /// Opens sled without its background thread: this log decides when to flush.

@@ -77,19 +77,34 @@ pub trait VolumeFile: std::fmt::Debug + Send + Sync + 'static {
 
 /// A real directory.
 #[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    writable: bool,
+}
 
 impl Directory {
     /// A directory that exists.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            writable: true,
+        }
+    }
+
+    /// A directory that is only read, and may be missing: then nothing is in it.
+    #[must_use]
+    pub fn to_read(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            writable: false,
+        }
     }
 
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
@@ -99,15 +114,18 @@ impl Volume for Directory {
     fn open(&self, name: &str, create: bool) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
-            .write(true)
-            .create(create)
+            .write(self.writable)
+            .create(create && self.writable)
             .truncate(false)
-            .open(self.0.join(name))
+            .open(self.path.join(name))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in self.0.read_dir()? {
+        if !self.writable && !self.path.exists() {
+            return Ok(names);
+        }
+        for entry in self.path.read_dir()? {
             names.extend(entry?.file_name().into_string());
         }
         names.sort();
@@ -115,15 +133,15 @@ impl Volume for Directory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.0.join(name))
+        std::fs::remove_file(self.path.join(name))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        sync_dir(&self.0)
+        sync_dir(&self.path)
     }
 
     fn name(&self) -> String {
-        self.0.display().to_string()
+        self.path.display().to_string()
     }
 }
 

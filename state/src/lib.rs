@@ -46,6 +46,7 @@ mod describe;
 mod digest;
 pub mod effect;
 pub mod event;
+pub mod inspect;
 pub mod job;
 pub mod ledger;
 pub mod limits;

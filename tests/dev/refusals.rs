@@ -196,7 +196,7 @@ fn a_replay_beyond_the_end_says_where_the_end_is() {
         "--to",
         "9999999",
     ];
-    refused(&infernet(&replay), 5, &["E-LOG-015", "ends at event"]);
+    refused(&infernet(&replay), 1, &["E-LOG-015", "ends at event"]);
 }
 
 #[test]

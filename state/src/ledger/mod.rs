@@ -22,6 +22,7 @@
 //! A reading of a balance may differ from the books by more than one entry can hold, if the token
 //! lies; it is then booked as far as one entry goes.
 
+mod statement;
 mod sum;
 
 use alloc::{
@@ -37,6 +38,7 @@ use crate::{
     types::{Address, Amount, EntryNo, Hash, Seq},
 };
 
+pub use statement::Statement;
 pub use sum::Sum;
 
 /// What an account is for, seen from the node.
@@ -260,7 +262,8 @@ impl Ledger {
         self.entries.iter().map(|(no, entry)| (*no, entry))
     }
 
-    /// The entries of the events from `from` to `to`, both included, as far as they are kept.
+    /// The entries of the events from `from` to `to`, both included, as far as they are kept;
+    /// for any range there is [`Statement`].
     #[must_use]
     pub fn statement(&self, from: Seq, to: Seq) -> Vec<(EntryNo, &Entry)> {
         self.entries()

@@ -8,7 +8,7 @@ use infernet_state::{
     job::Stage,
     ledger::{Balance, Role},
     machine::JobStatus,
-    types::{Address, Amount, Interval, JobId, Nonce, SubscriptionId},
+    types::{Address, Amount, Interval, JobId, Nonce, Seq, SubscriptionId},
 };
 
 fn stage(world: &World, id: u32, interval: u32) -> Stage {
@@ -432,4 +432,46 @@ fn repeated_losses_pause_intake_and_redundancy_met_by_others_is_not_sent() {
     world.wait(60_000);
     world.run(3);
     assert_eq!(world.delivered(), 1);
+}
+
+#[test]
+fn a_statement_of_any_range_is_what_a_replay_shows() {
+    use infernet_state::{Machine, ledger::Statement};
+
+    let mut world = World::new(config());
+    for _ in 0..3 {
+        let mut terms = subscription(&["alpha"]);
+        terms.payment_amount = 1_000.into();
+        world.next.push(Next::Create(terms));
+    }
+    world.run(2);
+    world.reorg(1);
+    world.run(6);
+    let kept = |from, to| -> Vec<_> {
+        let entries = world.machine.ledger().statement(Seq(from), Seq(to));
+        entries
+            .into_iter()
+            .map(|(no, entry)| (no, entry.clone()))
+            .collect()
+    };
+    let last = world.machine.seq().0;
+    for (from, to) in [
+        (1, last),
+        (5, last / 2),
+        (last / 2, last),
+        (last, last),
+        (9, 2),
+    ] {
+        let (mut machine, mut statement) = (Machine::new(), Statement::new(Seq(from), Seq(to)));
+        for event in &world.log {
+            machine.apply(event).expect("no halt");
+            statement.follow(machine.seq(), machine.ledger());
+        }
+        let shown: Vec<_> = statement
+            .entries()
+            .map(|(no, entry)| (no, entry.clone()))
+            .collect();
+        assert_eq!(shown, kept(from, to), "{from} to {to}");
+    }
+    assert!(kept(1, last).len() > 10);
 }

@@ -1,0 +1,219 @@
+//! Why a command ends, with its exit code and what helps.
+
+use std::{io, path::Path};
+
+use crate::{
+    audit::AuditError,
+    chain::signer::KeyError,
+    driver::Fatal,
+    log::{LogError, export::ExportError},
+    node::NodeError,
+};
+
+/// Why a command ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The export.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The past.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Nobody reads the output any more: no error.
+    #[error("the output was closed")]
+    Closed,
+    /// The output cannot be written.
+    #[error("E-CLI-001: {place} cannot be written: {reason}; nothing else was changed")]
+    Output {
+        /// Where to.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file cannot be read.
+    #[error("E-CLI-002: {file} cannot be read: {reason}")]
+    Input {
+        /// The file.
+        file: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The key is not the node's.
+    #[error("E-CLI-003: the key is that of {found}, the log's node is {node}; use the node's key")]
+    OtherKey {
+        /// Whose key it is.
+        found: String,
+        /// Whose it should be.
+        node: String,
+    },
+    /// No such payload.
+    #[error(
+        "E-CLI-004: no event brought the payload {payload}; `infernet replay` shows payloads by their SHA-256"
+    )]
+    NoPayload {
+        /// Its hash.
+        payload: String,
+    },
+    /// Nobody knows whose log it is.
+    #[error(
+        "E-CLI-005: {directory} no longer says whose log it is; give --identity, which is \
+         `registry 0x…` with the Registry's address of the node's configuration, or `no chain`"
+    )]
+    NoIdentity {
+        /// The directory.
+        directory: String,
+    },
+}
+
+impl CliError {
+    /// The process's exit code, as ARCHITECTURE.md lists them.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Node(error) => error.exit_code(),
+            Self::Log(error) => log_code(error),
+            Self::Export(error) => export_code(error),
+            Self::Audit(error) => audit_code(error),
+            Self::Key(_) | Self::OtherKey { .. } => 3,
+            Self::Closed => 0,
+            Self::Output { .. }
+            | Self::Input { .. }
+            | Self::NoPayload { .. }
+            | Self::NoIdentity { .. } => 1,
+        }
+    }
+
+    /// Commands that help, a line each.
+    pub(super) fn help(&self, data_dir: Option<&Path>) -> Vec<String> {
+        match self {
+            Self::Log(error)
+            | Self::Audit(AuditError::Log(error) | AuditError::Export(ExportError::Log(error)))
+            | Self::Export(ExportError::Log(error))
+            | Self::Node(NodeError::Fatal(Fatal::Log(error))) => log_help(error, data_dir),
+            Self::Node(NodeError::Fatal(Fatal::Halt(halt))) => vec![format!(
+                "infernet replay --data-dir {} --break {}   the state before it",
+                shown(data_dir),
+                halt.seq.0.saturating_sub(1)
+            )],
+            Self::Node(_)
+            | Self::Export(_)
+            | Self::Audit(_)
+            | Self::Key(_)
+            | Self::Closed
+            | Self::Output { .. }
+            | Self::Input { .. }
+            | Self::OtherKey { .. }
+            | Self::NoPayload { .. }
+            | Self::NoIdentity { .. } => Vec::new(),
+        }
+    }
+}
+
+/// The data directory, as it would be typed.
+fn shown(data_dir: Option<&Path>) -> String {
+    data_dir.map_or_else(|| "DIR".to_owned(), |path| path.display().to_string())
+}
+
+fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
+    let dir = shown(data_dir);
+    let restore = [
+        format!("infernet log info --data-dir {dir}   what is there"),
+        format!(
+            "infernet log salvage --data-dir {dir} salvaged.jsonl   what can be read, as an export"
+        ),
+        "infernet log import salvaged.jsonl --data-dir NEW   a log made of it".to_owned(),
+        "infernet log mirror restore MIRROR --data-dir NEW   a log made of a mirror".to_owned(),
+    ];
+    match error {
+        LogError::Damaged { .. }
+        | LogError::Unreadable { .. }
+        | LogError::Lost { .. }
+        | LogError::PackMissing { .. }
+        | LogError::Payload { .. } => restore.into(),
+        LogError::Directory { .. } if data_dir.is_some_and(|dir| dir.join("log").exists()) => {
+            restore.into()
+        }
+        LogError::Directory { .. }
+        | LogError::Storage { .. }
+        | LogError::Locked { .. }
+        | LogError::Newer { .. }
+        | LogError::TooLarge { .. }
+        | LogError::Identity { .. }
+        | LogError::NoSpace { .. }
+        | LogError::Failed
+        | LogError::Gone { .. }
+        | LogError::Missing { .. }
+        | LogError::Mirror { .. }
+        | LogError::NoScratch { .. } => Vec::new(),
+    }
+}
+
+fn log_code(error: &LogError) -> u8 {
+    match error {
+        LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. } => 4,
+        // What was asked for is not there; the log is as it should be.
+        LogError::Gone { .. } | LogError::Missing { .. } => 1,
+        LogError::Storage { .. }
+        | LogError::Damaged { .. }
+        | LogError::TooLarge { .. }
+        | LogError::NoSpace { .. }
+        | LogError::Unreadable { .. }
+        | LogError::Lost { .. }
+        | LogError::PackMissing { .. }
+        | LogError::Payload { .. }
+        | LogError::Directory { .. }
+        | LogError::Failed
+        | LogError::Mirror { .. }
+        | LogError::NoScratch { .. } => 5,
+    }
+}
+
+fn export_code(error: &ExportError) -> u8 {
+    match error {
+        ExportError::Log(error) => log_code(error),
+        ExportError::Stream { .. } => 1,
+        ExportError::Newer { .. } => 4,
+        ExportError::Line { .. } | ExportError::Incomplete { .. } | ExportError::Signer { .. } => 7,
+    }
+}
+
+fn audit_code(error: &AuditError) -> u8 {
+    match error {
+        AuditError::Log(error) => log_code(error),
+        AuditError::Export(error) => export_code(error),
+        AuditError::Codec(_) => 5,
+        AuditError::Halt(_) => 6,
+        AuditError::Snapshot { .. }
+        | AuditError::State { .. }
+        | AuditError::View { .. }
+        | AuditError::Headless { .. }
+        | AuditError::Unsigned { .. }
+        | AuditError::Broken { .. }
+        | AuditError::Proof { .. }
+        | AuditError::NoProof { .. } => 7,
+        AuditError::Untouched { .. }
+        | AuditError::NoCheckpoint { .. }
+        | AuditError::Pipe { .. } => 1,
+        AuditError::Subject { .. } => 2,
+    }
+}
+
+/// What the system said of the output.
+pub(super) fn output(place: &str) -> impl FnOnce(io::Error) -> CliError {
+    let place = place.to_owned();
+    move |error| match error.kind() {
+        io::ErrorKind::BrokenPipe => CliError::Closed,
+        _ => CliError::Output {
+            place,
+            reason: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,225 @@
+//! What a running node keeps beside its log: a mirror in another directory, and signed
+//! checkpoints.
+//!
+//! A thread of its own follows the log; the loop never waits for a disk that it does not need.
+//! When the loop ends, the thread makes the last round and ends too. A mirror that fails is
+//! opened anew, and the node goes on without it meanwhile: what is acknowledged stands in the
+//! log, the mirror is a second copy of it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use infernet_state::types::Seq;
+use tokio::{runtime, sync::watch};
+
+use crate::{
+    chain::signer::{KeyError, NodeKey},
+    driver::{Clock as _, Handle, SystemWorld},
+    log::{LogError, Mirror, SledReader, checkpoint::Tree},
+};
+
+/// How long a mirror that failed is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Events between two checkpoints, unless told otherwise: a digest of the whole state each, for
+/// which the loop waits.
+pub const CHECKPOINT_EVENTS: u64 = 10_000;
+
+/// What is to be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// Where the mirror is; none without.
+    pub mirror: Option<PathBuf>,
+    /// Events between two checkpoints, beside the one at a stop; 0 makes none at all.
+    pub checkpoint_events: u64,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            mirror: None,
+            checkpoint_events: CHECKPOINT_EVENTS,
+        }
+    }
+}
+
+/// Why a checkpoint was not made.
+#[derive(Debug, thiserror::Error)]
+enum NotSigned {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// The thread's own state.
+struct Copies {
+    handle: Handle,
+    reader: SledReader,
+    world: SystemWorld,
+    mirror: Option<Follower>,
+    checkpoints: Option<Signer>,
+}
+
+/// Starts the thread; `None` when nothing is to be kept. It ends after the loop has.
+///
+/// # Errors
+/// [`LogError`] when the mirror cannot be opened, or holds another history or a longer one.
+pub fn start(
+    wanted: &Wanted,
+    key: Option<NodeKey>,
+    handle: Handle,
+    reader: SledReader,
+    world: SystemWorld,
+) -> Result<Option<JoinHandle<()>>, LogError> {
+    let mirror = match &wanted.mirror {
+        Some(path) => {
+            let mirror = Mirror::open(path, &reader)?;
+            mirror.agrees(&reader)?;
+            Some(Follower {
+                mirror: Some(mirror),
+                path: path.clone(),
+                failed: None,
+            })
+        }
+        None => None,
+    };
+    let checkpoints = key
+        .filter(|_| wanted.checkpoint_events > 0)
+        .map(|key| Signer::new(key, wanted.checkpoint_events, &reader))
+        .transpose()?;
+    if mirror.is_none() && checkpoints.is_none() {
+        return Ok(None);
+    }
+    let head = handle.head();
+    let copies = Copies {
+        handle,
+        reader,
+        world,
+        mirror,
+        checkpoints,
+    };
+    let runtime = runtime::Handle::current();
+    thread::Builder::new()
+        .name("copies".to_owned())
+        .spawn(move || copies.follow(&runtime, head))
+        .map(Some)
+        .map_err(|error: io::Error| LogError::Storage {
+            action: "start the thread of mirror and checkpoints",
+            reason: error.to_string(),
+        })
+}
+
+impl Copies {
+    /// A round whenever the log has grown, and one more when the loop has ended.
+    fn follow(mut self, runtime: &runtime::Handle, mut head: watch::Receiver<Seq>) {
+        loop {
+            self.round(false);
+            if runtime.block_on(head.changed()).is_err() {
+                self.round(true);
+                return;
+            }
+        }
+    }
+
+    fn round(&mut self, last: bool) {
+        if let Some(signer) = &mut self.checkpoints
+            && let Err(error) = signer.round(&self.handle, &self.reader, &self.world, last)
+        {
+            tracing::warn!(%error, "no checkpoint was made; the next one covers these events too");
+        }
+        // After the checkpoints, so that the mirror has them as well.
+        if let Some(follower) = &mut self.mirror {
+            follower.round(&self.reader, last);
+        }
+    }
+}
+
+/// A mirror, whether it works at the moment or not.
+struct Follower {
+    path: PathBuf,
+    mirror: Option<Mirror>,
+    /// When it last failed.
+    failed: Option<Instant>,
+}
+
+impl Follower {
+    fn round(&mut self, reader: &SledReader, last: bool) {
+        let waits = |at: Instant| at.elapsed() < RETRY_AFTER;
+        if self.failed.is_some_and(waits) && !last {
+            return;
+        }
+        let mirror = self.mirror.take();
+        match follow(&self.path, mirror, reader) {
+            Ok(mirror) => {
+                if self.failed.take().is_some() {
+                    tracing::info!(mirror = %self.path.display(), "the mirror has caught up");
+                }
+                self.mirror = Some(mirror);
+            }
+            Err(error) => {
+                tracing::warn!(%error, mirror = %self.path.display(), "the mirror does not follow; it is tried again");
+                self.failed = Some(Instant::now());
+            }
+        }
+    }
+}
+
+/// Lets a mirror catch up; one that failed is opened anew.
+fn follow(path: &Path, mirror: Option<Mirror>, reader: &SledReader) -> Result<Mirror, LogError> {
+    let mut mirror = match mirror {
+        Some(mirror) => mirror,
+        None => Mirror::open(path, reader)?,
+    };
+    mirror.follow(reader)?;
+    Ok(mirror)
+}
+
+/// Makes checkpoints.
+struct Signer {
+    key: NodeKey,
+    every: u64,
+    tree: Tree,
+    /// The event of the newest checkpoint.
+    signed: Seq,
+}
+
+impl Signer {
+    fn new(key: NodeKey, every: u64, reader: &SledReader) -> Result<Self, LogError> {
+        let newest = reader.checkpoints()?.pop();
+        Ok(Self {
+            key,
+            every,
+            tree: Tree::begin(reader)?,
+            signed: newest.map_or(Seq(0), |newest| newest.statement.head.seq),
+        })
+    }
+
+    /// Signs the state if enough has happened since the last time, or at the end if anything has.
+    fn round(
+        &mut self,
+        handle: &Handle,
+        reader: &SledReader,
+        world: &SystemWorld,
+        last: bool,
+    ) -> Result<(), NotSigned> {
+        let seq = handle.view(infernet_state::Machine::seq);
+        let news = seq.0.saturating_sub(self.signed.0);
+        // The tree keeps up with the log, so that no checkpoint has to read all of it.
+        self.tree.grow(reader, seq)?;
+        if news == 0 || (news < self.every && !last) {
+            return Ok(());
+        }
+        let (seq, state) = handle.view(|machine| (machine.seq(), machine.digest()));
+        self.tree.grow(reader, seq)?;
+        let statement = self.tree.statement(state, world.now());
+        let checkpoint = statement.sign(|text| self.key.sign_text(text))?;
+        reader.save_checkpoint(&checkpoint)?;
+        self.signed = seq;
+        Ok(())
+    }
+}
