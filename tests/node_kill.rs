@@ -28,7 +28,7 @@ const ERASING: &str = "snapshot_events = 16\nroll_events = 16\nerase_payloads = 
 
 /// One that drops what it need not keep.
 const DROPPING: &str = "snapshot_events = 16\nroll_events = 48\nkeep_events = 60\n\
-                        budget_mib = 256\n[results]\nkeep_max = 16";
+                        budget_mib = 256\n[results]\nkeep_minutes = 0";
 
 /// What the node of [`DROPPING`] finds in its directory: so much that the budget is always short.
 const BALLAST_BYTES: u64 = 200 * 1024 * 1024;
