@@ -343,9 +343,16 @@ impl Outside {
                     }
                 }
             }
-            // The last outcomes are still on their way into the log.
+        });
+        self.wait_until_idle(api);
+    }
+
+    /// Waits until nothing is under way: the last outcomes are in the log.
+    pub fn wait_until_idle(&self, api: &str) {
+        let begun = Instant::now();
+        self.runtime.block_on(async {
             loop {
-                let info = ask_for(&client, &format!("{api}/info")).await;
+                let info = get(&format!("{api}/info")).await;
                 if info["pending"]["onchain"] == 0 && info["pending"]["offchain"] == 0 {
                     break;
                 }
