@@ -15,6 +15,7 @@ use std::{
 };
 
 use infernet_state::types::{Hash, Seq};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Head, Keeper as _, LogError, Upkeep as _,
@@ -31,6 +32,9 @@ use crate::crash;
 const MAGIC: [u8; 4] = *b"IFSN";
 const FORMAT: u8 = 1;
 const HEAD_BYTES: usize = 112;
+
+/// The bytes of the head that its hash covers; the hash follows.
+const HASHED_BYTES: usize = 80;
 
 /// Name of the snapshot beside a database that begins with one.
 pub(crate) const BASE_FILE: &str = "snapshot";
@@ -132,9 +136,10 @@ pub(crate) fn base_snapshot(store: &Store) -> Result<Option<Snapshot>, LogError>
     };
     let path = store.path().join(BASE_FILE);
     let file = read(&path, reference.len)?;
+    // The record's hash is of the whole file: that of its head would say nothing more.
     let recorded = file.len() as u64 == reference.len && sha256(&file) == reference.sha256;
-    match decode(file).filter(|snapshot| recorded && snapshot.head == base.head) {
-        Some(snapshot) => Ok(Some(snapshot)),
+    match split(file).filter(|(snapshot, _)| recorded && snapshot.head == base.head) {
+        Some((snapshot, _)) => Ok(Some(snapshot)),
         None => Err(damaged(
             base.head.seq,
             format!("the snapshot {} is not what was recorded", path.display()),
@@ -177,10 +182,8 @@ pub(crate) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     out.extend_from_slice(&snapshot.head.seq.0.to_be_bytes());
     out.extend_from_slice(&snapshot.head.hash.0);
     out.extend_from_slice(&snapshot.digest.0);
-    // The hash covers what stands before it as well: a state under a wrong position is no state.
-    let mut covered = out.clone();
-    covered.extend_from_slice(&snapshot.bytes);
-    out.extend_from_slice(&sha256(&covered).0);
+    let hash = covering_hash(&out, &snapshot.bytes);
+    out.extend_from_slice(&hash.0);
     out.extend_from_slice(&snapshot.bytes);
     out
 }
@@ -208,24 +211,35 @@ pub(crate) fn read_file(path: &Path) -> Result<Option<Snapshot>, LogError> {
 }
 
 /// The snapshot that a file holds, if it is whole.
-fn decode(mut bytes: Vec<u8>) -> Option<Snapshot> {
+fn decode(bytes: Vec<u8>) -> Option<Snapshot> {
+    let (snapshot, head) = split(bytes)?;
+    (covering_hash(&head[..HASHED_BYTES], &snapshot.bytes) == hash_at(&head, HASHED_BYTES))
+        .then_some(snapshot)
+}
+
+/// The snapshot that a file holds, unchecked, and its head.
+fn split(mut bytes: Vec<u8>) -> Option<(Snapshot, Vec<u8>)> {
     if bytes.len() < HEAD_BYTES || bytes[..4] != MAGIC || bytes[4] != FORMAT {
         return None;
     }
     let state = bytes.split_off(HEAD_BYTES);
-    let recorded = hash_at(&bytes, 80);
-    bytes.truncate(80);
     let head = Head {
         seq: Seq(u64::from_be_bytes(std::array::from_fn(|at| bytes[8 + at]))),
         hash: hash_at(&bytes, 16),
     };
-    let digest = hash_at(&bytes, 48);
-    bytes.extend_from_slice(&state);
-    (sha256(&bytes) == recorded).then_some(Snapshot {
+    let snapshot = Snapshot {
         head,
-        digest,
+        digest: hash_at(&bytes, 48),
         bytes: state,
-    })
+    };
+    Some((snapshot, bytes))
+}
+
+/// SHA-256 over what stands before it in the head, and over the state: a state under a wrong
+/// position is no state.
+fn covering_hash(before: &[u8], state: &[u8]) -> Hash {
+    let hash = Sha256::new().chain_update(before).chain_update(state);
+    Hash(hash.finalize().into())
 }
 
 /// A hash within bytes known to be long enough.
@@ -235,9 +249,12 @@ fn hash_at(bytes: &[u8], at: usize) -> Hash {
 
 /// A file, at most `limit` bytes of it and one more, so that a longer one is noticed.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LogError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
-        .map_err(storage("read", path.display()))?;
-    Ok(bytes)
+    let read = || {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len().min(limit) + 1;
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(storage("read", path.display()))
 }

@@ -14,7 +14,7 @@ mod life;
 use std::{collections::BTreeMap, hint::black_box, time::Instant};
 
 use infernet_state::{
-    Event, Machine,
+    Machine,
     codec::{self, EncodedEvent},
     event::Subscription,
 };

@@ -94,7 +94,7 @@ pub struct ChainView {
 
 impl ChainView {
     /// The newest recorded blocks that are not final, ascending; at most
-    /// [`RECENT_BLOCKS_MAX`](crate::limits::RECENT_BLOCKS_MAX).
+    /// [`RECENT_BLOCKS_MAX`].
     pub fn recent(&self) -> impl DoubleEndedIterator<Item = &BlockRef> {
         self.recent.values()
     }

@@ -3,6 +3,22 @@
 //! [`Event`] is everything that can happen, [`Effect`] everything the node may do, and
 //! [`Machine::apply`] the only way from one to the other. No clock, file, socket, thread or
 //! random number can reach this crate.
+//!
+//! ```
+//! use infernet_state::{Event, Machine, types::WallTime};
+//!
+//! let mut machine = Machine::new();
+//! let came_up = Event::NodeStarted { at: WallTime(1), version: "1".into() };
+//! // A driver makes the event durable first, and then carries out what comes back.
+//! assert_eq!(machine.apply(&came_up)?, []);
+//! assert_eq!(machine.audit(), Ok(()));
+//! # Ok::<(), infernet_state::machine::Halt>(())
+//! ```
+//!
+//! What is where: the life cycles are [`subscription`], [`delegation`], [`job`], [`delivery`],
+//! [`transaction`], [`chore`], [`proof`] and [`breaker`], each with its diagram; money is
+//! [`ledger`], what the chain says [`chain`], bytes [`codec`], bounds [`limits`]. [`audit`]
+//! checks all invariants of a state, [`trace`] tells what an event moved.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(

@@ -343,9 +343,16 @@ impl Outside {
                     }
                 }
             }
-            // The last outcomes are still on their way into the log.
+        });
+        self.wait_until_idle(api);
+    }
+
+    /// Waits until nothing is under way: the last outcomes are in the log.
+    pub fn wait_until_idle(&self, api: &str) {
+        let begun = Instant::now();
+        self.runtime.block_on(async {
             loop {
-                let info = ask_for(&client, &format!("{api}/info")).await;
+                let info = get(&format!("{api}/info")).await;
                 if info["pending"]["onchain"] == 0 && info["pending"]["offchain"] == 0 {
                     break;
                 }
@@ -361,17 +368,15 @@ impl Outside {
             primitives::{B256, U256},
             providers::Provider as _,
             rpc::types::Filter,
-            sol,
             sol_types::SolEvent as _,
         };
-        sol! {
-            event SubscriptionFulfilled(uint32 indexed id, address indexed node);
-        }
+        use infernet_contracts::Coordinator;
+
         let Some(chain) = &self.chain else { return };
         let logs = self.runtime.block_on(async {
             let provider = dev::provider(&chain.devnet.url()).expect("a URL");
             let filter = Filter::new()
-                .event_signature(SubscriptionFulfilled::SIGNATURE_HASH)
+                .event_signature(Coordinator::SubscriptionFulfilled::SIGNATURE_HASH)
                 .from_block(0);
             provider.get_logs(&filter).await.expect("the chain answers")
         });

@@ -121,9 +121,7 @@ impl Machine {
     pub(crate) fn unwait(&mut self, no: DeliveryNo) -> Option<EffectId> {
         self.deliveries.blocked.remove(&no);
         self.deliveries.ready.remove(&no);
-        if let Some((token, _)) = self.chores.stakes.get(&no) {
-            self.chores.waiting.remove(&(*token, no));
-        }
+        self.leave_allowance(no);
         let delivery = self.deliveries.all.get_mut(&no)?;
         if let Some(at) = delivery.replan_at.take() {
             self.schedule.timers.remove(&(at, Timer::Replan(no)));

@@ -75,6 +75,7 @@ impl Machine {
         if self.deliveries.get(no).map(|delivery| delivery.state) != Some(State::Planned) {
             return Ok(());
         }
+        self.leave_allowance(no);
         if !self.settle_chance(turn, no)? {
             return Ok(());
         }
@@ -166,12 +167,17 @@ impl Machine {
         })
     }
 
-    /// Waits with backoff for the next attempt, and for nothing else.
-    pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
-        self.deliveries.ready.remove(&no);
+    /// A delivery waits for its stake's allowance no longer.
+    pub(super) fn leave_allowance(&mut self, no: DeliveryNo) {
         if let Some((token, _)) = self.chores.stakes.get(&no) {
             self.chores.waiting.remove(&(*token, no));
         }
+    }
+
+    /// Waits with backoff for the next attempt, and for nothing else.
+    pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
+        self.deliveries.ready.remove(&no);
+        self.leave_allowance(no);
         if !self.move_delivery(no, Move::Wait) {
             return;
         }
