@@ -13,7 +13,7 @@ use super::AuditError;
 use crate::{
     driver::REPLAY_CHUNK,
     log::{
-        Head, LogError, LogReader as _, Mirror, SledReader, Snapshot, Source, Stored,
+        Head, LogError, LogReader as _, Mirror, MirrorReader, SledReader, Snapshot, Source, Stored,
         checkpoint::Checkpoint,
         export::{ExportError, Item, Reader},
     },
@@ -24,7 +24,7 @@ pub enum Past {
     /// A stopped node's data directory.
     Directory(SledReader),
     /// A mirror that nobody writes.
-    Mirror(Box<Mirror>),
+    Mirror(Box<MirrorReader>),
     /// An export.
     File(PathBuf),
 }
@@ -48,7 +48,7 @@ impl Past {
     /// [`AuditError::Log`].
     pub fn directory(path: &Path) -> Result<Self, AuditError> {
         if Mirror::is_at(path) {
-            return Ok(Self::Mirror(Box::new(Mirror::existing(path)?)));
+            return Ok(Self::Mirror(Box::new(MirrorReader::look(path)?)));
         }
         Ok(Self::Directory(SledReader::look(path)?))
     }

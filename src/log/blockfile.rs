@@ -8,7 +8,7 @@ use infernet_state::types::{Hash, Seq};
 
 use super::{
     Head, LogError, Stored,
-    block::{Block, BlockError, PackAt},
+    block::{self, Block, BlockError, PackAt},
     limits::BLOCK_BYTES_MAX,
     store::damaged,
     volume::{VolumeFile, storage},
@@ -27,10 +27,17 @@ const HEAD_BYTES: usize = 48;
 const SCAN_BYTES: usize = 8 * BLOCK_BYTES_MAX;
 
 /// What to make of bytes behind the last whole commit.
+///
+/// A crash leaves such bytes: they were never acknowledged. It leaves no whole block behind them,
+/// unless the first of them never got its magic, which is written when the others are durable (see
+/// [`BlockFile::append`]). Anything else is damage to what was acknowledged, and is refused, and
+/// so is a file that ends before the event that is named here, which is known to be acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tail {
-    /// A crash left them: they were never acknowledged, and are cut off.
-    Cut,
+    /// They are cut off.
+    Cut(Seq),
+    /// They are left where they are, and not read.
+    Leave(Seq),
     /// There must be none: the file was closed.
     Refuse,
 }
@@ -81,7 +88,8 @@ impl<F: VolumeFile> BlockFile<F> {
     }
 
     /// Reads a file through, checking every block and the chain. `Ok(None)` when not even the
-    /// head is whole and `tail` is [`Tail::Cut`]: the file was never begun durably.
+    /// head is whole, nothing is behind it and `tail` is [`Tail::Cut`]: the file was never begun
+    /// durably.
     ///
     /// # Errors
     /// [`LogError`].
@@ -92,9 +100,11 @@ impl<F: VolumeFile> BlockFile<F> {
             file.read_at(0, &mut head).map_err(storage("read", name))?;
         }
         if head[..4] != MAGIC || head[4] != FORMAT {
-            return match tail {
-                Tail::Cut => Ok(None),
-                Tail::Refuse => Err(damaged(Seq(0), format!("{name} is no block file"))),
+            // Blocks come behind a head that is durable.
+            return if tail == Tail::Cut(Seq(0)) && len <= HEAD_BYTES as u64 {
+                Ok(None)
+            } else {
+                Err(damaged(Seq(0), format!("{name} is no block file")))
             };
         }
         let mut seq = [0; 8];
@@ -161,24 +171,74 @@ impl<F: VolumeFile> BlockFile<F> {
                 break;
             }
         }
-        if self.end == len {
+        let acknowledged = match tail {
+            Tail::Cut(seq) | Tail::Leave(seq) => seq,
+            Tail::Refuse => self.head.seq,
+        };
+        if self.end == len && self.head.seq >= acknowledged {
             return Ok(());
         }
-        match tail {
-            Tail::Cut => self
-                .file
-                .set_len(self.end)
-                .and_then(|()| self.file.sync())
-                .map_err(storage("cut off", &self.name)),
-            Tail::Refuse => {
-                let why =
-                    why.map_or_else(|| "the last commit is incomplete".into(), |e| e.to_string());
-                Err(damaged(
-                    Seq(self.head.seq.0 + 1),
-                    format!("{}: {why}", self.name),
-                ))
-            }
+        let torn = tail != Tail::Refuse
+            && self.head.seq >= acknowledged
+            && (self.never_begun(len)? || !self.holds_block(at + 1, len)?);
+        if !torn {
+            let why = match why {
+                Some(error) => error.to_string(),
+                None if self.end == len => format!("it ends, but had event {acknowledged}"),
+                None => "the last commit is incomplete".to_owned(),
+            };
+            return Err(damaged(
+                Seq(self.head.seq.0 + 1),
+                format!("{}: {why}", self.name),
+            ));
         }
+        if matches!(tail, Tail::Leave(_)) {
+            return Ok(());
+        }
+        self.file
+            .set_len(self.end)
+            .and_then(|()| self.file.sync())
+            .map_err(storage("cut off", &self.name))
+    }
+
+    /// Whether the magic of what stands behind the last whole commit was never written, or not to
+    /// its end.
+    fn never_begun(&self, len: u64) -> Result<bool, LogError> {
+        let mut magic = [0; block::MAGIC.len()];
+        let there = usize::try_from(len - self.end).map_or(magic.len(), |all| all.min(magic.len()));
+        self.file
+            .read_at(self.end, &mut magic[..there])
+            .map_err(storage("read", &self.name))?;
+        let written = magic
+            .iter()
+            .zip(block::MAGIC)
+            .take_while(|(found, byte)| *found == byte);
+        let written = written.count();
+        Ok(written < magic.len() && magic[written..].iter().all(|byte| *byte == 0))
+    }
+
+    /// Whether a whole block begins anywhere from a place on.
+    fn holds_block(&self, mut from: u64, len: u64) -> Result<bool, LogError> {
+        let mut buffer = Vec::new();
+        while from < len {
+            let want = usize::try_from(len - from).map_or(SCAN_BYTES, |left| left.min(SCAN_BYTES));
+            buffer.resize(want, 0);
+            self.file
+                .read_at(from, &mut buffer)
+                .map_err(storage("read", &self.name))?;
+            // A block that does not end here is found with the next part.
+            let last = from + want as u64 == len;
+            let begins = if last { want } else { want - BLOCK_BYTES_MAX };
+            let whole = |at: &usize| {
+                buffer[*at..].starts_with(&block::MAGIC)
+                    && Block::parse(&buffer[*at..]).is_ok_and(|(block, _)| block.check().is_ok())
+            };
+            if (0..begins).any(|at| whole(&at)) {
+                return Ok(true);
+            }
+            from += begins as u64;
+        }
+        Ok(false)
     }
 
     /// The head before its first event.
@@ -196,7 +256,8 @@ impl<F: VolumeFile> BlockFile<F> {
         self.packs
     }
 
-    /// Adds the blocks of one commit; durable after [`BlockFile::sync`].
+    /// Adds blocks as one step; durable after [`BlockFile::sync`]. Of several the first gets its
+    /// magic when everything else is durable: a power cut leaves all of them or none.
     ///
     /// # Errors
     /// [`LogError::Storage`].
@@ -218,9 +279,17 @@ impl<F: VolumeFile> BlockFile<F> {
             self.packs = parsed.packs;
             bytes.extend_from_slice(block);
         }
-        self.file
-            .write_at(self.end, &bytes)
-            .map_err(storage("write", &self.name))?;
+        let magic = block::MAGIC.len();
+        let write = || {
+            if blocks.len() < 2 {
+                return self.file.write_at(self.end, &bytes);
+            }
+            self.file
+                .write_at(self.end + magic as u64, &bytes[magic..])?;
+            self.file.sync()?;
+            self.file.write_at(self.end, &bytes[..magic])
+        };
+        write().map_err(storage("write", &self.name))?;
         self.end += bytes.len() as u64;
         Ok(())
     }

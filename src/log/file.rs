@@ -53,6 +53,15 @@ struct Shared<V: Volume> {
 }
 
 impl<V: Volume> Shared<V> {
+    fn new(blocks: BlockFile<V::File>, packs: Packs<V>) -> Arc<Self> {
+        let head = blocks.head();
+        Arc::new(Self {
+            blocks: RwLock::new(blocks),
+            packs,
+            head: RwLock::new(head),
+        })
+    }
+
     fn blocks(&self) -> RwLockReadGuard<'_, BlockFile<V::File>> {
         self.blocks
             .read()
@@ -77,14 +86,15 @@ impl<V: Volume + Clone> FileLog<V> {
     /// # Errors
     /// [`LogError`].
     pub fn open(volume: V) -> Result<Self, LogError> {
-        Self::open_from(volume, Head::default(), PackAt::default())
+        Self::open_from(volume, Head::default(), Seq(0))
     }
 
-    /// As [`FileLog::open`]; a new log begins behind `base`.
+    /// As [`FileLog::open`]; a new log begins behind `base`, and what was acknowledged up to an
+    /// event must be there.
     ///
     /// # Errors
-    /// [`LogError`].
-    pub(crate) fn open_from(volume: V, base: Head, packs: PackAt) -> Result<Self, LogError> {
+    /// [`LogError`]; [`LogError::Damaged`] when it is not, and nothing is changed.
+    pub(crate) fn open_from(volume: V, base: Head, acknowledged: Seq) -> Result<Self, LogError> {
         let open = || {
             volume
                 .open(BLOCKS, true)
@@ -95,27 +105,17 @@ impl<V: Volume + Clone> FileLog<V> {
         VolumeFile::sync(&file)
             .and_then(|()| volume.sync_names())
             .map_err(storage("sync", volume.name()))?;
-        let blocks = match BlockFile::open(file, BLOCKS, Tail::Cut)? {
+        let blocks = match BlockFile::open(file, BLOCKS, Tail::Cut(acknowledged))? {
             Some(blocks) => blocks,
             None => {
-                let blocks = BlockFile::create(open()?, BLOCKS, base, packs)?;
+                let blocks = BlockFile::create(open()?, BLOCKS, base, PackAt::default())?;
                 blocks.sync()?;
                 blocks
             }
         };
-        let end = if blocks.head() == blocks.base() {
-            packs
-        } else {
-            blocks.packs()
-        };
-        let (packs, writer) = Packs::open(volume, end)?;
-        let head = blocks.head();
+        let (packs, writer) = Packs::open(volume, blocks.packs())?;
         Ok(Self {
-            shared: Arc::new(Shared {
-                blocks: RwLock::new(blocks),
-                packs,
-                head: RwLock::new(head),
-            }),
+            shared: Shared::new(blocks, packs),
             writer,
             failed: false,
         })
@@ -262,6 +262,25 @@ impl<V: Volume> LogReader for FileReader<V> {
 }
 
 impl<V: Volume> FileReader<V> {
+    /// Opens the log of a volume to read it, and changes nothing: what a crash left behind the
+    /// last whole commit stays there, unread.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Damaged`] also when it ends before an event that is known to be
+    /// acknowledged.
+    pub(crate) fn look(volume: V, acknowledged: Seq) -> Result<Self, LogError> {
+        let file = volume
+            .open(BLOCKS, false)
+            .map_err(storage("open", volume.name()))?;
+        let blocks = BlockFile::open(file, BLOCKS, Tail::Leave(acknowledged))?
+            .ok_or_else(|| damaged(Seq(0), format!("{} is no block file", volume.name())))?;
+        let packs = Packs::open_to_read(volume)?;
+        packs.reach(blocks.packs())?;
+        Ok(Self {
+            shared: Shared::new(blocks, packs),
+        })
+    }
+
     /// The head before the first event.
     pub(crate) fn base_head(&self) -> Head {
         self.shared.blocks().base()

@@ -25,8 +25,8 @@ use super::{
     EventLog as _, Head, LogError,
     block::{self, PackAt},
     checkpoint::{self, Checkpoint},
-    directory::{lock, replace},
-    file::{BLOCKS, FileLog, no_payload},
+    directory::{lock, lock_to_read, replace},
+    file::{BLOCKS, FileLog, FileReader, no_payload},
     limits::MIRROR_BYTES,
     sled::SledReader,
     snapshot::{self, Snapshot},
@@ -89,7 +89,7 @@ impl Mirror {
         }
         crash::point("mirror.began");
         let volume = Directory::new(path);
-        let log = FileLog::open_from(volume, source.base()?, PackAt::default())?;
+        let log = FileLog::open_from(volume, source.base()?, acknowledged(path)?)?;
         Ok(Self {
             path: path.to_owned(),
             log,
@@ -99,23 +99,17 @@ impl Mirror {
         })
     }
 
-    /// Opens a mirror to read it: to export it, or to restore the log.
+    /// Opens a mirror to change it where there is no log to go on from.
     ///
     /// # Errors
     /// [`LogError`]; [`LogError::Directory`] when there is none.
     pub fn existing(path: &Path) -> Result<Self, LogError> {
-        if !path.join(BLOCKS).exists() {
-            return Err(LogError::Directory {
-                file: path.display().to_string(),
-                reason: "there is no mirror in it".into(),
-            });
-        }
+        check_is_there(path)?;
         let lock = lock(path)?;
         let identity = read_description(path)?;
-        let log = FileLog::open(Directory::new(path))?;
         Ok(Self {
             path: path.to_owned(),
-            log,
+            log: reopen(path)?,
             identity,
             checkpoints: 0,
             _lock: lock,
@@ -248,7 +242,7 @@ impl Mirror {
             .and_then(|()| sync_dir(&self.path))
             .map_err(storage("name", old.display()))?;
         self.log.packs().erase_all(&erased.packs)?;
-        self.log = FileLog::open(Directory::new(&self.path))?;
+        self.log = reopen(&self.path)?;
         Ok(())
     }
 }
@@ -289,6 +283,80 @@ fn write_description(path: &Path, identity: &str) -> Result<(), LogError> {
     replace(&file, &bytes)
 }
 
+/// A mirror that is looked at, and left exactly as it is: to verify or export it, or to restore
+/// the log.
+#[derive(Debug)]
+pub struct MirrorReader {
+    path: PathBuf,
+    log: FileReader<Directory>,
+    identity: Option<String>,
+    _lock: Option<File>,
+}
+
+impl MirrorReader {
+    /// Opens a mirror that nobody writes.
+    ///
+    /// # Errors
+    /// [`LogError`]; [`LogError::Directory`] when there is none, [`LogError::Damaged`] when what
+    /// was acknowledged is not whole.
+    pub fn look(path: &Path) -> Result<Self, LogError> {
+        check_is_there(path)?;
+        let lock = lock_to_read(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            log: FileReader::look(Directory::to_read(path), acknowledged(path)?)?,
+            identity: read_description(path)?,
+            _lock: lock,
+        })
+    }
+
+    /// Whose log it is, if that could be read.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// The log's checkpoints as far as they were copied, oldest first.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
+        checkpoint::saved(&self.path)
+    }
+}
+
+fn check_is_there(path: &Path) -> Result<(), LogError> {
+    if path.join(BLOCKS).exists() {
+        return Ok(());
+    }
+    Err(LogError::Directory {
+        file: path.display().to_string(),
+        reason: "there is no mirror in it".into(),
+    })
+}
+
+/// The newest event that a mirror is known to have held: the one of its newest checkpoint, which
+/// is copied behind the events.
+fn acknowledged(path: &Path) -> Result<Seq, LogError> {
+    let checkpoints = checkpoint::saved(path)?;
+    let newest = checkpoints.iter().map(|known| known.statement.head.seq);
+    Ok(newest.max().unwrap_or_default())
+}
+
+/// Opens the blocks and packs of a mirror to write them.
+fn reopen(path: &Path) -> Result<FileLog<Directory>, LogError> {
+    FileLog::open_from(Directory::new(path), Head::default(), acknowledged(path)?)
+}
+
+/// The snapshot that a mirror begins with.
+fn base_snapshot(path: &Path) -> Result<Option<Snapshot>, LogError> {
+    let path = path.join(BASE_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    snapshot::read_file(&path)
+}
+
 impl Source for Mirror {
     fn base(&self) -> Result<Head, LogError> {
         self.log.reader().base()
@@ -299,11 +367,7 @@ impl Source for Mirror {
     }
 
     fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
-        let path = self.path.join(BASE_FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        snapshot::read_file(&path)
+        base_snapshot(&self.path)
     }
 
     fn block(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
@@ -312,5 +376,27 @@ impl Source for Mirror {
 
     fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
         self.log.reader().bytes_of(at)
+    }
+}
+
+impl Source for MirrorReader {
+    fn base(&self) -> Result<Head, LogError> {
+        self.log.base()
+    }
+
+    fn newest(&self) -> Head {
+        self.log.newest()
+    }
+
+    fn base_snapshot(&self) -> Result<Option<Snapshot>, LogError> {
+        base_snapshot(&self.path)
+    }
+
+    fn block(&self, seq: Seq) -> Result<Vec<u8>, LogError> {
+        self.log.block(seq)
+    }
+
+    fn bytes_of(&self, at: PayloadAt) -> Result<Option<Vec<u8>>, LogError> {
+        self.log.bytes_of(at)
     }
 }

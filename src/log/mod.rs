@@ -39,7 +39,7 @@ pub use self::{
     file::{FileLog, FileReader},
     import::restore,
     memory::{MemoryKeeper, MemoryLog, MemoryReader},
-    mirror::Mirror,
+    mirror::{Mirror, MirrorReader},
     retention::{Retention, Space, tree_bytes},
     roll::SledKeeper,
     salvage::Salvage,

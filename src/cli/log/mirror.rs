@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     audit,
-    log::{Mirror, Options, SledReader, restore},
+    log::{Mirror, MirrorReader, Options, SledReader, restore},
 };
 
 #[derive(Subcommand)]
@@ -78,7 +78,7 @@ fn restore_to(args: RestoreArgs) -> Result<(), CliError> {
     there(&args.mirror)?;
     // Everything is verified before anything is made.
     let report = audit::verify(&args.mirror, args.signer.address)?;
-    let mirror = Mirror::existing(&args.mirror)?;
+    let mirror = MirrorReader::look(&args.mirror)?;
     let identity = mirror.identity().map(str::to_owned).or(args.identity);
     let identity = identity.ok_or_else(|| CliError::NoIdentity {
         directory: args.mirror.display().to_string(),
