@@ -103,6 +103,9 @@ impl<R: BufRead> Reader<R> {
         if format.0 > FORMAT {
             return Err(ExportError::Newer { found: format.0 });
         }
+        if seq.0 == u64::MAX {
+            return Err(reader.wrong("no event can follow its start"));
+        }
         let base = Head {
             seq: Seq(seq.0),
             hash: reader.hash(&hash)?,

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bincode::{config::Configuration, error::DecodeError, serde::decode_from_slice};
+
 use super::Machine;
 use crate::{admission::Catalog, digest};
 
@@ -30,9 +32,7 @@ impl Machine {
     /// # Errors
     /// [`SnapshotError::Malformed`] when the bytes are not one, or of another version.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let (mut machine, read): (Self, usize) =
-            bincode::serde::decode_from_slice(bytes, digest::CANONICAL)
-                .map_err(|_| SnapshotError::Malformed)?;
+        let (mut machine, read) = decode(bytes).map_err(|_| SnapshotError::Malformed)?;
         if read != bytes.len() {
             return Err(SnapshotError::Malformed);
         }
@@ -41,4 +41,31 @@ impl Machine {
         }
         Ok(machine)
     }
+}
+
+/// What one byte may stand for in memory, as bincode counts it: a number of 16 bytes.
+const CLAIM_PER_BYTE: usize = 16;
+
+/// Decodes bytes of unknown origin: what they claim to hold is bounded by what they are, so that
+/// a length in them makes nobody allocate more.
+fn decode(bytes: &[u8]) -> Result<(Machine, usize), DecodeError> {
+    const SMALL: usize = 1 << 20;
+    const LARGE: usize = 1 << 26;
+    const HUGE: usize = 1 << 31;
+    match bytes.len().saturating_mul(CLAIM_PER_BYTE) {
+        ..=SMALL => decode_from_slice(bytes, limited::<SMALL>()),
+        ..=LARGE => decode_from_slice(bytes, limited::<LARGE>()),
+        ..=HUGE => decode_from_slice(bytes, limited::<HUGE>()),
+        _ => decode_from_slice(
+            bytes,
+            limited::<{ usize::MAX >> (usize::BITS / 64 * 26) }>(),
+        ),
+    }
+}
+
+/// [`digest::CANONICAL`] with a limit.
+const fn limited<const N: usize>()
+-> Configuration<bincode::config::LittleEndian, bincode::config::Varint, bincode::config::Limit<N>>
+{
+    digest::CANONICAL.with_limit::<N>()
 }

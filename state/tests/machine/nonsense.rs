@@ -32,3 +32,25 @@ proptest! {
         prop_assert_eq!(&Machine::restore(&bytes).expect("restores"), &machine);
     }
 }
+
+/// A length in a snapshot that claims more than there is makes nobody allocate it.
+#[test]
+fn a_snapshot_with_absurd_lengths_is_no_snapshot() {
+    let mut machine = Machine::new();
+    machine
+        .apply(&Event::ConfigChanged(world_config(true)))
+        .expect("a beginning");
+    let bytes = machine.snapshot().expect("encodes");
+    assert_eq!(Machine::restore(&bytes).as_ref(), Ok(&machine));
+    for length in [1_u64 << 32, 1 << 45, 1 << 63, u64::MAX] {
+        for at in 0..bytes.len() {
+            // As bincode writes a number of 64 bits.
+            let mut hostile = bytes[..at].to_vec();
+            hostile.push(253);
+            hostile.extend(length.to_le_bytes());
+            hostile.extend(&bytes[at + 1..]);
+            let restored = Machine::restore(&hostile);
+            assert_ne!(restored.as_ref(), Ok(&machine), "{length} at {at}");
+        }
+    }
+}
