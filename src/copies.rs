@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infernet_state::types::Seq;
+use infernet_state::{Machine, types::Seq};
 use tokio::{runtime, sync::watch};
 
 use crate::{
@@ -78,12 +78,19 @@ pub fn start(
 ) -> Result<Option<JoinHandle<()>>, LogError> {
     let mirror = match &wanted.mirror {
         Some(path) => {
-            let mirror = Mirror::open(path, &reader)?;
-            mirror.agrees(&reader)?;
+            let (mirror, failed) = match opened(path, &reader) {
+                Ok(mirror) => (Some(mirror), None),
+                // The log is whole: the node goes on without its copy.
+                Err(error @ (LogError::Gone { .. } | LogError::Damaged { .. })) => {
+                    tracing::warn!(%error, mirror = %path.display(), "the mirror does not follow; make a new one in an empty directory");
+                    (None, Some(Instant::now()))
+                }
+                Err(error) => return Err(error),
+            };
             Some(Follower {
-                mirror: Some(mirror),
+                mirror,
                 path: path.clone(),
-                failed: None,
+                failed,
             })
         }
         None => None,
@@ -112,6 +119,13 @@ pub fn start(
             action: "start the thread of mirror and checkpoints",
             reason: error.to_string(),
         })
+}
+
+/// A mirror that goes on from where it ends.
+fn opened(path: &Path, reader: &SledReader) -> Result<Mirror, LogError> {
+    let mirror = Mirror::open(path, reader)?;
+    mirror.agrees(reader)?;
+    Ok(mirror)
 }
 
 impl Copies {
@@ -207,19 +221,40 @@ impl Signer {
         world: &SystemWorld,
         last: bool,
     ) -> Result<(), NotSigned> {
-        let seq = handle.view(infernet_state::Machine::seq);
+        let head = handle.head();
+        let seq = *head.borrow();
         let news = seq.0.saturating_sub(self.signed.0);
         // The tree keeps up with the log, so that no checkpoint has to read all of it.
-        self.tree.grow(reader, seq)?;
+        self.grow(reader, seq)?;
         if news == 0 || (news < self.every && !last) {
             return Ok(());
         }
-        let (seq, state) = handle.view(|machine| (machine.seq(), machine.digest()));
-        self.tree.grow(reader, seq)?;
+        // The head is told behind a whole batch. What is ahead of it is a batch under way, or
+        // the half of an event at which the machine halted.
+        let told = |machine: &Machine| {
+            let seq = machine.seq();
+            (seq == *head.borrow()).then(|| (seq, machine.digest()))
+        };
+        let Some((seq, state)) = handle.view(told) else {
+            return Ok(());
+        };
+        self.grow(reader, seq)?;
         let statement = self.tree.statement(state, world.now());
         let checkpoint = statement.sign(|text| self.key.sign_text(text))?;
         reader.save_checkpoint(&checkpoint)?;
         self.signed = seq;
         Ok(())
+    }
+
+    /// Lets the tree catch up with the log. Where the log dropped what comes next, it begins anew
+    /// with what is kept.
+    fn grow(&mut self, reader: &SledReader, to: Seq) -> Result<(), LogError> {
+        match self.tree.grow(reader, to) {
+            Err(LogError::Gone { .. }) => {
+                self.tree = Tree::begin(reader)?;
+                self.tree.grow(reader, to)
+            }
+            grown => grown,
+        }
     }
 }

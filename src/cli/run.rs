@@ -27,7 +27,8 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
         rate_limit: file.server.rate_limit(),
         development: None,
     };
-    super::runtime()?.block_on(async {
+    let runtime = super::runtime()?;
+    let outcome = runtime.block_on(async {
         let mut interrupted = std::pin::pin!(super::dev::interrupted());
         let start = async {
             Node::start(Parts {
@@ -53,7 +54,10 @@ pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
         );
         show!("ready");
         node.run(interrupted).await
-    })
+    });
+    // Blocking work that is under way must not hold the exit up: what counts is on disk.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }
 
 fn chain_parts(file: &ChainFileConfig) -> Result<ChainParts, NodeError> {

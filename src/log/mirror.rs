@@ -177,10 +177,17 @@ impl Mirror {
     /// Whether the log goes on where the mirror ends.
     ///
     /// # Errors
-    /// [`LogError::Mirror`] when the mirror holds another history, or a longer one.
+    /// [`LogError::Mirror`] when the mirror holds another history, or a longer one;
+    /// [`LogError::Gone`] when the log dropped what comes next.
     pub fn agrees(&self, source: &SledReader) -> Result<(), LogError> {
         let view = source.view();
         let have = self.log.head();
+        if have.seq.0 + 1 < view.first().0 {
+            return Err(LogError::Gone {
+                seq: Seq(have.seq.0 + 1),
+                first: view.first(),
+            });
+        }
         let shared = if have.seq == Seq(0) {
             Some(Head::default())
         } else if have.seq.0 + 1 == view.first().0 {
