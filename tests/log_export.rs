@@ -7,8 +7,8 @@ use std::{fs, path::Path};
 
 use alloy::signers::{SignerSync as _, local::PrivateKeySigner};
 use infernet_node::log::{
-    EventLog, LogError, LogReader, Mirror, Options, Record, Salvage, SledLog, Snapshot, Source,
-    Stored, Upkeep,
+    EventLog, LogError, LogReader, Mirror, MirrorReader, Options, Record, Salvage, SledLog,
+    Snapshot, Source, Stored, Upkeep,
     checkpoint::{Checkpoint, Statement},
     export::{ExportError, Verified, export, import, verify},
     merkle, restore,
@@ -427,4 +427,175 @@ fn what_sled_does_not_open_is_read_without_it() {
         verified.head.hash,
         all[usize::try_from(last.0).unwrap() - 1].hash
     );
+}
+
+/// A log of three appends, with a mirror that nobody writes.
+fn mirrored(dir: &Path) -> SledLog {
+    let mut rng = Lcg(41);
+    let mut log = SledLog::open(&dir.join("home"), &options()).unwrap();
+    let mut mirror = Mirror::open(&dir.join("mirror"), &log.reader()).unwrap();
+    for _ in 0..3 {
+        append(&mut log, &mut rng, 40);
+        mirror.follow(&log.reader()).unwrap();
+    }
+    log
+}
+
+#[test]
+fn a_damaged_mirror_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = mirrored(dir.path());
+    let at = dir.path().join("mirror");
+    let whole = bytes_of(&at);
+    let blocks = &whole["blocks"];
+    // In the head, in the first block's head, in its body, in the middle.
+    for place in [0, 4, 20, 48, 60, 68, 300, blocks.len() / 2] {
+        let mut bytes = blocks.clone();
+        bytes[place] ^= 4;
+        fs::write(at.join("blocks"), bytes).unwrap();
+        let before = bytes_of(&at);
+        let results = [
+            MirrorReader::look(&at).err(),
+            Mirror::existing(&at).err(),
+            Mirror::open(&at, &log.reader()).err(),
+        ];
+        for result in results {
+            assert!(
+                matches!(result, Some(LogError::Damaged { .. })),
+                "byte {place}: {result:?}"
+            );
+        }
+        assert!(before == bytes_of(&at), "byte {place}: changed");
+    }
+}
+
+#[test]
+fn a_torn_end_of_a_mirror_is_not_read_and_cut_only_by_its_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = mirrored(dir.path());
+    let at = dir.path().join("mirror");
+    let blocks = fs::read(at.join("blocks")).unwrap();
+    fs::write(at.join("blocks"), &blocks[..blocks.len() - 5]).unwrap();
+    let before = bytes_of(&at);
+    assert_eq!(MirrorReader::look(&at).unwrap().newest().seq, Seq(80));
+    assert!(before == bytes_of(&at), "reading changed it");
+    // Of several blocks the first lacks its magic until the others are durable.
+    let magics: Vec<usize> = (0..blocks.len() - 4)
+        .filter(|at| blocks[*at..].starts_with(b"IFBK"))
+        .collect();
+    let first = |at: usize| u64::from_be_bytes(blocks[at + 8..at + 16].try_into().unwrap());
+    let begun = magics.into_iter().find(|at| first(*at) == 81).unwrap();
+    for magic in [*b"\0\0\0\0", *b"IF\0\0"] {
+        let mut bytes = blocks.clone();
+        bytes[begun..begun + 4].copy_from_slice(&magic);
+        fs::write(at.join("blocks"), bytes).unwrap();
+        assert_eq!(MirrorReader::look(&at).unwrap().newest().seq, Seq(80));
+    }
+    // What a checkpoint names was there.
+    log.save_checkpoint(&checkpoint(&log)).unwrap();
+    fs::copy(
+        dir.path().join("home/checkpoints.jsonl"),
+        at.join("checkpoints.jsonl"),
+    )
+    .unwrap();
+    let before = bytes_of(&at);
+    for result in [
+        MirrorReader::look(&at).err(),
+        Mirror::open(&at, &log.reader()).err(),
+    ] {
+        assert!(
+            matches!(result, Some(LogError::Damaged { .. })),
+            "{result:?}"
+        );
+    }
+    assert!(before == bytes_of(&at), "refusing changed it");
+    fs::remove_file(at.join("checkpoints.jsonl")).unwrap();
+    let mut mirror = Mirror::open(&at, &log.reader()).unwrap();
+    assert_eq!(mirror.newest().seq, Seq(80));
+    assert_eq!(mirror.follow(&log.reader()).unwrap(), log.head());
+}
+
+#[test]
+fn a_mirror_that_fell_behind_what_is_kept_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(42);
+    let mut log = mirrored(dir.path());
+    append(&mut log, &mut rng, 40);
+    log.roll(&snapshot(&log)).unwrap();
+    append(&mut log, &mut rng, 40);
+    let tight = infernet_node::log::Retention {
+        budget_bytes: Some(1),
+        keep_events: Some(0),
+        ..infernet_node::log::Retention::default()
+    };
+    log.retain(&tight, Seq(u64::MAX)).unwrap();
+    assert_eq!(log.reader().first(), Seq(161));
+    let mirror = Mirror::open(&dir.path().join("mirror"), &log.reader()).unwrap();
+    let result = mirror.agrees(&log.reader());
+    assert!(
+        matches!(result, Err(LogError::Gone { seq: Seq(121), .. })),
+        "{result:?}"
+    );
+}
+
+/// Damages the blocks of a database that begin behind an event, or only the first of them.
+fn damage(home: &Path, behind: u64, all: bool) {
+    let database = home.join(format!("log/{behind}/db"));
+    let mut bytes = fs::read(&database).unwrap();
+    for at in 0..bytes.len() - 60 {
+        if bytes[at..].starts_with(b"IFBK") {
+            let first = u64::from_be_bytes(bytes[at + 8..at + 16].try_into().unwrap());
+            if all || first == behind + 1 {
+                bytes[at + 60] ^= 1;
+            }
+        }
+    }
+    fs::write(&database, bytes).unwrap();
+}
+
+#[test]
+fn a_rolled_log_whose_first_blocks_are_damaged_is_salvaged_with_its_archives() {
+    for all in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let mut rng = Lcg(43);
+        let mut log = SledLog::open(&home, &options()).unwrap();
+        append(&mut log, &mut rng, 40);
+        log.roll(&snapshot(&log)).unwrap();
+        for _ in 0..3 {
+            append(&mut log, &mut rng, 40);
+        }
+        drop(log);
+        let name = fs::read_dir(home.join("log")).unwrap().next().unwrap();
+        let name = name.unwrap().file_name().into_string().unwrap();
+        damage(&home, name.parse().unwrap(), all);
+        let salvage = Salvage::open(&home).unwrap();
+        assert_eq!(salvage.base().unwrap().seq, Seq(0), "{:?}", salvage.lost());
+        assert_eq!(salvage.newest().seq, Seq(40));
+        assert!(salvage.base_snapshot().unwrap().is_none());
+        assert!(!salvage.lost().is_empty());
+        let found = verify(exported(&salvage, &[]).as_slice(), None).unwrap();
+        assert_eq!(found.head.seq, Seq(40));
+        // Without the archives it begins with its snapshot; without that, the loss is told.
+        fs::remove_dir_all(home.join("archives")).unwrap();
+        let salvage = Salvage::open(&home).unwrap();
+        assert_eq!(salvage.base_snapshot().unwrap().unwrap().head.seq, Seq(40));
+        assert_eq!(salvage.newest().seq, Seq(40));
+        fs::remove_file(home.join("log").join(&name).join("base.snap")).unwrap();
+        let salvage = Salvage::open(&home).unwrap();
+        assert!(salvage.base_snapshot().unwrap().is_none());
+        assert!(!salvage.lost().is_empty());
+    }
+}
+
+/// The files of a directory.
+fn bytes_of(path: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fs::read_dir(path)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read(entry.path()).unwrap())
+        })
+        .collect()
 }

@@ -94,11 +94,14 @@ impl Salvage {
         let file = File::open(database.join(DB_FILE)).map_err(storage("open", &name))?;
         let found = search(&file, &name)?;
         let snapshot = snapshot::read_file(&database.join(BASE_FILE)).unwrap_or(None);
-        let chain = put_together(&found, snapshot.as_ref());
         let archives = archive::list(&path.join("archives")).unwrap_or_else(|error| {
             lost.push(format!("the archives: {error}"));
             Vec::new()
         });
+        let archived = archives
+            .last()
+            .and_then(|archive| Some(archive.blocks().ok()?.head()));
+        let chain = put_together(&found, snapshot.as_ref(), archived.unwrap_or_default());
         let packs = Packs::open_to_read(Directory::to_read(path.join("packs")))
             .map_err(|error| lost.push(format!("the payloads: {error}")))
             .ok();
@@ -116,6 +119,7 @@ impl Salvage {
             _lock: lock,
         };
         salvage.join_archives(archives);
+        salvage.check_snapshot();
         let acknowledged = Witness::seen(path)
             .unwrap_or(None)
             .map_or(Seq(0), |head| head.seq);
@@ -140,7 +144,17 @@ impl Salvage {
                     snapshot = archive.snapshot().unwrap_or(None);
                     joined.push(archive);
                 }
-                Ok(_) => break,
+                // A roll that did not come to an end made it of what the database has.
+                Ok(blocks) if blocks.base().seq >= base.seq => {}
+                Ok(blocks) => {
+                    self.lost.push(format!(
+                        "events {}-{}: the archive that ends with event {} does not join them",
+                        blocks.head().seq.0 + 1,
+                        base.seq,
+                        blocks.head().seq
+                    ));
+                    break;
+                }
                 Err(error) => {
                     self.lost.push(format!("an archive: {error}"));
                     break;
@@ -151,6 +165,20 @@ impl Salvage {
         self.archives = joined;
         self.base = base;
         self.snapshot = snapshot;
+    }
+
+    /// Drops a snapshot of another state than the one before the first event, and says what is
+    /// missing before it.
+    fn check_snapshot(&mut self) {
+        let base = self.base;
+        self.snapshot.take_if(|snapshot| snapshot.head != base);
+        if base.seq > Seq(0) && self.snapshot.is_none() {
+            self.lost.push(format!(
+                "events 1-{}, and the snapshot that stands for them: no state can be made of what \
+                 comes behind",
+                base.seq
+            ));
+        }
     }
 
     /// Whose log it is, if that could be read.
@@ -224,20 +252,15 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
     Ok(found)
 }
 
-/// The longest chain from the log's beginning: from its snapshot, or from the earliest block. Of
-/// several versions of a block the one with the most payloads erased counts.
-fn put_together(found: &Finds, snapshot: Option<&Snapshot>) -> Chain {
-    let earliest = found
-        .keys()
-        .next()
-        .map_or(Head::default(), |(seq, hash)| Head {
-            seq: *seq,
-            hash: infernet_state::types::Hash(*hash),
-        });
-    let base = snapshot
-        .map(|snapshot| snapshot.head)
-        .filter(|head| found.contains_key(&(head.seq, head.hash.0)))
-        .unwrap_or(earliest);
+/// The longest chain from the log's beginning: from its snapshot, without one from the earliest
+/// block, and without any from the end of the archives. Of several versions of a block the one
+/// with the most payloads erased counts.
+fn put_together(found: &Finds, snapshot: Option<&Snapshot>, archived: Head) -> Chain {
+    let earliest = found.keys().next().map_or(archived, |(seq, hash)| Head {
+        seq: *seq,
+        hash: infernet_state::types::Hash(*hash),
+    });
+    let base = snapshot.map_or(earliest, |snapshot| snapshot.head);
     let mut head = base;
     let mut blocks = BTreeMap::new();
     while let Some(next) = found
