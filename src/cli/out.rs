@@ -81,3 +81,16 @@ impl Out {
         }
     }
 }
+
+/// A text of unknown origin with its control characters escaped, so that it cannot pass for
+/// anything else on a terminal.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().fold(String::new(), |mut plain, char| {
+        if char.is_control() {
+            plain.extend(char.escape_default());
+        } else {
+            plain.push(char);
+        }
+        plain
+    })
+}

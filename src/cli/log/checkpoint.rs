@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     audit::{Past, utc},
+    chain::signer::NodeKey,
     log::{SledReader, checkpoint::Tree},
 };
 
@@ -27,7 +28,10 @@ pub(crate) struct CheckpointArgs {
 }
 
 pub(super) fn run(args: CheckpointArgs) -> Result<(), CliError> {
-    let key = key(args.private_key_file.as_deref())?;
+    let key = match &args.private_key_file {
+        Some(file) => NodeKey::from_file(file)?,
+        None => key(None)?,
+    };
     let reader = SledReader::look(&args.log.data_dir)?;
     let replay = Past::Directory(reader.clone()).replay_to(None)?;
     let node = replay

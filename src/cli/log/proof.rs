@@ -12,7 +12,7 @@ use infernet_state::{codec, types::Seq};
 use super::{
     super::{
         error::{CliError, output},
-        out::Out,
+        out::{Out, plain},
         past,
     },
     Signer, write_to,
@@ -68,7 +68,9 @@ pub(super) fn verify(args: VerifyProofArgs) -> Result<(), CliError> {
     out.say(format!("event {}: {words}", proof.stored.seq));
     out.say(format!(
         "is one of the events {}-{} of the log of {}",
-        said.first, said.head.seq, said.identity
+        said.first,
+        said.head.seq,
+        plain(&said.identity)
     ));
     out.say(format!(
         "signed by {} at {}{}",

@@ -6,7 +6,10 @@ use clap::Args;
 use infernet_state::types::Address;
 
 use super::{
-    super::{error::CliError, out::Out},
+    super::{
+        error::CliError,
+        out::{Out, plain},
+    },
     Signer,
 };
 use crate::audit::{self, Report};
@@ -29,7 +32,7 @@ pub(super) fn run(path: &Path, signer: Option<Address>) -> Result<(), CliError> 
 /// Says what was verified, and what could not be.
 pub(super) fn say(out: &mut Out, report: &Report, signer: Option<Address>) {
     let found = &report.found;
-    out.say(format!("log of       {}", found.identity));
+    out.say(format!("log of       {}", plain(&found.identity)));
     out.say(format!(
         "events       {}-{}",
         found.base.seq.0 + 1,
@@ -66,7 +69,7 @@ pub(super) fn say(out: &mut Out, report: &Report, signer: Option<Address>) {
     if report.views == 0 && found.program != crate::log::export::PROGRAM {
         out.say(format!(
             "views        written by version {}: not compared, only the frames count",
-            found.program
+            plain(&found.program)
         ));
     }
     out.say("verified");
