@@ -123,6 +123,36 @@ pub enum AuditError {
         /// What does not hold.
         broken: String,
     },
+    /// A payload that no event names.
+    #[error(
+        "E-AUDIT-013: event {seq} does not name the payload {hash} that stands beside it; do not \
+         trust this log"
+    )]
+    Unnamed {
+        /// The event.
+        seq: Seq,
+        /// The payload.
+        hash: Hash,
+    },
+    /// A payload is not there, not even as an erased one.
+    #[error(
+        "E-AUDIT-014: event {seq} names the payload {hash}, which is not beside it, not even as \
+         an erased one; do not trust this log"
+    )]
+    Absent {
+        /// The event.
+        seq: Seq,
+        /// The payload.
+        hash: Hash,
+    },
+    /// An event that no node recorded.
+    #[error("E-AUDIT-015: event {seq} does not hold: {reason}; do not trust this log")]
+    Unfit {
+        /// The event.
+        seq: Seq,
+        /// Why.
+        reason: String,
+    },
     /// Nobody signed.
     #[error(
         "E-AUDIT-011: no checkpoint of {signer} is in this log: everything fits, but nobody \

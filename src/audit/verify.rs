@@ -7,15 +7,18 @@ use std::{
     thread,
 };
 
-use infernet_state::types::{Address, Hash, Seq};
+use infernet_state::{
+    codec::CodecError,
+    types::{Address, Hash, PayloadRef, Seq},
+};
 
 use super::{
     AuditError,
-    past::{Past, Replay, open},
+    past::{Moment, Past, Replay, open},
     view,
 };
 use crate::log::{
-    Source,
+    Full, Source,
     checkpoint::Checkpoint,
     export::{self, ExportError, Item, PROGRAM, Reader, Verified, without_numbers},
 };
@@ -72,7 +75,16 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
                     }
                     views += 1;
                 }
-                let _ = replay.step(stored, |_| ControlFlow::Continue(()))?;
+                let mut named = Vec::new();
+                let _ = replay
+                    .step(stored, |moment| {
+                        if let Moment::Passed(step) = moment {
+                            named = step.event.payloads();
+                        }
+                        ControlFlow::Continue(())
+                    })
+                    .map_err(|error| unfit(stored.seq, error))?;
+                check_payloads(&full, named)?;
             }
             Item::Checkpoint(checkpoint) => {
                 let said = &checkpoint.statement;
@@ -104,6 +116,43 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
         state: replay.machine.digest(),
         views,
     })
+}
+
+/// Holds the payloads beside an event against those that its frame names: the same, and each as
+/// often.
+fn check_payloads(full: &Full, mut named: Vec<PayloadRef>) -> Result<(), AuditError> {
+    let seq = full.stored.seq;
+    for payload in &full.payloads {
+        let hash = payload.reference.hash;
+        match named.iter().position(|named| *named == payload.reference) {
+            Some(at) => drop(named.swap_remove(at)),
+            None => return Err(AuditError::Unnamed { seq, hash }),
+        }
+    }
+    match named.first() {
+        Some(missing) => Err(AuditError::Absent {
+            seq,
+            hash: missing.hash,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// An event that does not hold: what is verified is not what a node recorded. One of a newer
+/// version cannot be judged.
+fn unfit(seq: Seq, error: AuditError) -> AuditError {
+    match error {
+        AuditError::Codec(CodecError::Unknown { .. }) => error,
+        AuditError::Codec(error) => AuditError::Unfit {
+            seq,
+            reason: error.to_string(),
+        },
+        AuditError::Halt(halt) => AuditError::Unfit {
+            seq,
+            reason: halt.to_string(),
+        },
+        other => other,
+    }
 }
 
 /// Verifies a directory: it is read through as an export of it would be.

@@ -200,6 +200,9 @@ fn audit_code(error: &AuditError) -> u8 {
         | AuditError::Headless { .. }
         | AuditError::Unsigned { .. }
         | AuditError::Broken { .. }
+        | AuditError::Unnamed { .. }
+        | AuditError::Absent { .. }
+        | AuditError::Unfit { .. }
         | AuditError::Proof { .. }
         | AuditError::NoProof { .. } => 7,
         AuditError::Untouched { .. }

@@ -1,13 +1,69 @@
-//! Which payloads the machine may still ask for: everything older may be erased.
+//! Which payloads an event brings, and which the machine may still ask for: everything older may
+//! be erased.
 
 use alloc::{vec, vec::Vec};
 
 use crate::{
     effect::{Action, ContainerInput, Delivery, Effect},
+    event::{Event, Failure, Outcome, Success},
     job::Work,
     machine::Machine,
-    types::{PayloadAt, Seq},
+    types::{PayloadAt, PayloadRef, Seq},
 };
+
+impl Event {
+    /// The payloads that it names, which are recorded with it: as often as it names them.
+    #[must_use]
+    pub fn payloads(&self) -> Vec<PayloadRef> {
+        match self {
+            Self::JobAccepted(request) => vec![request.input],
+            Self::DelegatedAccepted(request) => vec![request.input],
+            Self::JobReported { result, .. } => result.iter().copied().collect(),
+            Self::EffectEnded { outcome, .. } => of_outcome(outcome),
+            Self::NodeStarted { .. }
+            | Self::ConfigChanged(_)
+            | Self::Upgraded { .. }
+            | Self::WallTimePassed { .. }
+            | Self::AccountObserved { .. }
+            | Self::QuarantineLifted
+            | Self::ChainCommitted { .. }
+            | Self::ChainReorged { .. }
+            | Self::ChainFinalized { .. }
+            | Self::SubscriptionsSynced { .. }
+            | Self::JobCancelled { .. } => Vec::new(),
+        }
+    }
+}
+
+fn of_outcome(outcome: &Outcome) -> Vec<PayloadRef> {
+    match outcome {
+        Outcome::Succeeded(success) => match success {
+            Success::InputsRead { input } => vec![*input],
+            Success::ContainerAnswered { output } => vec![*output],
+            Success::ContainerAnsweredOnchain {
+                output,
+                deliver_input,
+                deliver_output,
+                deliver_proof,
+            } => vec![*output, *deliver_input, *deliver_output, *deliver_proof],
+            Success::Signed { raw, .. } => vec![*raw],
+            Success::PayerRead { .. }
+            | Success::ResponsesRead { .. }
+            | Success::Simulated { .. }
+            | Success::Broadcast
+            | Success::LookedUp(_) => Vec::new(),
+        },
+        Outcome::Failed(failure) => match failure {
+            Failure::Container { error, .. } => vec![*error],
+            Failure::Reverted { .. }
+            | Failure::Rejected(_)
+            | Failure::Unavailable { .. }
+            | Failure::NotRerun
+            | Failure::Missing { .. } => Vec::new(),
+        },
+        Outcome::Unknown { .. } => Vec::new(),
+    }
+}
 
 impl Machine {
     /// The oldest event whose payloads are still asked for: by an open job, by a client for a

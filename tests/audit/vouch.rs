@@ -2,8 +2,14 @@
 
 use std::fs;
 
-use infernet_node::audit;
+use infernet_node::{
+    audit,
+    log::{EventLog as _, Record, SledLog, export::export},
+};
 use infernet_state::types::Address;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{NODE, STRANGER, bytes_below, infernet, path, refused, says, world};
 
@@ -307,4 +313,126 @@ fn a_checkpoint_is_signed_by_the_node_and_by_nobody_else() {
     assert!(verified.contains("1 fit"), "{verified}");
     let info = says(["log", "info", "--data-dir", path(&data)]);
     assert!(info.contains(&format!("by {NODE}")), "{info}");
+}
+
+/// An export with its lines changed, and the last line made to fit them.
+fn forged(export: &str, change: impl FnOnce(&mut Vec<Value>)) -> String {
+    let mut lines: Vec<Value> = export
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    change(&mut lines);
+    let mut head = lines.pop().expect("a last line");
+    let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let hash = alloy::hex::encode_prefixed(Sha256::digest(&text));
+    head["sha256"] = hash.clone().into();
+    // The last line counts to the byte: as it was written, with another hash.
+    let last = export.lines().last().expect("a last line");
+    let at = last.find("\"sha256\":\"").expect("a hash") + 10;
+    text.push_str(&format!("{}{hash}{}\n", &last[..at], &last[at + 66..]));
+    text
+}
+
+#[test]
+fn a_payload_that_was_exchanged_added_or_taken_away_is_noticed() {
+    let world = world();
+    let export = fs::read_to_string(&world.export).expect("read");
+    let is_payload = |line: &Value| line["type"] == "payload";
+    let at_payload = |lines: &[Value]| lines.iter().position(is_payload).expect("a payload");
+    let event_before = |lines: &[Value], at: usize| {
+        let before = &lines[..at];
+        before
+            .iter()
+            .rposition(|line| line["type"] == "event")
+            .expect("an event")
+    };
+    let count = |lines: &mut Vec<Value>, at: usize, by: i64| {
+        let now: i64 = lines[at]["payloads"]
+            .as_str()
+            .expect("text")
+            .parse()
+            .expect("a number");
+        lines[at]["payloads"] = (now + by).to_string().into();
+    };
+    let other = |seq: &Value| {
+        serde_json::json!({
+            "type": "payload", "seq": seq, "len": "5", "bytes": "aGVsbG8=",
+            "hash": alloy::hex::encode_prefixed(Sha256::digest(b"hello")),
+        })
+    };
+    let place = world.fresh("payloads.jsonl");
+    fs::write(&place, forged(&export, |_| {})).expect("written");
+    says(["log", "verify", path(&place), "--address", NODE]);
+    let exchanged = forged(&export, |lines| {
+        let at = at_payload(lines);
+        lines[at] = other(&lines[at]["seq"]);
+    });
+    let added = forged(&export, |lines| {
+        let at = at_payload(lines);
+        let event = event_before(lines, at);
+        count(lines, event, 1);
+        lines.insert(at, other(&lines[at]["seq"]));
+    });
+    let doubled = forged(&export, |lines| {
+        let at = at_payload(lines);
+        let event = event_before(lines, at);
+        count(lines, event, 1);
+        lines.insert(at, lines[at].clone());
+    });
+    let removed = forged(&export, |lines| {
+        let at = at_payload(lines);
+        let event = event_before(lines, at);
+        count(lines, event, -1);
+        lines.remove(at);
+    });
+    let cases = [
+        ("exchanged", exchanged, "E-AUDIT-013"),
+        ("added", added, "E-AUDIT-013"),
+        ("doubled", doubled, "E-AUDIT-013"),
+        ("removed", removed, "E-AUDIT-014"),
+    ];
+    for (what, text, code) in cases {
+        fs::write(&place, text).expect("written");
+        let said = refused(7, ["log", "verify", path(&place), "--address", NODE]);
+        assert!(said.contains(code), "{what}: {said}");
+        let data = world.fresh("from-payloads");
+        let import = ["log", "import", path(&place), "--data-dir", path(&data)];
+        assert!(refused(7, import).contains(code), "{what}");
+        assert!(!data.exists(), "{what}");
+    }
+}
+
+#[test]
+fn an_event_that_no_node_records_does_not_verify() {
+    let world = world();
+    let place = world.fresh("garbage.jsonl");
+    let data = world.fresh("garbage");
+    let options = infernet_node::log::Options {
+        identity: Some("an\u{1b}[2Jidentity".to_owned()),
+        create: true,
+        ..infernet_node::log::Options::existing()
+    };
+    let mut log = SledLog::open(&data, &options).expect("begun");
+    let begun = infernet_state::codec::encode(&infernet_state::Event::NodeStarted {
+        at: infernet_state::types::WallTime(1),
+        version: "1".to_owned(),
+    });
+    let mut record = Record {
+        event: begun.expect("encoded"),
+        payloads: Vec::new(),
+    };
+    log.append(std::slice::from_ref(&record)).expect("appended");
+    let exported = |log: &SledLog| {
+        let (reader, mut out) = (log.reader(), Vec::new());
+        export(&reader, log.identity(), &[], &mut out, audit::view).expect("exported");
+        fs::write(&place, out).expect("written");
+    };
+    exported(&log);
+    let said = says(["log", "verify", path(&place)]);
+    assert!(said.contains("an\\u{1b}[2Jidentity"), "{said}");
+    record.event.body = vec![0xff; 40];
+    log.append(&[record]).expect("appended");
+    exported(&log);
+    let said = refused(7, ["log", "verify", path(&place)]);
+    assert!(said.contains("E-AUDIT-015"), "{said}");
 }
