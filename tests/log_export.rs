@@ -540,8 +540,8 @@ fn a_mirror_that_fell_behind_what_is_kept_says_so() {
 
 /// Damages the blocks of a database that begin behind an event, or only the first of them.
 fn damage(home: &Path, behind: u64, all: bool) {
-    let database = home.join(format!("log/{behind}/db"));
-    let mut bytes = fs::read(&database).unwrap();
+    let path = database(home);
+    let mut bytes = fs::read(&path).unwrap();
     for at in 0..bytes.len() - 60 {
         if bytes[at..].starts_with(b"IFBK") {
             let first = u64::from_be_bytes(bytes[at + 8..at + 16].try_into().unwrap());
@@ -550,7 +550,7 @@ fn damage(home: &Path, behind: u64, all: bool) {
             }
         }
     }
-    fs::write(&database, bytes).unwrap();
+    fs::write(&path, bytes).unwrap();
 }
 
 #[test]
@@ -566,9 +566,7 @@ fn a_rolled_log_whose_first_blocks_are_damaged_is_salvaged_with_its_archives() {
             append(&mut log, &mut rng, 40);
         }
         drop(log);
-        let name = fs::read_dir(home.join("log")).unwrap().next().unwrap();
-        let name = name.unwrap().file_name().into_string().unwrap();
-        damage(&home, name.parse().unwrap(), all);
+        damage(&home, 40, all);
         let salvage = Salvage::open(&home).unwrap();
         assert_eq!(salvage.base().unwrap().seq, Seq(0), "{:?}", salvage.lost());
         assert_eq!(salvage.newest().seq, Seq(40));
@@ -581,7 +579,7 @@ fn a_rolled_log_whose_first_blocks_are_damaged_is_salvaged_with_its_archives() {
         let salvage = Salvage::open(&home).unwrap();
         assert_eq!(salvage.base_snapshot().unwrap().unwrap().head.seq, Seq(40));
         assert_eq!(salvage.newest().seq, Seq(40));
-        fs::remove_file(home.join("log").join(&name).join("base.snap")).unwrap();
+        fs::remove_file(database(&home).with_file_name("snapshot")).unwrap();
         let salvage = Salvage::open(&home).unwrap();
         assert!(salvage.base_snapshot().unwrap().is_none());
         assert!(!salvage.lost().is_empty());
