@@ -125,7 +125,9 @@ fn check_payloads(full: &Full, mut named: Vec<PayloadRef>) -> Result<(), AuditEr
     for payload in &full.payloads {
         let hash = payload.reference.hash;
         match named.iter().position(|named| *named == payload.reference) {
-            Some(at) => drop(named.swap_remove(at)),
+            Some(at) => {
+                named.swap_remove(at);
+            }
             None => return Err(AuditError::Unnamed { seq, hash }),
         }
     }

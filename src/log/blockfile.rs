@@ -99,7 +99,7 @@ impl<F: VolumeFile> BlockFile<F> {
         if len >= HEAD_BYTES as u64 {
             file.read_at(0, &mut head).map_err(storage("read", name))?;
         }
-        if head[..4] != MAGIC || head[4] != FORMAT {
+        if head[..4] != MAGIC || head[4] != FORMAT || head[5..8] != [0; 3] {
             // Blocks come behind a head that is durable.
             return if tail == Tail::Cut(Seq(0)) && len <= HEAD_BYTES as u64 {
                 Ok(None)

@@ -236,3 +236,72 @@ fn a_mirror_follows_a_running_node_and_becomes_a_log() {
     let said = refused(1, ["log", "mirror", "verify", path(&world.data)]);
     assert!(said.contains("no mirror"), "{said}");
 }
+
+#[test]
+fn a_damaged_mirror_is_refused_by_every_command_and_stays_as_it_is() {
+    let world = world();
+    let (mirror, data) = (world.fresh("bad-mirror"), world.fresh("from-bad-mirror"));
+    let update = [
+        "log",
+        "mirror",
+        "update",
+        path(&mirror),
+        "--data-dir",
+        path(&world.data),
+    ];
+    says(update);
+    // Without its checkpoints only the blocks themselves show it.
+    let _ = fs::remove_file(mirror.join("checkpoints.jsonl"));
+    let blocks = fs::read(mirror.join("blocks")).expect("read");
+    for place in [5, 200] {
+        let mut bytes = blocks.clone();
+        bytes[place] ^= 1;
+        fs::write(mirror.join("blocks"), bytes).expect("written");
+        let before = bytes_below(&mirror);
+        let commands: [&[&str]; 6] = [
+            &["log", "verify", path(&mirror)],
+            &["log", "mirror", "verify", path(&mirror)],
+            &[
+                "log",
+                "mirror",
+                "restore",
+                path(&mirror),
+                "--data-dir",
+                path(&data),
+            ],
+            &["log", "export", "--data-dir", path(&mirror)],
+            &["replay", "--data-dir", path(&mirror)],
+            &update,
+        ];
+        for command in commands {
+            let said = refused(5, command);
+            assert!(said.contains("E-LOG-002"), "{command:?}: {said}");
+        }
+        assert!(before == bytes_below(&mirror), "byte {place}: changed");
+        assert!(!data.exists(), "nothing is made of it");
+    }
+}
+
+#[test]
+fn a_node_starts_without_a_mirror_that_is_damaged() {
+    let world = world();
+    let (data, mirror) = (world.fresh("unmirrored"), world.fresh("unmirroring"));
+    let config = world.fresh("unmirrored.toml");
+    let text = format!(
+        "data_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+         [log]\nmirror = {:?}\n[[containers]]\nid = \"none\"\nurl = \"http://127.0.0.1:9\"\n",
+        path(&data),
+        path(&mirror)
+    );
+    fs::write(&config, text).expect("written");
+    let run = ["run", "--config", path(&config)];
+    // Each start is a commit of its own.
+    for _ in 0..2 {
+        Running::until(&run, "ready").0.stop();
+    }
+    let mut bytes = fs::read(mirror.join("blocks")).expect("read");
+    bytes[100] ^= 1;
+    fs::write(mirror.join("blocks"), &bytes).expect("written");
+    Running::until(&run, "ready").0.stop();
+    assert!(fs::read(mirror.join("blocks")).expect("read") == bytes);
+}

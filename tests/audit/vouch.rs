@@ -1,6 +1,9 @@
 //! Exports, checkpoints and proofs: what is handed over is what was, and any change is noticed.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use infernet_node::{
     audit,
@@ -305,6 +308,17 @@ fn a_checkpoint_is_signed_by_the_node_and_by_nobody_else() {
         "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
     )
     .expect("written");
+    // The file that is named goes before the environment.
+    let status = Command::new(env!("CARGO_BIN_EXE_infernet"))
+        .args(&with_key)
+        .env(
+            "INFERNET_PRIVATE_KEY",
+            "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+        )
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.expect("starts").success());
+    fs::remove_file(data.join("checkpoints.jsonl")).expect("removed");
     let said = says(&with_key);
     for line in world.own_end().lines().skip(1) {
         assert!(said.contains(line), "{line} is not in\n{said}");
@@ -322,15 +336,13 @@ fn forged(export: &str, change: impl FnOnce(&mut Vec<Value>)) -> String {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
     change(&mut lines);
-    let mut head = lines.pop().expect("a last line");
-    let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    lines.pop().expect("a last line");
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let hash = alloy::hex::encode_prefixed(Sha256::digest(&text));
-    head["sha256"] = hash.clone().into();
     // The last line counts to the byte: as it was written, with another hash.
     let last = export.lines().last().expect("a last line");
     let at = last.find("\"sha256\":\"").expect("a hash") + 10;
-    text.push_str(&format!("{}{hash}{}\n", &last[..at], &last[at + 66..]));
-    text
+    text + &last[..at] + &hash + &last[at + 66..] + "\n"
 }
 
 #[test]

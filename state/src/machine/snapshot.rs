@@ -52,14 +52,18 @@ fn decode(bytes: &[u8]) -> Result<(Machine, usize), DecodeError> {
     const SMALL: usize = 1 << 20;
     const LARGE: usize = 1 << 26;
     const HUGE: usize = 1 << 31;
-    match bytes.len().saturating_mul(CLAIM_PER_BYTE) {
-        ..=SMALL => decode_from_slice(bytes, limited::<SMALL>()),
-        ..=LARGE => decode_from_slice(bytes, limited::<LARGE>()),
-        ..=HUGE => decode_from_slice(bytes, limited::<HUGE>()),
-        _ => decode_from_slice(
+    let claim = bytes.len().saturating_mul(CLAIM_PER_BYTE);
+    if claim <= SMALL {
+        decode_from_slice(bytes, limited::<SMALL>())
+    } else if claim <= LARGE {
+        decode_from_slice(bytes, limited::<LARGE>())
+    } else if claim <= HUGE {
+        decode_from_slice(bytes, limited::<HUGE>())
+    } else {
+        decode_from_slice(
             bytes,
             limited::<{ usize::MAX >> (usize::BITS / 64 * 26) }>(),
-        ),
+        )
     }
 }
 
