@@ -586,6 +586,45 @@ fn a_rolled_log_whose_first_blocks_are_damaged_is_salvaged_with_its_archives() {
     }
 }
 
+#[test]
+fn a_roll_that_did_not_come_to_an_end_hides_no_archive_from_the_salvage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, dead) = (dir.path().join("home"), dir.path().join("dead"));
+    let mut rng = Lcg(44);
+    let mut log = SledLog::open(&home, &options()).unwrap();
+    append(&mut log, &mut rng, 40);
+    log.roll(&snapshot(&log)).unwrap();
+    append(&mut log, &mut rng, 40);
+    drop(log);
+    copy(&home, &dead);
+    // The process died when the second archive had its name.
+    let mut log = SledLog::open(&home, &options()).unwrap();
+    log.roll(&snapshot(&log)).unwrap();
+    drop(log);
+    copy(&home.join("archives"), &dead.join("archives"));
+    assert!(fs::read_dir(dead.join("archives")).unwrap().count() > 2);
+    let salvage = Salvage::open(&dead).unwrap();
+    assert_eq!(salvage.lost(), [""; 0]);
+    assert_eq!(salvage.base().unwrap().seq, Seq(0));
+    assert_eq!(salvage.newest().seq, Seq(80));
+    let found = verify(exported(&salvage, &[]).as_slice(), None).unwrap();
+    assert_eq!(found.head.seq, Seq(80));
+}
+
+/// Copies a directory over another.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// The files of a directory.
 fn bytes_of(path: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     fs::read_dir(path)
