@@ -625,3 +625,26 @@ fn payloads_that_nothing_asks_for_are_erased() {
     let space = log.retain(&Retention::default(), Seq(0)).unwrap();
     assert_eq!(space.intake_stopped, None);
 }
+
+#[test]
+fn results_beyond_the_maximum_go_when_the_next_ones_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Loop::start(dir.path(), Policy::default(), LONG_MS);
+    let mut few = config(LONG_MS);
+    few.limits.results_max = 5;
+    node.runtime
+        .block_on(node.handle.observe(Event::ConfigChanged(few), Vec::new()))
+        .unwrap();
+    node.work(0..20);
+    node.wait("only the newest results are kept", |node| {
+        let kept = |key: &u64| {
+            let mut id = [1; 16];
+            id[..8].copy_from_slice(&key.to_be_bytes());
+            node.handle
+                .view(|machine| machine.job_status(JobId(id)).is_some())
+        };
+        (0..20).filter(kept).count() == 5
+    });
+    let lived = node.end();
+    assert_eq!(replayed(dir.path()), lived);
+}

@@ -544,7 +544,7 @@ impl Life {
             self.job();
         }
         self.settle();
-        if self.head().number % FINAL_EVERY == 0 {
+        if self.head().number.is_multiple_of(FINAL_EVERY) {
             self.finalize(FINAL_AFTER as usize);
         }
     }
