@@ -481,6 +481,93 @@ fn a_budget_drops_the_oldest_parts_that_need_not_be_kept() {
 }
 
 #[test]
+fn a_budget_that_is_exceeded_from_the_start_drops_what_may_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let rolling = Policy {
+        retention: Retention {
+            roll_events: Some(60),
+            ..Retention::default()
+        },
+        ..often()
+    };
+    let node = Loop::start(dir.path(), rolling, LONG_MS);
+    let archives = || names(&dir.path().join("archives")).len();
+    while archives() < 4 {
+        let seen = Event::WallTimePassed { now: WallTime(1) };
+        node.runtime
+            .block_on(node.handle.observe(seen, Vec::new()))
+            .unwrap();
+    }
+    node.end();
+
+    const BUDGET: u64 = 300 * 1024 * 1024;
+    let file = fs::File::create(dir.path().join("ballast")).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BUDGET).unwrap();
+    // Nothing new is taken in, so nothing else becomes due.
+    let policy = Policy {
+        snapshot_events: u64::MAX,
+        retention: Retention {
+            budget_bytes: Some(BUDGET),
+            keep_events: Some(1),
+            ..Retention::default()
+        },
+    };
+    let node = Loop::start(dir.path(), policy, LONG_MS);
+    node.wait("the parts go", |_| archives() == 0);
+    node.end();
+}
+
+#[test]
+fn a_part_is_closed_although_nothing_can_be_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = Policy {
+        retention: Retention {
+            roll_events: Some(80),
+            erase_payloads: true,
+            ..Retention::default()
+        },
+        ..often()
+    };
+    let archives = dir.path().join("archives");
+    let count = |kind: &str| {
+        let names = names(&archives);
+        names.iter().filter(|name| name.ends_with(kind)).count()
+    };
+    let node = Loop::start(dir.path(), policy, LONG_MS);
+    let mut jobs = 0;
+    let mut work = |node: &Loop| {
+        node.work(jobs..jobs + 10);
+        jobs += 10;
+    };
+    while count(".blocks") < 1 {
+        work(&node);
+    }
+    // What says that a part is erased cannot be written.
+    let oldest = names(&archives)
+        .into_iter()
+        .find(|name| name.ends_with(".blocks"));
+    let obstacle = archives.join(oldest.unwrap()).with_extension("bare");
+    fs::create_dir(&obstacle).unwrap();
+    let aging = Event::ConfigChanged(config(60_000));
+    node.runtime
+        .block_on(node.handle.observe(aging, Vec::new()))
+        .unwrap();
+    while node.handle.alarms().upkeep.is_none() {
+        work(&node);
+    }
+    let before = count(".blocks");
+    while count(".blocks") < before + 3 {
+        work(&node);
+    }
+    fs::remove_dir(&obstacle).unwrap();
+    node.wait("it is erased", |node| {
+        obstacle.is_file() && node.handle.alarms().upkeep.is_none()
+    });
+    let lived = node.end();
+    assert_eq!(recovered(dir.path()), lived);
+}
+
+#[test]
 fn payloads_that_nothing_asks_for_are_erased() {
     let dir = tempfile::tempdir().unwrap();
     let policy = Policy {
@@ -537,4 +624,27 @@ fn payloads_that_nothing_asks_for_are_erased() {
     let mut log = open(dir.path());
     let space = log.retain(&Retention::default(), Seq(0)).unwrap();
     assert_eq!(space.intake_stopped, None);
+}
+
+#[test]
+fn results_beyond_the_maximum_go_when_the_next_ones_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Loop::start(dir.path(), Policy::default(), LONG_MS);
+    let mut few = config(LONG_MS);
+    few.limits.results_max = 5;
+    node.runtime
+        .block_on(node.handle.observe(Event::ConfigChanged(few), Vec::new()))
+        .unwrap();
+    node.work(0..20);
+    node.wait("only the newest results are kept", |node| {
+        let kept = |key: &u64| {
+            let mut id = [1; 16];
+            id[..8].copy_from_slice(&key.to_be_bytes());
+            node.handle
+                .view(|machine| machine.job_status(JobId(id)).is_some())
+        };
+        (0..20).filter(kept).count() == 5
+    });
+    let lived = node.end();
+    assert_eq!(replayed(dir.path()), lived);
 }

@@ -6,10 +6,11 @@ mod log_common;
 use std::{fs, path::Path};
 
 use infernet_node::log::{
-    EventLog, LogError, LogReader, Record, Retention, SledLog, Snapshot, Stored, Upkeep,
+    EventLog, Keeper as _, LogError, LogReader, Mirror, Record, Retention, SledLog, Snapshot,
+    Stored, Upkeep, tree_bytes,
 };
 use infernet_state::types::{Hash, PayloadAt, Seq};
-use log_common::{Lcg, copy, options, payload, record};
+use log_common::{Lcg, copy, event, options, payload, record};
 
 /// A log with payloads, and what it holds.
 struct Story {
@@ -317,4 +318,120 @@ fn a_snapshot_is_used_only_where_it_fits() {
     .unwrap();
     let error = story.log.latest_snapshot().unwrap_err();
     assert!(error.to_string().starts_with("E-LOG-002"), "{error}");
+}
+
+/// Everything may go, and there is never room.
+fn drop_all() -> Retention {
+    Retention {
+        budget_bytes: Some(1),
+        keep_events: Some(1),
+        ..Retention::default()
+    }
+}
+
+fn packs(dir: &Path) -> usize {
+    fs::read_dir(dir.join("packs")).unwrap().count()
+}
+
+#[test]
+fn a_damaged_part_that_is_to_go_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(dir.path());
+    for _ in 0..3 {
+        story.append(100);
+        story.log.roll(&story.snapshot()).unwrap();
+    }
+    story.append(100);
+    story = story.reopen(dir.path());
+    assert_eq!(packs(dir.path()), 4);
+    let damage = |first: u64, at: usize| {
+        let name = format!("archives/{first:020}-{:020}.blocks", first + 99);
+        let file = dir.path().join(name);
+        let mut bytes = fs::read(&file).unwrap();
+        let at = at.min(bytes.len() / 2);
+        bytes[at] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    };
+    // In the middle of the first part, and in the first block of the second.
+    damage(1, usize::MAX);
+    damage(101, 200);
+    story.log.retain(&drop_all(), Seq(101)).unwrap();
+    assert_eq!(story.log.reader().first(), Seq(101));
+    assert_eq!(packs(dir.path()), 4, "the second part does not say");
+    story.log.retain(&drop_all(), Seq(201)).unwrap();
+    assert_eq!(story.log.reader().first(), Seq(201));
+    assert_eq!(packs(dir.path()), 2);
+    story.payloads.retain(|(at, _)| at.seq > Seq(200));
+    story.check_payloads();
+    story.reopen(dir.path()).check_payloads();
+}
+
+#[test]
+fn a_mirror_can_be_begun_whatever_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, mirror) = (dir.path().join("home"), dir.path().join("mirror"));
+    let mut story = Story::begin(&home);
+    story.append(100);
+    story.log.roll(&story.snapshot()).unwrap();
+    // So much without payloads that a mirror syncs in between, where the first pack ends.
+    for _ in 0..10 {
+        let batch: Vec<Record> = (0..32)
+            .map(|_| Record {
+                event: event(&mut story.rng, 32 * 1024),
+                payloads: Vec::new(),
+            })
+            .collect();
+        story.log.append(&batch).unwrap();
+    }
+    story.append(100);
+    story.log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+    assert_eq!(story.log.reader().first(), Seq(101));
+    let reader = story.log.reader();
+    let head = Mirror::open(&mirror, &reader).unwrap().follow(&reader);
+    assert_eq!(head.unwrap(), story.log.head());
+    Mirror::existing(&mirror).unwrap();
+
+    // It goes with the events that name it.
+    story.log.roll(&story.snapshot()).unwrap();
+    story.append(100);
+    assert_eq!(packs(&home), 3);
+    story.log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+    assert_eq!(packs(&home), 1);
+}
+
+#[test]
+fn packs_without_payloads_take_no_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let mut story = Story::begin(&home);
+    for _ in 0..2 {
+        story.append(400);
+        story.log.roll(&story.snapshot()).unwrap();
+    }
+    story.append(400);
+    let space = || tree_bytes(&home.join("packs")).unwrap();
+    let before = space();
+    let end = story.snapshot().head.seq;
+    story.log.keeper().erase_before(end).unwrap();
+    assert!(space() < before / 2, "{} of {before}", space());
+    story.payloads.retain(|(at, _)| {
+        let erased = at.seq.0 <= 800;
+        if erased {
+            assert_eq!(story.log.reader().payload(*at).unwrap(), None);
+        }
+        !erased
+    });
+    story.check_payloads();
+    story = story.reopen(&home);
+    story.check_payloads();
+    let reader = story.log.reader();
+    let mirror = dir.path().join("mirror");
+    let head = Mirror::open(&mirror, &reader).unwrap().follow(&reader);
+    assert_eq!(head.unwrap(), story.log.head());
+}
+
+#[test]
+fn what_vanished_takes_no_space() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(tree_bytes(&dir.path().join("gone")).unwrap(), 0);
 }

@@ -315,8 +315,8 @@ contract Coordinator is DeliveryGuard {
     }
 
     /// @notice Delivers several answers of the caller in one transaction. One that fails is undone by itself.
-    /// @dev What gas there is is shared out evenly over the deliveries still to come, so that none can eat all of it; what one leaves
-    /// goes to the later ones. Put the heavy ones last.
+    /// @dev What gas there is, but for what reporting a failure takes, is shared out evenly over the deliveries still to come, so that
+    /// none can eat all of it or undo the others; what one leaves goes to the later ones. Put the heavy ones last.
     /// @param deliveries at most 256
     /// @return delivered bit i: whether delivery i went through
     function deliverComputeBatch(BatchDelivery[] calldata deliveries) external returns (uint256 delivered) {
@@ -331,7 +331,7 @@ contract Coordinator is DeliveryGuard {
             d.node = msg.sender;
             d.nodeWallet = item.nodeWallet;
             _setBytes(d, item.input, item.output, item.proof);
-            (bool done, bytes4 reason) = ConsumerCall.deliverFor(d, this.deliverComputeFor.selector, gasleft() / (count - i));
+            (bool done, bytes4 reason) = ConsumerCall.deliverFor(d, this.deliverComputeFor.selector, count - i);
             if (done) delivered |= 1 << i;
             else emit DeliveryFailed(item.subscriptionId, item.interval, msg.sender, reason);
         }
@@ -389,8 +389,11 @@ contract Coordinator is DeliveryGuard {
         if (activeAt == CANCELLED) return 0;
         uint256 redundancy = SubscriptionWords.redundancy(head, rest);
         uint256 frequency = SubscriptionWords.frequency(head, rest);
+        uint32 period = SubscriptionWords.period(head, rest);
+        // Without a period there is one interval, however many are asked for.
+        if (period == 0 && frequency > 1) frequency = 1;
         if (uint32(block.timestamp) < activeAt) return frequency * redundancy;
-        uint256 interval = getSubscriptionInterval(activeAt, SubscriptionWords.period(head, rest));
+        uint256 interval = getSubscriptionInterval(activeAt, period);
         if (interval > frequency) return 0;
         return (frequency - interval + 1) * redundancy - redundancyCount[Keys.ofInterval(subscriptionId, interval)];
     }

@@ -93,6 +93,33 @@ contract FundedTest is World {
         eq(wallet.allowance(address(consumer), address(0)), 5 ether, "once");
     }
 
+    /// @dev Without a period there is one interval, however many are asked for.
+    function testOneIntervalWithoutPeriod() public {
+        fundConsumer(8 ether);
+        Subscription memory sub;
+        (sub.frequency, sub.redundancy) = (4, 2);
+        (sub.paymentAmount, sub.wallet) = (1 ether, payable(address(wallet)));
+        uint32 id = consumer.create("container", sub);
+        consumer.fund(id);
+        eq(coordinator.reservedPayments(id), 2, "payments");
+        eq(wallet.lockedBalance(address(0)), 2 ether, "locked");
+        deliver(id, NODE);
+        coordinator.releaseReserve(id);
+        eq(coordinator.reservedPayments(id), 1, "one is due");
+        deliver(id, OTHER_NODE);
+        eq(wallet.lockedBalance(address(0)), 0, "nothing is left behind");
+
+        // Delegated ones can start later.
+        (sub.owner, sub.activeAt, sub.redundancy) = (address(consumer), uint32(block.timestamp) + 10, 3);
+        id = createDelegated(0, sub);
+        consumer.fund(id);
+        eq(coordinator.reservedPayments(id), 3, "before it is active");
+        (sub.frequency, sub.activeAt) = (0, uint32(block.timestamp) + 11);
+        id = createDelegated(1, sub);
+        vm.expectRevert(Coordinator.NothingToFund.selector);
+        consumer.fund(id);
+    }
+
     /// @dev A consumer that cancels while it is being answered pays for that answer and gets the rest back.
     function testCancellingWhileReceiving() public {
         uint32 id = funded();

@@ -7,6 +7,7 @@ import {DeliveryGuard} from "../src/utility/DeliveryGuard.sol";
 import {TokenTransfer} from "../src/utility/TokenTransfer.sol";
 import {MockVerifier} from "./mocks/MockVerifier.sol";
 import {MoodyToken} from "./lib/HostileTokens.sol";
+import {Recorder} from "./lib/Recorder.sol";
 import {World} from "./lib/World.sol";
 import {vm} from "./lib/Vm.sol";
 
@@ -117,7 +118,7 @@ contract HostileTest is World {
     // Consumers
 
     function testConsumerThatReturnsAFlood() public {
-        Flood flood = new Flood(coordinator);
+        Flood flood = new Flood(coordinator, 300_000);
         uint32 bad = flood.ask();
         uint32 good = callback(1, 0, address(0));
         BatchDelivery[] memory batch = new BatchDelivery[](2);
@@ -126,6 +127,39 @@ contract HostileTest is World {
         vm.prank(NODE);
         eq(coordinator.deliverComputeBatch{gas: 2_000_000}(batch), 2, "a flood of revert data takes its own share of gas only");
         check(coordinator.nodeResponded(nodeKey(good, 1, NODE)), "the other went through");
+    }
+
+    /// @dev A free delivery, and a hostile one behind it, which gets all the gas that is left.
+    function behindAGoodOne(uint32 bad, uint256 gasLimit) private {
+        BatchDelivery[] memory batch = new BatchDelivery[](2);
+        batch[0] = BatchDelivery(callback(1, 0, address(0)), 1, "", "", "", address(0));
+        batch[1] = BatchDelivery(bad, 1, "", "", "", address(0));
+        vm.prank(NODE);
+        eq(coordinator.deliverComputeBatch{gas: gasLimit}(batch), 1, "the good one went through");
+        check(coordinator.nodeResponded(nodeKey(batch[0].subscriptionId, 1, NODE)), "and stays");
+        check(!coordinator.nodeResponded(nodeKey(bad, 1, NODE)), "the hostile one did not");
+    }
+
+    /// @dev Over all limits: from little more than the good one needs to plenty.
+    function behindAGoodOne(uint32 bad) private {
+        deliver(callback(1, 0, address(0)), NODE); // a consumer's first answer takes much more than later ones
+        for (uint256 gasLimit = 180_000; gasLimit <= 560_000; gasLimit += 2_500) {
+            behindAGoodOne(bad, gasLimit);
+        }
+    }
+
+    function testConsumerThatEatsGasBehindAGoodOne() public {
+        Recorder eater = new Recorder(registry, address(1));
+        eater.onReceiveEatGas();
+        uint32 bad = eater.request("container", "", 1, address(0), 0, address(0), address(0));
+        behindAGoodOne(bad);
+    }
+
+    function testConsumerThatReturnsAFloodBehindAGoodOne() public {
+        uint256[3] memory sizes = [uint256(40_000), 120_000, 200_000];
+        for (uint256 i = 0; i < sizes.length; i++) {
+            behindAGoodOne(new Flood(coordinator, sizes[i]).ask());
+        }
     }
 
     /// @dev A consumer that eats gas fails its own delivery, and nothing is left behind.
@@ -255,12 +289,13 @@ contract HostileVerifier {
     }
 }
 
-/// @notice A consumer that reverts with as much data as its gas allows.
+/// @notice A consumer that reverts with much data.
 contract Flood {
     Coordinator private immutable COORDINATOR;
+    uint256 private immutable SIZE;
 
-    constructor(Coordinator coordinator) {
-        COORDINATOR = coordinator;
+    constructor(Coordinator coordinator, uint256 size) {
+        (COORDINATOR, SIZE) = (coordinator, size);
     }
 
     function ask() external returns (uint32) {
@@ -268,8 +303,9 @@ contract Flood {
     }
 
     fallback() external {
+        uint256 size = SIZE;
         assembly {
-            revert(0, 300000)
+            revert(0, size)
         }
     }
 }

@@ -253,6 +253,11 @@ contract VerifiersTest is World {
         bytes memory longer = abi.encodePacked(key, hex"00");
         vm.expectRevert(Groth16Verifier.InvalidKey.selector);
         new Groth16Verifier(registry, JUDGE, longer);
+        // One point more than fits into a contract's code, and as many as make the length wrap in 16 bits.
+        vm.expectRevert(Groth16Verifier.InvalidKey.selector);
+        new Groth16Verifier(registry, JUDGE, new bytes(448 + 64 * 377));
+        vm.expectRevert(Groth16Verifier.InvalidKey.selector);
+        new Groth16Verifier(registry, JUDGE, new bytes(448 + 64 * (2 + 1024)));
         vm.expectRevert(arithmeticPanic());
         new Groth16Verifier(registry, JUDGE, "");
     }

@@ -179,9 +179,14 @@ impl<L: Upkeep, W: World> Driver<L, W> {
     fn look_after(&mut self) -> Result<(), Fatal> {
         let now = self.world.now();
         if self.care.is_look_due(now) {
-            let space = self
-                .log
-                .retain(&self.care.retention(), self.care.needed_from())?;
+            let retention = self.care.retention();
+            // Everything durable is applied here, so this is what holds. It looks at every job
+            // that is kept, which only a budget makes worth the time.
+            let needed_from = match retention.budget_bytes {
+                Some(_) => self.read(Machine::payloads_needed_from),
+                None => Seq(0),
+            };
+            let space = self.log.retain(&retention, needed_from)?;
             self.care.see(now, space);
         }
         let head = self.log.head().seq;

@@ -4,7 +4,8 @@
 //! from the newest snapshot to the newest event, and becomes the next snapshot. So a snapshot is
 //! made of what is durable and of nothing else, the loop never waits for a large state, and
 //! nothing has to be locked. Where the current part of the log is large, it is closed at that
-//! snapshot; the loop then only switches to the next part.
+//! snapshot; the loop then only switches to the next part. Erasing is a piece of work of its own
+//! behind that: a closed part does not wait for it, and is not lost when it fails.
 //!
 //! The loop looks at the space now and then, and stops intake where there is none.
 
@@ -63,15 +64,20 @@ pub struct Alarms {
 }
 
 /// What work beside the loop came to.
-struct Done<C> {
-    /// The event of the snapshot that was made.
-    snapshot: Seq,
-    /// Its length.
-    bytes: u64,
-    /// The oldest event whose payloads are still asked for.
-    needed_from: Seq,
-    /// The part that was closed at it.
-    closed: Option<C>,
+enum Done<C> {
+    /// A snapshot was made.
+    Kept {
+        /// Its event.
+        snapshot: Seq,
+        /// Its length.
+        bytes: u64,
+        /// The oldest event whose payloads are still asked for.
+        needed_from: Seq,
+        /// The part that was closed at it.
+        closed: Option<C>,
+    },
+    /// What nothing asks for was erased.
+    Erased,
 }
 
 /// The end of work that is under way.
@@ -89,8 +95,11 @@ pub(super) struct Care<K: Keeper> {
     appended_bytes: u64,
     /// Bytes appended since the last look.
     unseen_bytes: u64,
-    needed_from: Seq,
     roll_due: bool,
+    /// Payloads of closed parts before this event are to be erased.
+    erase_before: Option<Seq>,
+    /// Erasing failed, and waits until nothing else is due.
+    erase_failed: bool,
     next_look: WallTime,
     next_try: WallTime,
     alarms: watch::Sender<Alarms>,
@@ -107,8 +116,9 @@ impl<K: Keeper> Care<K> {
             newest_bytes: 0,
             appended_bytes: 0,
             unseen_bytes: 0,
-            needed_from: Seq(0),
             roll_due: false,
+            erase_before: None,
+            erase_failed: false,
             next_look: WallTime(0),
             next_try: WallTime(0),
             alarms: watch::channel(Alarms::default()).0,
@@ -123,11 +133,6 @@ impl<K: Keeper> Care<K> {
     /// The log's configured size.
     pub(super) fn retention(&self) -> Retention {
         self.policy.retention
-    }
-
-    /// The oldest event whose payloads may still be asked for, as far as it is known.
-    pub(super) fn needed_from(&self) -> Seq {
-        self.needed_from
     }
 
     /// Whether no new work is taken in.
@@ -182,18 +187,30 @@ impl<K: Keeper> Care<K> {
         let snapshot_due =
             events >= self.policy.snapshot_events && self.appended_bytes >= self.newest_bytes;
         let roll = self.roll_due;
-        if self.under_way.is_some() || now < self.next_try || !(snapshot_due || roll) {
+        let keep_due = snapshot_due || roll;
+        let erase = self
+            .erase_before
+            .filter(|_| !(self.erase_failed && keep_due));
+        if self.under_way.is_some() || now < self.next_try || !(keep_due || erase.is_some()) {
             return;
         }
         let (report, ended) = oneshot::channel();
         let keeper = self.keeper.clone();
-        let erase = self.policy.retention.erase_payloads;
         self.under_way = Some(ended);
-        self.appended_bytes = 0;
-        world.spawn_work(Box::new(move || {
-            // Nobody waits any more when the loop has ended.
-            let _ = report.send(work(&keeper, &log, roll, erase));
-        }));
+        // Nobody waits any more for the report when the loop has ended.
+        if let Some(before) = erase {
+            // Taken for failed until it is done.
+            self.erase_failed = true;
+            world.spawn_work(Box::new(move || {
+                let erased = keeper.erase_before(before).map(|()| Done::Erased);
+                let _ = report.send(erased.map_err(Fatal::from));
+            }));
+        } else {
+            self.appended_bytes = 0;
+            world.spawn_work(Box::new(move || {
+                let _ = report.send(keep(&keeper, &log, roll));
+            }));
+        }
     }
 
     /// Resolves when work that is under way has ended; never while none is.
@@ -222,15 +239,31 @@ impl<K: Keeper> Care<K> {
         Ended(ended): Ended<K::Closed>,
     ) -> Result<Option<K::Closed>, Fatal> {
         match ended {
-            Ok(done) => {
-                self.newest = done.snapshot;
-                self.newest_bytes = done.bytes;
-                self.needed_from = self.needed_from.max(done.needed_from);
-                self.alarm(None);
+            Ok(Done::Kept {
+                snapshot,
+                bytes,
+                needed_from,
+                closed,
+            }) => {
+                self.newest = snapshot;
+                self.newest_bytes = bytes;
+                if self.policy.retention.erase_payloads {
+                    self.erase_before = Some(needed_from);
+                }
+                if !self.erase_failed {
+                    self.alarm(None);
+                }
                 // What may be dropped, or rolled, is another matter now.
                 self.roll_due = false;
                 self.next_look = now;
-                Ok(done.closed)
+                Ok(closed)
+            }
+            Ok(Done::Erased) => {
+                self.erase_before = None;
+                self.erase_failed = false;
+                self.alarm(None);
+                self.next_look = now;
+                Ok(None)
             }
             Err(Fatal::Log(
                 error @ (LogError::Storage { .. }
@@ -282,13 +315,8 @@ fn from_snapshot(snapshot: &Snapshot) -> Option<Machine> {
     same.then_some(machine)
 }
 
-/// Makes the snapshot of the newest event, and what is to be done with it.
-fn work<K: Keeper>(
-    keeper: &K,
-    log: &impl LogReader,
-    roll: bool,
-    erase: bool,
-) -> Result<Done<K::Closed>, Fatal> {
+/// Makes the snapshot of the newest event, and keeps it or closes the log's part at it.
+fn keep<K: Keeper>(keeper: &K, log: &impl LogReader, roll: bool) -> Result<Done<K::Closed>, Fatal> {
     // The end of a commit: a part of the log can only be closed there.
     let head = log.head();
     let mut machine = restore(keeper)?;
@@ -306,10 +334,7 @@ fn work<K: Keeper>(
         keeper.save_snapshot(&snapshot)?;
         None
     };
-    if erase {
-        keeper.erase_before(needed_from)?;
-    }
-    Ok(Done {
+    Ok(Done::Kept {
         snapshot: head.seq,
         bytes: snapshot.bytes.len() as u64,
         needed_from,

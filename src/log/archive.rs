@@ -15,17 +15,21 @@ use infernet_state::types::Seq;
 
 use super::{
     Head, LogError,
-    block::{self, PackAt},
+    block::{self, Block, PackAt, Place},
     blockfile::{BlockFile, Tail},
     directory::replace,
+    limits::BLOCK_BYTES_MAX,
     snapshot::{self, Snapshot},
     store::{damaged, parse},
-    volume::{Directory, Volume as _, storage, sync_dir},
+    volume::{Directory, Volume as _, VolumeFile as _, storage, sync_dir},
 };
 use crate::crash;
 
 /// Extension of the file that says that an archive's payloads are erased.
 const BARE: &str = "bare";
+
+/// Where the first block of a block file stands: behind its head.
+const BLOCKS_AT: u64 = 48;
 
 /// An archive without payloads, and where in the packs those stand that it had: place and length.
 pub(crate) type Bare = (Arc<Archive>, Vec<(PackAt, u32)>);
@@ -63,6 +67,30 @@ impl Archive {
             ));
         }
         Ok(self.opened.get_or_init(|| blocks))
+    }
+
+    /// The first pack that its first commit refers to, or names as the packs' end. Nothing else of
+    /// it is read or checked.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Storage`].
+    pub(crate) fn first_pack(&self) -> Result<u32, LogError> {
+        let failed = |error| storage("read", self.path.display())(error);
+        let found = File::open(&self.path).and_then(|file| Ok((file.length()?, file)));
+        let (len, file) = found.map_err(failed)?;
+        let mut at = BLOCKS_AT;
+        let mut buffer = Vec::new();
+        loop {
+            let left = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
+            buffer.resize(left.min(BLOCK_BYTES_MAX), 0);
+            file.read_at(at, &mut buffer).map_err(failed)?;
+            let (block, size) =
+                Block::parse(&buffer).map_err(|error| damaged(self.first, error))?;
+            if let Some(pack) = first_pack_of(&block, self.first)? {
+                return Ok(pack);
+            }
+            at += size as u64;
+        }
     }
 
     /// The snapshot that it begins with; `None` when it begins with the first event.
@@ -172,6 +200,26 @@ impl Archive {
         };
         remove().map_err(storage("remove", self.path.display()))
     }
+}
+
+/// The first pack that a commit refers to or ends in, if this block of it decides that: it holds
+/// the first payload in a pack, or ends the commit.
+///
+/// # Errors
+/// [`LogError::Damaged`].
+pub(crate) fn first_pack_of(block: &Block<'_>, near: Seq) -> Result<Option<u32>, LogError> {
+    let mut first = None;
+    block
+        .payloads(|entry| {
+            if let Place::Pack(at) = entry.place
+                && !entry.erased
+                && first.is_none()
+            {
+                first = Some(at.pack.min(block.packs.pack));
+            }
+        })
+        .map_err(|error| damaged(near, error))?;
+    Ok(first.or_else(|| block.ends_commit.then_some(block.packs.pack)))
 }
 
 /// Removes unfinished archives, and what stood beside archives that are gone.

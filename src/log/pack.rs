@@ -7,7 +7,7 @@
 //! An entry: magic `IFPK` (4), length (4), SHA-256 of the payload (32), the payload.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, RwLock},
 };
 
@@ -215,18 +215,53 @@ impl<V: Volume> Packs<V> {
         Ok(bytes)
     }
 
-    /// Overwrites payloads with zeroes, durably, where their packs are still there.
+    /// Overwrites payloads with zeroes, durably, where their packs are still there: one sync for
+    /// each pack.
     ///
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn erase_all(&self, payloads: &[(PackAt, u32)]) -> Result<(), LogError> {
-        payloads
-            .iter()
-            .filter(|(at, _)| self.has(at.pack))
-            .try_for_each(|(at, len)| self.erase(*at, *len))
+        let mut written = BTreeSet::new();
+        for (at, len) in payloads.iter().filter(|(at, _)| self.has(at.pack)) {
+            self.erase(*at, *len)?;
+            written.insert(at.pack);
+        }
+        for pack in written {
+            self.file(pack)?
+                .sync()
+                .map_err(storage("sync a pack", name_of(pack)))?;
+        }
+        Ok(())
     }
 
-    /// Overwrites a payload with zeroes, durably.
+    /// Gives the space of the packs from `from` up to `end` back: nothing in them is referred to
+    /// any more. They keep their names and lengths, because blocks that are kept name them as the
+    /// packs' end. A pack with more behind `end`, and the one that is written, stay as they are.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`].
+    pub(crate) fn empty_up_to(
+        &self,
+        from: u32,
+        end: PackAt,
+        written: PackAt,
+    ) -> Result<(), LogError> {
+        for pack in (from..=end.pack).filter(|pack| *pack < written.pack && self.has(*pack)) {
+            let name = name_of(pack);
+            let file = self.file(pack)?;
+            let len = file.length().map_err(storage("measure a pack", &name))?;
+            if pack == end.pack && len > end.offset {
+                continue;
+            }
+            file.set_len(0)
+                .and_then(|()| file.set_len(len))
+                .and_then(|()| file.sync())
+                .map_err(storage("empty a pack", &name))?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites a payload with zeroes; durable after a sync.
     ///
     /// # Errors
     /// [`LogError::Storage`].
@@ -243,24 +278,11 @@ impl<V: Volume> Packs<V> {
             from += now as u64;
             left -= now;
         }
-        file.sync().map_err(storage("sync a pack", &name))
+        Ok(())
     }
 
-    /// Removes the packs that only events up to `end` refer to, which are no longer kept or have
-    /// no payloads any more. The pack in which `writer` stands stays.
-    ///
-    /// # Errors
-    /// [`LogError::Storage`].
-    pub(crate) fn drop_up_to(&self, end: PackAt, writer: PackAt) -> Result<(), LogError> {
-        let nothing_behind = || -> Result<bool, LogError> {
-            let length = self.file(end.pack)?.length();
-            Ok(length.map_err(storage("measure a pack", name_of(end.pack)))? == end.offset)
-        };
-        let whole = end.pack < writer.pack && self.has(end.pack) && nothing_behind()?;
-        self.drop_before(end.pack + u32::from(whole))
-    }
-
-    /// Removes the packs before `pack`: no event that is kept refers to them.
+    /// Removes the packs before `pack`: no event that is kept refers to them, and no block that is
+    /// kept names one of them as the packs' end.
     ///
     /// # Errors
     /// [`LogError::Storage`].

@@ -8,11 +8,13 @@ use infernet_state::types::Seq;
 
 use super::{
     LogError,
-    archive::Archive,
+    archive::{Archive, first_pack_of},
     block::PackAt,
     directory::free_bytes,
     limits::{FREE_INTAKE_BYTES, PACK_BYTES_TARGET, ROLL_BYTES},
     sled::SledLog,
+    store::{caught, parse},
+    view::View,
     volume::{storage, sync_dir},
 };
 use crate::crash;
@@ -97,11 +99,17 @@ impl SledLog {
                 return Ok(());
             };
             shared.update(|view| view.archives = Arc::new(view.archives[1..].to_vec()));
-            let packs = oldest.blocks()?.packs();
             crash::point("retain.before-drop");
+            // Whether it is whole does not matter any more.
             oldest.remove()?;
             crash::point("retain.dropped-archive");
-            shared.packs().drop_up_to(packs, self.packs_end())?;
+            match first_pack(&shared.view()) {
+                Ok(pack) => shared.packs().drop_before(pack)?,
+                Err(LogError::Damaged { seq, reason }) => {
+                    tracing::warn!(event = %seq, %reason, "packs stay until the next part goes");
+                }
+                Err(error) => return Err(error),
+            }
             crash::point("retain.dropped-packs");
         }
         Ok(())
@@ -151,6 +159,26 @@ impl SledLog {
     }
 }
 
+/// The first pack that what is kept refers to, or names as the packs' end: a copy of the log
+/// that is begun later needs that one too. Only the first commit is read: those behind it name
+/// no earlier pack.
+fn first_pack(view: &View) -> Result<u32, LogError> {
+    if let Some(oldest) = view.archives.first() {
+        return oldest.first_pack();
+    }
+    caught(view.store.path(), || {
+        let near = view.first();
+        for (item, _) in view.store.blocks_from(1).zip(1..=view.extent.blocks) {
+            let (_, bytes) = item?;
+            let block = parse(&bytes, near)?;
+            if let Some(pack) = first_pack_of(&block, near)? {
+                return Ok(pack);
+            }
+        }
+        Ok(view.extent.packs.pack)
+    })
+}
+
 /// About how many bytes of packs lie between two of their ends.
 fn packs_between(from: PackAt, to: PackAt) -> u64 {
     let end = |at: PackAt| u64::from(at.pack) * PACK_BYTES_TARGET + at.offset;
@@ -198,8 +226,12 @@ pub(crate) fn clear_leftovers(
 pub fn tree_bytes(path: &Path) -> Result<u64, LogError> {
     use std::os::unix::fs::MetadataExt as _;
     let list = || -> std::io::Result<Vec<_>> { path.read_dir()?.collect() };
+    let entries = match list() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(storage("list", path.display()))?,
+    };
     let mut sum = 0;
-    for entry in list().map_err(storage("list", path.display()))? {
+    for entry in entries {
         sum += match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => tree_bytes(&entry.path())?,
             Ok(metadata) => metadata.blocks() * 512,

@@ -153,21 +153,26 @@ impl SledKeeper {
         Ok(closed)
     }
 
-    /// Erases the payloads of one archive.
+    /// Erases the payloads of one archive, and empties the packs that held nothing else.
     fn make_bare(&self, archive: &Archive) -> Result<(), LogError> {
         let _archiving = self.shared.archiving();
-        let still_there = |view: &View| {
-            let mut archives = view.archives.iter();
-            archives.any(|other| other.first == archive.first)
-        };
-        if !still_there(&self.shared.view()) {
+        let view = self.shared.view();
+        let mut archives = view.archives.iter();
+        let Some(at) = archives.position(|other| other.first == archive.first) else {
             return Ok(());
-        }
+        };
+        let older_are_bare = view.archives[..at].iter().all(|older| older.is_bare());
         crash::point("erase.before-archive");
         let (rewritten, packs) = archive.without_payloads()?;
         crash::point("erase.rewritten");
         self.shared.update(|view| view.replace_archive(&rewritten));
         self.shared.packs().erase_all(&packs)?;
+        if older_are_bare && let Some(from) = packs.iter().map(|(at, _)| at.pack).min() {
+            let end = rewritten.blocks()?.packs();
+            // What is published is durable: no start needs an earlier pack than that.
+            let written = self.shared.view().extent.packs;
+            self.shared.packs().empty_up_to(from, end, written)?;
+        }
         crash::point("erase.overwritten");
         let bare = rewritten.mark_bare()?;
         crash::point("erase.marked");

@@ -14,7 +14,7 @@ use infernet_state::types::{PayloadAt, Seq};
 use super::{
     Durability, EventLog, Head, LogError, LogReader, Record, Stored,
     archive::{self, Archive},
-    block::{self, BlockError, Erased, PackAt},
+    block::{self, BlockError, Erased},
     commit::{self, Draft, drafts},
     directory::{DataDir, Options, Witness, log_name},
     file::no_payload,
@@ -289,11 +289,6 @@ impl SledLog {
     /// The next payload begins a new pack.
     pub(super) fn close_pack(&mut self) {
         self.writer.close_pack();
-    }
-
-    /// Where the packs end.
-    pub(super) fn packs_end(&self) -> PackAt {
-        self.writer.end()
     }
 
     /// The data directory.

@@ -160,7 +160,7 @@ impl Upkeep for FaultyLog {
             steps.looks
         });
         Ok(Space {
-            intake_stopped: (looks.is_multiple_of(4)).then(|| "simulated".to_owned()),
+            intake_stopped: looks.is_multiple_of(4).then(|| "simulated".to_owned()),
             ..self.0.retain(retention, needed_from)?
         })
     }

@@ -21,6 +21,9 @@ struct Delivery {
 /// @dev Written out because the general encoder runs out of stack with three byte strings. Arguments start word-aligned, so that
 /// rounding up addresses rounds up lengths. What is read from `Delivery` by offset follows the order of its fields.
 library ConsumerCall {
+    /// @dev What a batch keeps back from each of its deliveries, so that it can report a failure and end: about 5,000 are needed.
+    uint256 private constant BATCH_RESERVE = 12_000;
+
     /// @dev Calls `rawReceiveCompute` of the consumer. Eager: with the bytes; lazy: with the place in the inbox instead.
     /// A revert is handed on; a consumer without code reverts with empty data.
     function receiveCompute(Delivery memory d, address consumer, bool lazy, bytes32 containerId, uint256 index) internal {
@@ -69,9 +72,9 @@ library ConsumerCall {
         if (!sent) _handOn();
     }
 
-    /// @dev Calls `deliverComputeFor` of this contract with at most `gasLimit`. Returns whether it went through; if not, the first
-    /// four bytes of what it reverted with.
-    function deliverFor(Delivery memory d, bytes4 selector, uint256 gasLimit) internal returns (bool delivered, bytes4 reason) {
+    /// @dev Calls `deliverComputeFor` of this contract with one of `parts` equal parts of the gas. Returns whether it went through; if
+    /// not, the first four bytes of what it reverted with.
+    function deliverFor(Delivery memory d, bytes4 selector, uint256 parts) internal returns (bool delivered, bytes4 reason) {
         uint256 args = _start(uint32(selector));
         assembly ("memory-safe") {
             mstore(args, mload(d))
@@ -82,7 +85,9 @@ library ConsumerCall {
         uint256 end = _putBytes(d, args, 0x40, 0xe0);
         assembly ("memory-safe") {
             mstore(0, 0)
-            delivered := call(gasLimit, address(), 0, sub(args, 4), sub(end, sub(args, 4)), 0, 4)
+            let free := gas()
+            free := mul(gt(free, BATCH_RESERVE), sub(free, BATCH_RESERVE))
+            delivered := call(div(free, parts), address(), 0, sub(args, 4), sub(end, sub(args, 4)), 0, 4)
             reason := mload(0)
         }
     }

@@ -14,7 +14,9 @@ struct StoredSubscription {
 
 /// @title SubscriptionWords
 /// @notice Packs a subscription into five words, of which a plain free one uses two.
-/// @dev From the low end (bits):
+/// @dev Addresses are cut out with a mask: the older code generator clears the upper bits of a narrower type only where it is used, which
+/// is never if that is in assembly.
+/// From the low end (bits):
 /// head: owner 160, activeAt 32, period 26, frequency 20, redundancy 12, lazy 1, then one flag each: paid, and whether wallet,
 /// token and rest are not zero, and funded;
 /// wallet: wallet 160, amount 96; token: token 160, amount (next 96 bits);
@@ -108,10 +110,10 @@ library SubscriptionWords {
         returns (address payable wallet, address token, uint256 amount)
     {
         uint256 word = head & HAS_WALLET == 0 ? 0 : stored.wallet;
-        wallet = payable(address(uint160(word)));
+        wallet = payable(address(uint160(word & ADDRESS)));
         amount = word >> 160;
         word = head & HAS_TOKEN == 0 ? 0 : stored.token;
-        token = address(uint160(word));
+        token = address(uint160(word & ADDRESS));
         amount |= (word >> 160) << 96;
         amount |= ((rest >> REST_AMOUNT) & type(uint64).max) << 192;
     }
@@ -128,7 +130,7 @@ library SubscriptionWords {
 
     /// @dev The owner.
     function owner(uint256 head) internal pure returns (address) {
-        return address(uint160(head));
+        return address(uint160(head & ADDRESS));
     }
 
     /// @dev From when it is active.

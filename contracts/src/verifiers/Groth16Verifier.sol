@@ -15,6 +15,9 @@ import {Groth16} from "./Groth16.sol";
 /// The statement of a valid proof is kept before the consumer is called, and `isProven` tells the consumer whether what it received
 /// is what was proven.
 contract Groth16Verifier is BaseVerifier {
+    /// @dev What fits into a contract's code behind a STOP.
+    uint256 private constant MAX_KEY_LENGTH = 24_575;
+
     /// @dev Contract whose code is a STOP and the verifying key.
     address private immutable KEY;
 
@@ -31,6 +34,7 @@ contract Groth16Verifier is BaseVerifier {
     /// @param initialOwner who sets and receives the fees
     /// @param key verifying key, as `Groth16` describes
     constructor(Registry registry, address initialOwner, bytes memory key) BaseVerifier(registry, initialOwner) {
+        if (key.length > MAX_KEY_LENGTH) revert InvalidKey();
         uint256 points = (key.length - Groth16.KEY_FIXED_LENGTH) / Groth16.POINT_LENGTH;
         if (key.length != Groth16.KEY_FIXED_LENGTH + points * Groth16.POINT_LENGTH || points < 2) revert InvalidKey();
         INPUTS = points - 1;

@@ -129,6 +129,8 @@ impl Machine {
     }
 
     /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
+    /// The contract shares the gas out evenly over the deliveries still to come, and what one
+    /// leaves goes to the later ones: so the heavy ones come last.
     pub(crate) fn flush_ready(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         while !self.deliveries.ready.is_empty()
             && self.account.may_send()
@@ -156,7 +158,7 @@ impl Machine {
                     continue;
                 }
                 self.deliveries.ready.remove(&no);
-                batch.push(no);
+                batch.push((quote.gas_limit, no));
                 total = Quote {
                     gas_limit: gas,
                     max_fee_per_gas: total.max_fee_per_gas.max(quote.max_fee_per_gas),
@@ -168,6 +170,8 @@ impl Machine {
             if batch.is_empty() {
                 return Ok(());
             }
+            batch.sort_unstable();
+            let batch: Vec<DeliveryNo> = batch.into_iter().map(|(_, no)| no).collect();
             let nonce = self.open_slot(turn, Use::Deliver(batch.clone()), total)?;
             for no in batch {
                 self.move_delivery(no, Move::Send(nonce));

@@ -159,12 +159,17 @@ impl Jobs {
         }
     }
 
-    /// When the oldest ended job is to be forgotten.
-    pub(crate) fn next_eviction(&self, age_ms: u64) -> Option<WallTime> {
-        [self.ended_client.first(), self.ended_interval.first()]
+    /// When the oldest ended job is to be forgotten: at its age, or at once where there are too
+    /// many.
+    pub(crate) fn next_eviction(&self, age_ms: u64, count_max: u32) -> Option<WallTime> {
+        let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
+        [&self.ended_client, &self.ended_interval]
             .into_iter()
-            .flatten()
-            .map(|(at, _)| WallTime(at.0.saturating_add(age_ms)))
+            .filter_map(|set| {
+                let age_ms = if set.len() > count_max { 0 } else { age_ms };
+                set.first()
+                    .map(|(at, _)| WallTime(at.0.saturating_add(age_ms)))
+            })
             .min()
     }
 

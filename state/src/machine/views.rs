@@ -114,7 +114,10 @@ impl Machine {
     /// The next wall time at which the machine wants `WallTimePassed`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<WallTime> {
-        let eviction = self.jobs.next_eviction(self.limits().result_age_max_ms);
+        let limits = self.limits();
+        let eviction = self
+            .jobs
+            .next_eviction(limits.result_age_max_ms, limits.results_max);
         self.schedule.next_timer().into_iter().chain(eviction).min()
     }
 

@@ -5,6 +5,8 @@ use crate::common::*;
 use infernet_state::{
     Effect, Event,
     delivery::State,
+    effect::Action,
+    event::{Outcome, Success},
     job::Stage,
     ledger::{Balance, Role},
     machine::JobStatus,
@@ -394,6 +396,52 @@ fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
     assert_eq!(world.delivered(), 4);
     assert!(matches!(stage(&world, 3, 1), Stage::Failed(_)));
     assert_eq!(stage(&world, 4, 1), Stage::Succeeded);
+}
+
+/// The contract shares a batch's gas out evenly over what is still to come: who is early in the
+/// queue is in the batch, and who needs much is at its end.
+#[test]
+fn the_heavy_ones_of_a_batch_come_last() {
+    let mut with_batches = config();
+    if let Some(chain) = &mut with_batches.chain {
+        chain.delivery_batch_max = 3;
+    }
+    let mut world = World::new(with_batches);
+    world.next = (0..5)
+        .map(|_| Next::Create(subscription(&["alpha"])))
+        .collect();
+    world.mine(1);
+    world.mine(1);
+    while let Some(issued) = world.issued.pop_front() {
+        let Some(mut outcome) = world.answer(&issued) else {
+            continue;
+        };
+        if let Effect::Simulate {
+            action: Action::Deliver(delivery),
+            ..
+        } = &issued.effect
+            && let Outcome::Succeeded(Success::Simulated { gas, .. }) = &mut outcome
+        {
+            // The third needs as much as the fourth.
+            *gas = match delivery.subscription.0 {
+                2 => 900_000,
+                5 => 100_000,
+                _ => 300_000,
+            };
+        }
+        world.end(&issued, outcome);
+    }
+    let batches: Vec<Vec<u32>> = world
+        .pool
+        .values()
+        .filter_map(|tx| match &tx.action {
+            Action::DeliverBatch(items) => Some(items.iter().map(|d| d.subscription.0).collect()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(batches, [[3, 4, 2]]);
+    world.run(3);
+    assert_eq!(world.delivered(), 5);
 }
 
 #[test]

@@ -97,17 +97,22 @@ impl Model {
     fn due_payments(&self, id: u32, sub: &Subscription) -> Result<U256, Revert> {
         let now = self.now();
         let redundancy = U256::from(sub.redundancy);
+        // Without a period there is one interval, however many are asked for.
+        let frequency = match sub.period {
+            0 => sub.frequency.min(1),
+            _ => sub.frequency,
+        };
         if sub.active_at == CANCELLED {
             return Ok(U256::ZERO);
         }
         if !self.rules.is_active(now, sub.active_at) {
-            return Ok(U256::from(sub.frequency).saturating_mul(redundancy));
+            return Ok(U256::from(frequency).saturating_mul(redundancy));
         }
         let interval = self.rules.interval(now, sub.active_at, sub.period);
-        if self.rules.is_over(interval, sub.frequency) {
+        if self.rules.is_over(interval, frequency) {
             return Ok(U256::ZERO);
         }
-        let left = u64::from(sub.frequency)
+        let left = u64::from(frequency)
             .saturating_sub(interval.into())
             .saturating_add(1);
         let count = self.counts.get(&(id, interval)).copied().unwrap_or(0);
