@@ -383,11 +383,20 @@ fn an_opening_that_was_interrupted_begins_again_from_what_was_there() {
     fs::write(sled.with_extension("copying").join("db"), b"half").unwrap();
     examine(dir.path(), acknowledged, "killed while copying");
     // Killed while sled changed the database, or while the copy was put back.
-    copy(&sled, &before);
-    fs::write(database(dir.path()), vec![0; 100_000]).unwrap();
-    examine(dir.path(), acknowledged, "killed while opening");
-    fs::rename(&sled, &before).unwrap();
-    examine(dir.path(), acknowledged, "killed while putting back");
+    for what in ["killed while opening", "killed while putting back"] {
+        let killed = Command::new("sh")
+            .args(["-c", &child_command(dir.path())])
+            .env("INFERNET_CRASH_POINT", "open.preserved:1")
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!killed.status.success() && before.exists(), "{what}");
+        fs::write(database(dir.path()), vec![0; 100_000]).unwrap();
+        if what.ends_with("back") {
+            fs::remove_dir_all(&sled).unwrap();
+        }
+        examine(dir.path(), acknowledged, what);
+    }
     // Killed while the copy was thrown away: what was appended since counts.
     copy(&sled, &sled.with_extension("discard"));
     let mut log = SledLog::open(dir.path(), &options()).unwrap();

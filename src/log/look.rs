@@ -85,9 +85,8 @@ impl SledReader {
         };
         let lock = lock_to_read(path)?;
         let current = path.join("log").join(name);
-        // An opening that did not come to an end may have changed the database itself.
-        let before = preserve::before(&current);
-        let database = if before.exists() { &before } else { &current };
+        let database = preserve::to_open(&current);
+        let database = database.as_path();
         if !database.exists() {
             return Err(super::store::unreadable(
                 database,

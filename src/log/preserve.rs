@@ -3,16 +3,21 @@
 //! sled repairs what it opens: behind the first message that it cannot read it overwrites the
 //! file with zeroes, even where everything behind is intact. So an attempt to open a damaged log
 //! would destroy what [`super::Salvage`] could still read. The copy is put back when the log is
-//! refused, and thrown away, mostly before it ever reaches the disk, when it is not.
+//! refused, and thrown away when it is not.
 //!
-//! `log/<N>.copying` while it is made, `log/<N>.before` once it is whole, `log/<N>.discard`
-//! while it is removed. A whole one found at start means that an earlier opening did not come to
-//! an end, so that nothing was acknowledged since: it is put back first.
+//! `log/<N>.copying` while it is made, `log/<N>.before` once it is whole and durable,
+//! `log/<N>.discard` while it is removed. A whole one found at start means that an earlier opening
+//! did not come to an end, so that nothing was acknowledged since: it is put back first. The name
+//! alone does not make it whole: a file in it says what every other one was. A copy that is not
+//! what it says is set aside as `log/<N>.torn`, and goes when the log has opened without it.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     LogError,
@@ -21,6 +26,21 @@ use super::{
 };
 use crate::crash;
 
+/// The file of a copy that says what all others in it were when they were copied.
+const SUMS: &str = "SUMS";
+
+/// What is read at once, in bytes.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// What a file of a database was.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sum {
+    /// Below the database's directory.
+    name: PathBuf,
+    len: u64,
+    crc32: u32,
+}
+
 /// A database with a copy beside it.
 #[derive(Debug)]
 pub(crate) struct Preserved {
@@ -28,9 +48,35 @@ pub(crate) struct Preserved {
     before: PathBuf,
 }
 
-/// Where the whole copy of a database stands.
-pub(crate) fn before(database: &Path) -> PathBuf {
+/// Where the copy of a database stands.
+fn before(database: &Path) -> PathBuf {
     database.with_extension("before")
+}
+
+/// Where a copy goes that is not what was copied.
+fn torn(database: &Path) -> PathBuf {
+    database.with_extension("torn")
+}
+
+/// What is to be opened of a database: an opening that did not come to an end may have changed
+/// the database itself.
+pub(crate) fn to_open(database: &Path) -> PathBuf {
+    let before = before(database);
+    if is_whole(&before) {
+        before
+    } else {
+        database.to_owned()
+    }
+}
+
+/// Where there may be something of a database, the best place first.
+pub(crate) fn places(database: &Path) -> [PathBuf; 4] {
+    [
+        to_open(database),
+        database.to_owned(),
+        before(database),
+        torn(database),
+    ]
 }
 
 impl Preserved {
@@ -44,20 +90,31 @@ impl Preserved {
             before: before(database),
         };
         let failed = || storage("copy", database.display());
+        let logs = database.parent().unwrap_or(database);
         let copying = database.with_extension("copying");
         remove(&copying)
             .and_then(|()| remove(&database.with_extension("discard")))
             .map_err(failed())?;
-        if preserved.before.exists() {
+        if is_whole(&preserved.before) {
             preserved.put_back().map_err(failed())?;
+        } else if preserved.before.exists() {
+            let torn = torn(database);
+            tracing::warn!(copy = %torn.display(), "the copy of the database is not what was copied; it is set aside");
+            remove(&torn)
+                .and_then(|()| fs::rename(&preserved.before, &torn))
+                .map_err(failed())?;
         }
         let size = super::retention::tree_bytes(database)?;
         if free_bytes(database)? < size.saturating_add(free_floor_bytes) {
             return Ok(None);
         }
-        copy(database, &copying).map_err(failed())?;
+        copy_whole(database, &copying).map_err(failed())?;
         crash::point("open.copied");
-        fs::rename(&copying, &preserved.before).map_err(failed())?;
+        // Its name is what makes the next start put it back: it comes when all else is durable,
+        // and is durable before the database is touched.
+        fs::rename(&copying, &preserved.before)
+            .and_then(|()| sync_dir(logs))
+            .map_err(failed())?;
         crash::point("open.preserved");
         Ok(Some(preserved))
     }
@@ -74,13 +131,15 @@ impl Preserved {
             .and_then(|()| sync_dir(logs))
             .map_err(failed())?;
         crash::point("open.discarding");
-        remove(&discard).map_err(failed())?;
+        remove(&discard)
+            .and_then(|()| remove(&torn(&self.database)))
+            .map_err(failed())?;
         crash::point("open.discarded");
         Ok(())
     }
 
-    /// Puts the copy in the place of the database. The database must be closed. Where this fails
-    /// the copy stays, and the next start tries again.
+    /// Puts the copy in the place of the database. The database must be closed, and the directory
+    /// still locked. Where this fails the copy stays, and the next start tries again.
     ///
     /// # Errors
     /// [`LogError::Storage`].
@@ -91,10 +150,83 @@ impl Preserved {
 
     /// The copy becomes the database; as long as it is not, it stays whole.
     fn put_back(&self) -> io::Result<()> {
+        if !is_whole(&self.before) {
+            return Err(io::Error::other("the copy is not what was copied"));
+        }
         remove(&self.database)?;
         fs::rename(&self.before, &self.database)?;
+        fs::remove_file(self.database.join(SUMS))?;
         sync_dir(self.database.parent().unwrap_or(&self.database))
     }
+}
+
+/// Copies a database, with a file that says what it was; all of it is durable.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let sums = serde_json::to_vec(&sums(from)?)?;
+    copy(from, to)?;
+    fs::write(to.join(SUMS), sums)?;
+    sync_all(to)
+}
+
+/// Whether a copy is there and what it says that it is.
+fn is_whole(copy: &Path) -> bool {
+    let said = fs::read(copy.join(SUMS)).ok();
+    let said = said.and_then(|bytes| serde_json::from_slice::<Vec<Sum>>(&bytes).ok());
+    said.is_some_and(|said| sums(copy).is_ok_and(|found| found == said))
+}
+
+/// What the files of a database are, by their names.
+fn sums(database: &Path) -> io::Result<Vec<Sum>> {
+    let mut sums = Vec::new();
+    for path in files(database)? {
+        let name = path.strip_prefix(database).unwrap_or(&path).to_owned();
+        if name == Path::new(SUMS) {
+            continue;
+        }
+        let mut file = File::open(&path)?;
+        let mut crc = crc32fast::Hasher::new();
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut len = 0;
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            crc.update(&buffer[..read]);
+            len += read as u64;
+        }
+        let crc32 = crc.finalize();
+        sums.push(Sum { name, len, crc32 });
+    }
+    sums.sort();
+    Ok(sums)
+}
+
+/// All files below a directory.
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in path.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Makes all files and names below a directory durable.
+fn sync_all(path: &Path) -> io::Result<()> {
+    for entry in path.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_dir(path)
 }
 
 /// Removes a directory that may not be there.

@@ -205,10 +205,9 @@ fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
             .max()
     };
     let database = logs.join(named.or_else(newest)?);
-    // An opening that did not come to an end may have changed the database itself.
-    let before = preserve::before(&database);
-    let database = if before.exists() { before } else { database };
-    database.join(DB_FILE).exists().then_some(database)
+    preserve::places(&database)
+        .into_iter()
+        .find(|version| version.join(DB_FILE).exists())
 }
 
 /// Every whole block in a file.

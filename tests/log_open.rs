@@ -1,0 +1,212 @@
+//! The copy of the database that is made while it is being opened: it is durable before anything
+//! relies on it, and it takes the database's place only when it is what was copied.
+
+mod log_common;
+
+use std::{
+    cell::RefCell,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use infernet_node::{
+    crash,
+    log::{EventLog, LogReader, Record, Salvage, SledLog, SledReader, Source, Stored},
+};
+use infernet_state::types::Seq;
+use log_common::{Lcg, copy, options, payload, record};
+
+const DATABASE: &str = "log/00000000000000000000";
+
+/// What is done at a named place.
+type Deed = Box<dyn FnMut()>;
+
+thread_local! {
+    static DEED: RefCell<Option<(&'static str, Deed)>> = const { RefCell::new(None) };
+}
+
+/// Calls `deed` whenever this thread passes `place`.
+fn at(place: &'static str, deed: impl FnMut() + 'static) {
+    DEED.with(|slot| *slot.borrow_mut() = Some((place, Box::new(deed))));
+}
+
+/// Every test begins with it: the places can be watched only before the first is passed.
+fn watch() {
+    static WATCHED: std::sync::Once = std::sync::Once::new();
+    WATCHED.call_once(|| {
+        assert!(crash::watch(|passed| {
+            DEED.with(|slot| {
+                if let Some((place, deed)) = &mut *slot.borrow_mut()
+                    && *place == passed
+                {
+                    deed();
+                }
+            });
+        }));
+    });
+}
+
+fn batch(number: u64) -> Vec<Record> {
+    let mut rng = Lcg(number);
+    let mut batch: Vec<Record> = (0..20).map(|_| record(&mut rng, 300)).collect();
+    batch[0].payloads.push(payload(&mut rng, 5000));
+    batch
+}
+
+/// A log in `dir/home`, what is in it, and the copy of its database that an opening made, whole.
+fn begun(dir: &Path) -> (PathBuf, Vec<Stored>, PathBuf) {
+    let home = dir.join("home");
+    let mut log = SledLog::open(&home, &options()).unwrap();
+    for number in 0..6 {
+        log.append(&batch(number)).unwrap();
+    }
+    drop(log);
+    let before = home.join(DATABASE).with_extension("before");
+    let kept = dir.join("kept");
+    at("open.preserved", {
+        let kept = kept.clone();
+        move || copy(&before, &kept)
+    });
+    let log = SledLog::open(&home, &options()).unwrap();
+    at("", || {});
+    let events = log.reader().read(Seq(1), usize::MAX).unwrap();
+    assert_eq!(events.len(), 120);
+    assert!(kept.join("db").exists());
+    (home, events, kept)
+}
+
+fn read(reader: &SledReader) -> Vec<Stored> {
+    reader.read(Seq(1), usize::MAX).unwrap()
+}
+
+#[test]
+fn a_torn_copy_never_takes_the_place_of_the_database() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, events, whole) = begun(dir.path());
+    let tear = |copy: &Path, how: &str| {
+        let db = copy.join("db");
+        let mut bytes = fs::read(&db).unwrap();
+        match how {
+            "nothing in it" => {
+                fs::remove_dir_all(copy).unwrap();
+                fs::create_dir(copy).unwrap();
+            }
+            "its data never reached the disk" => fs::write(&db, []).unwrap(),
+            "a short file" => fs::write(&db, &bytes[..bytes.len() / 2]).unwrap(),
+            "a flipped bit" => {
+                bytes[1000] ^= 1;
+                fs::write(&db, &bytes).unwrap();
+            }
+            "a missing file" => fs::remove_file(copy.join("conf")).unwrap(),
+            _ => fs::remove_file(copy.join("SUMS")).unwrap(),
+        }
+    };
+    for how in [
+        "nothing in it",
+        "its data never reached the disk",
+        "a short file",
+        "a flipped bit",
+        "a missing file",
+        "nothing that says what it was",
+    ] {
+        let copied = dir.path().join("copy");
+        copy(&home, &copied);
+        let database = copied.join(DATABASE);
+        let before = database.with_extension("before");
+        copy(&whole, &before);
+        tear(&before, how);
+        assert_eq!(
+            read(&SledReader::look(&copied).unwrap()),
+            events,
+            "{how}: looked at"
+        );
+        let salvage = Salvage::open(&copied).unwrap();
+        assert_eq!(salvage.newest().seq, Seq(120), "{how}: salvaged");
+        drop(salvage);
+        // Where the log is refused as well, both stay for the salvage.
+        let db = fs::read(database.join("db")).unwrap();
+        fs::write(database.join("db"), &db[..10_000]).unwrap();
+        let refused = SledLog::open(&copied, &options()).unwrap_err();
+        assert!(refused.to_string().starts_with("E-LOG-0"), "{refused}");
+        assert!(database.with_extension("torn").exists(), "{how}");
+        assert_eq!(
+            fs::read(database.join("db")).unwrap(),
+            &db[..10_000],
+            "{how}: the refused database is as it was"
+        );
+        fs::write(database.join("db"), &db).unwrap();
+        let log = SledLog::open(&copied, &options()).unwrap();
+        assert_eq!(read(&log.reader()), events, "{how}");
+        drop(log);
+        let names = fs::read_dir(copied.join("log")).unwrap().count();
+        assert_eq!(names, 1, "{how}: nothing is left over");
+        fs::remove_dir_all(&copied).unwrap();
+    }
+    // The whole one does, and is looked at before: the opening had changed the database.
+    copy(&whole, &home.join(DATABASE).with_extension("before"));
+    fs::write(home.join(DATABASE).join("db"), vec![0; 100_000]).unwrap();
+    assert_eq!(read(&SledReader::look(&home).unwrap()), events);
+    assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+    let log = SledLog::open(&home, &options()).unwrap();
+    assert_eq!(read(&log.reader()), events);
+}
+
+/// Not a test of its own: opens the log.
+#[test]
+#[ignore = "started by the other test"]
+fn child() {
+    if let Some(dir) = std::env::var_os("INFERNET_TEST_LOG") {
+        SledLog::open(Path::new(&dir), &options()).unwrap();
+    }
+}
+
+#[test]
+fn the_copy_is_durable_before_the_database_is_touched() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, _, _) = begun(dir.path());
+    let trace = dir.path().join("trace");
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-s", "4096"])
+        .args(["-e", "trace=fsync,fdatasync,pwrite64,ftruncate,rename"])
+        .arg("-o")
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--test-threads=1"])
+        .env("INFERNET_TEST_LOG", &home)
+        .output()
+        .unwrap_or_else(|error| panic!("strace: {error}; install it with apt-get install strace"))
+        .status;
+    assert!(status.success());
+    let text = fs::read_to_string(&trace).unwrap();
+    let from = |line: usize, call: &str, what: &str| {
+        let found = text
+            .lines()
+            .skip(line)
+            .position(|line| line.contains(call) && line.contains(what));
+        found.map(|found| line + found)
+    };
+    let database = home.join(DATABASE);
+    let name = |extension: &str| database.with_extension(extension).display().to_string();
+    let renamed = from(0, "rename(", &format!("{}\")", name("before"))).expect("it gets its name");
+    // Every file of the copy, then its directory, then the name.
+    for file in ["/db>", "/conf>", "/SUMS>", ">"] {
+        let synced = from(0, "sync(", &format!("{}{file}", name("copying")));
+        assert!(
+            synced.is_some_and(|synced| synced < renamed),
+            "{file} is not synced before the name:\n{text}"
+        );
+    }
+    let logs = home.join("log").display().to_string();
+    let named = from(renamed, "sync(", &format!("<{logs}>")).expect("the name is synced");
+    for change in ["pwrite64(", "ftruncate("] {
+        let changed = from(0, change, &format!("<{}/db>", database.display()));
+        assert!(
+            changed.is_none_or(|changed| named < changed),
+            "{change} before the copy is durable:\n{text}"
+        );
+    }
+    assert!(from(named, "pwrite64(", "/db>").is_some(), "{text}");
+}
