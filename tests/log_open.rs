@@ -1,5 +1,6 @@
 //! The copy of the database that is made while it is being opened: it is durable before anything
-//! relies on it, and it takes the database's place only when it is what was copied.
+//! relies on it, it takes the database's place only when it is what was copied, and nobody else
+//! has the directory meanwhile.
 
 mod log_common;
 
@@ -209,4 +210,23 @@ fn the_copy_is_durable_before_the_database_is_touched() {
         );
     }
     assert!(from(named, "pwrite64(", "/db>").is_some(), "{text}");
+}
+
+#[test]
+fn a_refused_directory_is_held_until_the_copy_is_back() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, _, _) = begun(dir.path());
+    let db = home.join(DATABASE).join("db");
+    let bytes = fs::read(&db).unwrap();
+    fs::write(&db, &bytes[..10_000]).unwrap();
+    let (heard, said) = std::sync::mpsc::channel();
+    let lock = home.join("LOCK");
+    at("open.opened", move || {
+        let lock = fs::File::open(&lock).unwrap();
+        heard.send(lock.try_lock().is_ok()).unwrap();
+    });
+    let refused = SledLog::open(&home, &options()).unwrap_err();
+    assert!(refused.to_string().starts_with("E-LOG-0"), "{refused}");
+    assert_eq!(said.try_recv(), Ok(false), "somebody else could have it");
 }

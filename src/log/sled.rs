@@ -137,6 +137,8 @@ impl SledLog {
             return Self::assemble(directory, store, options);
         };
         let preserved = Preserved::make(&current, options.free_floor_bytes)?;
+        // Also when it is refused, the directory is this process's until the copy is back.
+        let lock = directory.lock();
         let opened = Store::open(&current, options.cache_bytes)
             .and_then(|store| Self::assemble(directory, store, options));
         crash::point("open.opened");
@@ -145,6 +147,7 @@ impl SledLog {
             (Some(copy), Err(_)) => copy.restore()?,
             (None, _) => {}
         }
+        drop(lock);
         opened
     }
 
