@@ -6,6 +6,10 @@ mod log_common;
 use std::{
     fs,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -38,24 +42,32 @@ const FAST: u64 = 50;
 struct FastWorld {
     real: SystemWorld,
     begun: WallTime,
+    /// How far it was set back, in milliseconds.
+    back: Arc<AtomicU64>,
 }
 
 impl FastWorld {
     fn new() -> Self {
         let real = SystemWorld::current();
         let begun = real.now();
-        Self { real, begun }
+        Self {
+            real,
+            begun,
+            back: Arc::default(),
+        }
     }
 }
 
 impl Clock for FastWorld {
     fn now(&self) -> WallTime {
-        WallTime(self.begun.0 + (self.real.now().0 - self.begun.0) * FAST)
+        let passed = (self.real.now().0 - self.begun.0) * FAST;
+        WallTime(self.begun.0 + passed - self.back.load(Ordering::SeqCst))
     }
 
     fn sleep_until(&self, at: WallTime) -> BoxFuture<()> {
-        let ahead = at.0.saturating_sub(self.begun.0).div_ceil(FAST);
-        self.real.sleep_until(WallTime(self.begun.0 + ahead))
+        let ahead = at.0.saturating_sub(self.now().0).div_ceil(FAST);
+        self.real
+            .sleep_until(WallTime(self.real.now().0.saturating_add(ahead)))
     }
 }
 
@@ -105,6 +117,7 @@ impl Dispatch for Echo {
 /// A running loop on a directory.
 struct Loop {
     runtime: tokio::runtime::Runtime,
+    world: FastWorld,
     handle: Handle,
     reader: SledReader,
     stop: oneshot::Sender<()>,
@@ -166,6 +179,7 @@ impl Loop {
         });
         Self {
             runtime,
+            world,
             handle,
             reader,
             stop,
@@ -429,6 +443,8 @@ fn without_room_nothing_new_is_taken_in_until_there_is_room() {
     node.runtime
         .block_on(node.handle.observe(seen, Vec::new()))
         .unwrap();
+    // Nobody waits a day for room because the clock was a day ahead.
+    node.world.back.store(24 * 3_600_000, Ordering::SeqCst);
     fs::remove_file(&ballast).unwrap();
     node.wait("room", |node| node.handle.alarms().intake.is_none());
     assert!(matches!(node.request(2), Reply::Recorded(_)));

@@ -153,7 +153,7 @@ impl<K: Keeper> Care<K> {
 
     /// Whether the space is to be looked at now.
     pub(super) fn is_look_due(&self, now: WallTime) -> bool {
-        now >= self.next_look || self.unseen_bytes >= LOOK_BYTES
+        is_due(now, self.next_look, LOOK_MS) || self.unseen_bytes >= LOOK_BYTES
     }
 
     /// What a look showed.
@@ -191,7 +191,8 @@ impl<K: Keeper> Care<K> {
         let erase = self
             .erase_before
             .filter(|_| !(self.erase_failed && keep_due));
-        if self.under_way.is_some() || now < self.next_try || !(keep_due || erase.is_some()) {
+        let waits = !is_due(now, self.next_try, AGAIN_MS);
+        if self.under_way.is_some() || waits || !(keep_due || erase.is_some()) {
             return;
         }
         let (report, ended) = oneshot::channel();
@@ -286,6 +287,12 @@ impl<K: Keeper> Care<K> {
             changed
         });
     }
+}
+
+/// Whether the time `at` has come, which was no more than `ms` ahead when it was set: if it seems
+/// to be further, the clock was set back.
+fn is_due(now: WallTime, at: WallTime, ms: u64) -> bool {
+    now >= at || at > after(now, ms)
 }
 
 fn after(now: WallTime, ms: u64) -> WallTime {

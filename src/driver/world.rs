@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use infernet_state::types::WallTime;
@@ -20,7 +20,8 @@ pub trait Clock: Send + Sync + 'static {
     /// The present.
     fn now(&self) -> WallTime;
 
-    /// Resolves when [`Clock::now`] has reached `at`, or a little later.
+    /// Resolves when [`Clock::now`] has reached `at`, or a little later; also when as much time has
+    /// passed as there was to wait, although the clock was set back meanwhile.
     fn sleep_until(&self, at: WallTime) -> BoxFuture<()>;
 }
 
@@ -76,16 +77,20 @@ impl Clock for SystemWorld {
 
     fn sleep_until(&self, at: WallTime) -> BoxFuture<()> {
         let world = self.clone();
-        Box::pin(async move {
-            loop {
-                let now = world.now();
-                if now >= at {
-                    return;
-                }
-                let wait = Duration::from_millis(at.0.saturating_sub(now.0)).min(SLEEP_MAX);
-                tokio::time::sleep(wait).await;
-            }
-        })
+        Box::pin(sleep(move || world.now(), at))
+    }
+}
+
+/// Sleeps until `now` says `at`, at the longest as long as it now seems to be.
+async fn sleep(now: impl Fn() -> WallTime, at: WallTime) {
+    let ahead = Duration::from_millis(at.0.saturating_sub(now().0));
+    let begun = Instant::now();
+    while now() < at {
+        let left = ahead.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(SLEEP_MAX)).await;
     }
 }
 
@@ -110,5 +115,21 @@ impl Spawner for SystemWorld {
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread can be started");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_does_not_prolong_a_sleep() {
+        let now = AtomicU64::new(86_400_000);
+        let at = WallTime(86_400_020);
+        let clock = || WallTime(now.swap(0, Ordering::SeqCst));
+        let slept = tokio::time::timeout(Duration::from_secs(60), sleep(clock, at));
+        assert!(slept.await.is_ok(), "it waits for a day");
     }
 }
