@@ -41,13 +41,17 @@ struct ChainInfo {
 }
 
 pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
-    let Alarms { intake, upkeep } = node.handle.alarms();
+    let Alarms {
+        intake,
+        upkeep,
+        mirror,
+    } = node.handle.alarms();
     // A log that cannot be written ends the loop: the one tells of both.
     let dead = (!node.handle.is_alive())
         .then(|| "the log cannot be written any more, or the node is stopping".to_owned());
     let intake = intake.map(|why| format!("no new work is taken in: {why}"));
-    let upkeep = upkeep.map(|why| why.to_string());
-    let reasons: Vec<String> = [dead, intake, upkeep].into_iter().flatten().collect();
+    let others = [upkeep, mirror].map(|why| why.map(|why| why.to_string()));
+    let reasons: Vec<String> = [dead, intake].into_iter().chain(others).flatten().collect();
     if reasons.is_empty() {
         return Json(json!({ "status": "healthy" })).into_response();
     }
