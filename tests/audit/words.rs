@@ -111,6 +111,16 @@ fn a_story_tells_every_event_of_its_subject_and_why() {
 }
 
 #[test]
+fn amounts_of_the_native_coin_are_in_wei() {
+    let world = world();
+    let replay = says(["replay", "--data-dir", path(&world.data)]);
+    for words in [" wei", "can pay in ether"] {
+        assert!(replay.contains(words), "{words}: {replay}");
+    }
+    assert!(!replay.contains("native"), "{replay}");
+}
+
+#[test]
 fn what_differs_between_two_moments_is_said_in_words() {
     let world = world();
     let diff = |a: &str, b: &str| {
