@@ -2,9 +2,16 @@
 //! again at the same event when it is started again, and goes on from the log as it was before,
 //! with the commands that it names.
 
+mod log_common;
 mod node_common;
 
-use std::{net::SocketAddr, path::Path, process::Command};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use infernet_node::{
     dev::{self, Role},
@@ -15,7 +22,7 @@ use infernet_node::{
     },
 };
 use infernet_state::{Event, types::Seq};
-use node_common::{Outside, Running, event, get, judge_log, lock, open_log};
+use node_common::{Outside, PATIENCE, Running, event, get, judge_log, lock, open_log};
 
 /// The node's account in the development world.
 const NODE: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8";
@@ -80,59 +87,95 @@ fn append_broken_promise(data_dir: &Path) -> Seq {
     log.append(&[record]).expect("appended").seq
 }
 
-#[test]
-fn another_chain_behind_the_rpc_halts_the_node_and_nobody_vouches_for_it() {
-    let mut outside = Outside::new(true);
-    let mirror = outside.path("mirror");
-    let log = format!("mirror = {mirror:?}\ncheckpoint_events = 1");
-    outside.configure(&log);
-    let mut running = outside.start(outside.command(&[]));
-    let (api, _) = running.urls();
-    outside.ask(&api, 2, 1);
-    outside.settle(&api);
-    running.stop();
-    let data = outside.data_dir();
-    let signed = |place: &Path| -> Vec<Checkpoint> {
-        let saved = std::fs::read_to_string(place.join("checkpoints.jsonl")).expect("read");
-        assert!(saved.lines().count() > 1, "one at every few events");
-        let reader = SledReader::look(&data).expect("opened");
-        reader.checkpoints().expect("readable")
+/// A chain with a journal; `listen` may be where another one listened before.
+async fn chain(dir: &Path, listen: SocketAddr) -> Devnet {
+    let config = DevnetConfig {
+        listen,
+        dir: Some(dir.to_owned()),
+        ..DevnetConfig::default()
     };
-    assert!(!signed(&data).is_empty());
+    Devnet::start(config).await.expect("a chain")
+}
 
-    // The same contracts at the same places, on another chain.
-    let chain = outside.chain.as_mut().expect("a chain");
-    chain.devnet = outside.runtime.block_on(async {
-        let devnet = Devnet::start(DevnetConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            ..DevnetConfig::default()
-        })
-        .await
-        .expect("a chain");
+async fn mine(url: &str, blocks: u32) {
+    let call = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "anvil_mine", "params": [format!("{blocks:#x}")],
+    });
+    let sent = reqwest::Client::new().post(url).json(&call).send().await;
+    let answer: serde_json::Value = sent.expect("answers").json().await.expect("JSON");
+    assert!(answer.get("error").is_none(), "{answer}");
+}
+
+/// Waits until a running node has signed so many checkpoints.
+fn wait_for_checkpoints(data_dir: &Path, count: usize) {
+    let begun = Instant::now();
+    let made = || {
+        let saved = std::fs::read_to_string(data_dir.join("checkpoints.jsonl"));
+        saved.map_or(0, |saved| saved.lines().count())
+    };
+    while made() < count {
+        assert!(begun.elapsed() < PATIENCE, "{} checkpoints", made());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn checkpoints(data_dir: &Path) -> Vec<Checkpoint> {
+    let reader = SledReader::look(data_dir).expect("opened");
+    reader.checkpoints().expect("readable")
+}
+
+#[test]
+fn a_reorg_below_what_is_final_halts_the_node_and_nobody_vouches_for_it() {
+    let mut outside = Outside::new(true);
+    let (journal, earlier) = (outside.path("chain"), outside.path("earlier"));
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let started = outside.runtime.block_on(async {
+        let devnet = chain(&journal, free).await;
         dev::deploy(&devnet.url()).await.expect("contracts");
-        // Longer than the other one: a shorter one could be the same, seen late.
-        let mine = serde_json::json!({
-            "jsonrpc": "2.0", "id": 1, "method": "anvil_mine", "params": ["0x80"],
-        });
-        let client = reqwest::Client::new();
-        let mined = client.post(devnet.url()).json(&mine).send().await;
-        assert!(mined.expect("answers").status().is_success());
         devnet
     });
-    outside.configure(&log);
-    let (at, _) = halts(&mut outside.start(outside.command(&[])));
-    let newest = |place: &Path| signed(place).pop().expect("one").statement.head.seq;
+    let (url, listen) = (started.url(), started.address());
+    outside.chain.as_mut().expect("a chain").devnet = started;
+    let (data, mirror) = (outside.data_dir(), outside.path("mirror"));
+    outside.configure(&format!("mirror = {mirror:?}\ncheckpoint_events = 10"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 8, 0);
+    outside.runtime.block_on(mine(&url, 5));
+    outside.settle(&api);
+    wait_for_checkpoints(&data, 1);
+    log_common::copy(&journal, &earlier);
+    outside.ask(&api, 8, 1);
+    outside.settle(&api);
+    wait_for_checkpoints(&data, 2);
+
+    // The chain goes back to where it was, and on from there.
+    let chain_now = outside.chain.as_mut().expect("a chain");
+    outside.runtime.block_on(async {
+        let other = Devnet::start(DevnetConfig::default())
+            .await
+            .expect("a chain");
+        std::mem::replace(&mut chain_now.devnet, other)
+            .shutdown()
+            .await;
+        let replaced = chain(&earlier, listen).await;
+        mine(&url, 100).await;
+        std::mem::replace(&mut chain_now.devnet, replaced)
+            .shutdown()
+            .await;
+    });
+    let (at, _) = halts(&mut running);
+    let signed = checkpoints(&data);
+    let seqs: Vec<u64> = signed.iter().map(|one| one.statement.head.seq.0).collect();
+    assert!(seqs.is_sorted_by(|a, b| a + 10 <= *b), "{seqs:?}");
+    let newest = |data: &Path| checkpoints(data).pop().expect("one").statement.head.seq;
     assert!(newest(&data).0 < at, "nobody signs what halted");
-    // The mirror holds the log as it is, with the event; it vouches for no more than the log.
+    // The mirror holds the log as it is, with the event, and vouches for no more of it.
     let followed = MirrorReader::look(&mirror).expect("whole");
-    let reader = SledReader::look(&data).expect("opened");
-    assert_eq!(followed.newest(), reader.head());
+    assert_eq!(followed.newest(), open_log(&data).head());
     assert!(followed.newest().seq.0 >= at);
-    assert_eq!(
-        followed.checkpoints().expect("readable"),
-        reader.checkpoints().expect("readable")
-    );
-    drop((followed, reader));
+    assert_eq!(followed.checkpoints().expect("readable"), signed);
+    drop(followed);
 
     // Again at the same place, with nothing done, by the node and by the tools.
     for _ in 0..2 {
