@@ -99,7 +99,9 @@ pub fn start(
             match opened(path, &reader) {
                 Ok(mirror) => follower.mirror = Some(mirror),
                 // The log is whole: the node goes on without its copy.
-                Err(error) if is_useless(&error) => follower.fail(&error),
+                Err(error) if is_useless(&error) || matches!(error, LogError::Damaged { .. }) => {
+                    follower.fail(&error);
+                }
                 Err(error) => return Err(error),
             }
             Some(follower)
@@ -236,7 +238,10 @@ impl Follower {
 
 /// Whether no further try will make a mirror follow.
 fn is_useless(error: &LogError) -> bool {
-    matches!(error, LogError::Gone { .. } | LogError::Damaged { .. })
+    matches!(
+        error,
+        LogError::Gone { .. } | LogError::MirrorDamaged { .. }
+    )
 }
 
 /// Lets a mirror catch up; one that failed is opened anew.

@@ -157,6 +157,16 @@ fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
         | LogError::Lost { .. }
         | LogError::PackMissing { .. }
         | LogError::Payload { .. } => restore.into(),
+        LogError::MirrorDamaged { directory, .. } => vec![
+            format!(
+                "infernet log mirror update EMPTY --data-dir {dir}   another one, of a log that is whole"
+            ),
+            format!(
+                "infernet log salvage --data-dir {directory} salvaged.jsonl   what can be read of this \
+                 one, as an export"
+            ),
+            "infernet log import salvaged.jsonl --data-dir NEW   a log made of it".to_owned(),
+        ],
         LogError::Directory { .. } if data_dir.is_some_and(|dir| dir.join("log").exists()) => {
             restore.into()
         }
@@ -191,6 +201,7 @@ fn log_code(error: &LogError) -> u8 {
         | LogError::Directory { .. }
         | LogError::Failed
         | LogError::Mirror { .. }
+        | LogError::MirrorDamaged { .. }
         | LogError::NoScratch { .. } => 5,
     }
 }

@@ -39,7 +39,7 @@ use super::{
 use crate::crash;
 
 /// Name of the snapshot that a mirror begins with.
-const BASE_FILE: &str = "base.snap";
+pub(super) const BASE_FILE: &str = "base.snap";
 
 /// Name of the file that says whose log it is.
 const DESCRIPTION_FILE: &str = "MIRROR";
@@ -98,7 +98,8 @@ impl Mirror {
             Head::default()
         };
         crash::point("mirror.began");
-        let log = FileLog::open_from(Directory::new(path), base, acknowledged)?;
+        let log = FileLog::open_from(Directory::new(path), base, acknowledged)
+            .map_err(|error| of_mirror(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             log,
@@ -296,7 +297,7 @@ impl Batch {
 }
 
 /// Whose log a mirror is of; `None` for one that does not say.
-fn read_description(path: &Path) -> Result<Option<String>, LogError> {
+pub(super) fn read_description(path: &Path) -> Result<Option<String>, LogError> {
     let file = path.join(DESCRIPTION_FILE);
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
@@ -345,14 +346,15 @@ impl MirrorReader {
     /// Opens a mirror that nobody writes.
     ///
     /// # Errors
-    /// [`LogError`]; [`LogError::Directory`] when there is none, [`LogError::Damaged`] when what
-    /// was acknowledged is not whole.
+    /// [`LogError`]; [`LogError::Directory`] when there is none, [`LogError::MirrorDamaged`] when
+    /// what was acknowledged is not whole.
     pub fn look(path: &Path) -> Result<Self, LogError> {
         check_is_there(path)?;
         let lock = lock_to_read(path)?;
         Ok(Self {
             path: path.to_owned(),
-            log: FileReader::look(Directory::to_read(path), acknowledged(path)?)?,
+            log: FileReader::look(Directory::to_read(path), acknowledged(path)?)
+                .map_err(|error| of_mirror(path, error))?,
             identity: read_description(path)?,
             _lock: lock,
         })
@@ -383,6 +385,18 @@ fn check_is_there(path: &Path) -> Result<(), LogError> {
     })
 }
 
+/// Damage to a mirror: what helps is not what helps a log.
+fn of_mirror(path: &Path, error: LogError) -> LogError {
+    match error {
+        LogError::Damaged { seq, reason } => LogError::MirrorDamaged {
+            directory: path.display().to_string(),
+            seq,
+            reason,
+        },
+        other => other,
+    }
+}
+
 /// Whether a block file has not even the beginning of a block, or is not there.
 fn holds_nothing(blocks: &Path) -> bool {
     match fs::metadata(blocks) {
@@ -402,7 +416,7 @@ fn remove_if_there(file: &Path) -> Result<(), LogError> {
 
 /// The newest event that a mirror is known to have held: the one of its newest checkpoint, which
 /// is copied behind the events.
-fn acknowledged(path: &Path) -> Result<Seq, LogError> {
+pub(super) fn acknowledged(path: &Path) -> Result<Seq, LogError> {
     let checkpoints = checkpoint::saved(path)?;
     let newest = checkpoints.iter().map(|known| known.statement.head.seq);
     Ok(newest.max().unwrap_or_default())
@@ -411,6 +425,7 @@ fn acknowledged(path: &Path) -> Result<Seq, LogError> {
 /// Opens the blocks and packs of a mirror to write them.
 fn reopen(path: &Path) -> Result<FileLog<Directory>, LogError> {
     FileLog::open_from(Directory::new(path), Head::default(), acknowledged(path)?)
+        .map_err(|error| of_mirror(path, error))
 }
 
 /// The snapshot that a mirror begins with.
