@@ -319,3 +319,64 @@ impl Signer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use infernet_state::{
+        codec::EncodedEvent,
+        types::{Hash, WallTime},
+    };
+
+    use super::*;
+    use crate::log::{EventLog as _, Options, Record, Retention, SledLog, Snapshot, Upkeep as _};
+
+    const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+    fn append(log: &mut SledLog) {
+        let event = |number| EncodedEvent {
+            kind: 1,
+            version: 1,
+            body: vec![number],
+        };
+        let batch: Vec<Record> = (0..10)
+            .map(|number| Record {
+                event: event(number),
+                payloads: Vec::new(),
+            })
+            .collect();
+        log.append(&batch).unwrap();
+    }
+
+    #[test]
+    fn a_tree_that_fell_behind_what_is_kept_begins_anew_where_the_log_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = SledLog::open(dir.path(), &Options::new("chain 1")).unwrap();
+        append(&mut log);
+        let reader = log.reader();
+        let key = NodeKey::from_hex(KEY).unwrap();
+        let mut signer = Signer::new(key, 1, &reader).unwrap();
+        append(&mut log);
+        let snapshot = Snapshot {
+            head: log.head(),
+            digest: Hash::ZERO,
+            bytes: vec![1],
+        };
+        log.roll(&snapshot).unwrap();
+        append(&mut log);
+        let all = Retention {
+            budget_bytes: Some(1),
+            keep_events: Some(0),
+            ..Retention::default()
+        };
+        log.retain(&all, Seq(u64::MAX)).unwrap();
+        assert_eq!(reader.first(), Seq(21));
+        signer.grow(&reader, Seq(30)).unwrap();
+        let said = |tree: &Tree| tree.statement(Hash::ZERO, WallTime(1));
+        let statement = said(&signer.tree);
+        assert_eq!((statement.first, statement.head), (Seq(21), log.head()));
+        // It is the tree over what is kept, as anybody makes it.
+        let mut fresh = Tree::begin(&reader).unwrap();
+        fresh.grow(&reader, Seq(30)).unwrap();
+        assert_eq!(said(&fresh), statement);
+    }
+}

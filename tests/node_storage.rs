@@ -256,3 +256,36 @@ fn a_mirror_behind_what_is_kept_is_an_alarm_that_says_what_to_do() {
     assert_eq!(followed.base_snapshot().expect("read"), Some(snapshot));
     assert_eq!(followed.newest(), open_log(&data).head());
 }
+
+#[test]
+fn a_mirror_that_hangs_does_not_hold_a_stop_up() {
+    let outside = Outside::new(false);
+    let (mirror, away) = (outside.path("mirror"), outside.path("mirror.away"));
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 3, 0);
+    std::fs::rename(&mirror, &away).expect("moved");
+    std::fs::write(&mirror, "no directory").expect("written");
+    outside.ask(&api, 6, 0);
+    outside.wait_for_health(&api, 503);
+    // When it is opened again, a read of it never ends.
+    let hanging = outside.path("mirror.hanging");
+    std::fs::create_dir(&hanging).expect("made");
+    let made = std::process::Command::new("mkfifo")
+        .arg(hanging.join("checkpoints.jsonl"))
+        .status();
+    assert!(made.expect("mkfifo starts").success());
+    std::fs::remove_file(&mirror).expect("removed");
+    std::fs::rename(&hanging, &mirror).expect("moved");
+    let begun = std::time::Instant::now();
+    while !mirror.join("MIRROR").exists() {
+        assert!(begun.elapsed() < node_common::PATIENCE, "not opened again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Clients do not notice, and neither does a stop: it ends by itself, with code 0.
+    outside.ask(&api, 3, 0);
+    outside.settle(&api);
+    running.stop();
+    judge_log(&outside.data_dir(), &outside.told);
+}
