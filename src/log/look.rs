@@ -77,13 +77,14 @@ impl SledReader {
         if !path.is_dir() {
             return Err(holds_no_log(path));
         }
+        // First of all: a node that ends in the middle of a roll has another log behind it.
+        let lock = lock_to_read(path)?;
         let Some(description) = read_description(path)? else {
             return Err(holds_no_log(path));
         };
         let Some(name) = description.log else {
             return Err(holds_no_log(path));
         };
-        let lock = lock_to_read(path)?;
         let current = path.join("log").join(name);
         let database = preserve::to_open(&current);
         let database = database.as_path();
