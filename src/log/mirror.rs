@@ -416,7 +416,7 @@ fn remove_if_there(file: &Path) -> Result<(), LogError> {
 
 /// The newest event that a mirror is known to have held: the one of its newest checkpoint, which
 /// is copied behind the events.
-pub(super) fn acknowledged(path: &Path) -> Result<Seq, LogError> {
+fn acknowledged(path: &Path) -> Result<Seq, LogError> {
     let checkpoints = checkpoint::saved(path)?;
     let newest = checkpoints.iter().map(|known| known.statement.head.seq);
     Ok(newest.max().unwrap_or_default())

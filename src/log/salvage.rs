@@ -5,6 +5,7 @@
 //! Nothing is changed.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs::File,
     os::unix::fs::FileExt as _,
@@ -12,12 +13,13 @@ use std::{
     sync::Arc,
 };
 
-use infernet_state::types::{PayloadAt, Seq};
+use infernet_state::types::{Hash, PayloadAt, Seq};
 
 use super::{
     Head, LogError,
     archive::{self, Archive},
     block::{Block, MAGIC},
+    checkpoint,
     directory::{Witness, lock_to_read, read_description},
     file::{BLOCKS, payload_of},
     limits::BLOCK_BYTES_MAX,
@@ -76,13 +78,17 @@ struct Place {
     file: PathBuf,
     snapshot: PathBuf,
     packs: PathBuf,
+    /// The event after which the blocks begin, if that is known.
+    begins: Option<Seq>,
     /// The newest event that is known to have been acknowledged.
-    acknowledged: Seq,
+    acknowledged: Head,
 }
 
 impl Place {
     fn mirror(path: &Path, lost: &mut Vec<String>) -> Self {
         let unreadable = |error: LogError| lost.push(error.to_string());
+        let checkpoints = checkpoint::saved(path).unwrap_or_default();
+        let heads = checkpoints.iter().map(|known| known.statement.head);
         Self {
             identity: mirror::read_description(path)
                 .map_err(unreadable)
@@ -90,7 +96,8 @@ impl Place {
             file: path.join(BLOCKS),
             snapshot: path.join(mirror::BASE_FILE),
             packs: path.to_owned(),
-            acknowledged: mirror::acknowledged(path).unwrap_or_default(),
+            begins: None,
+            acknowledged: heads.max_by_key(|head| head.seq).unwrap_or_default(),
         }
     }
 
@@ -108,13 +115,14 @@ impl Place {
                 reason: "there is no database in it".into(),
             });
         };
-        let seen = Witness::seen(path).unwrap_or(None);
+        let begins = database.file_stem().and_then(|name| name.to_str());
         Ok(Self {
             identity,
             file: database.join(DB_FILE),
             snapshot: database.join(BASE_FILE),
             packs: path.join("packs"),
-            acknowledged: seen.map_or(Seq(0), |head| head.seq),
+            begins: begins.and_then(|name| name.parse().ok()).map(Seq),
+            acknowledged: Witness::seen(path).unwrap_or(None).unwrap_or_default(),
         })
     }
 }
@@ -144,7 +152,8 @@ impl Salvage {
         let archived = archives
             .last()
             .and_then(|archive| Some(archive.blocks().ok()?.head()));
-        let chain = put_together(&found, snapshot.as_ref(), archived.unwrap_or_default());
+        let archived = archived.unwrap_or_default();
+        let chain = put_together(&found, &place, snapshot.as_ref(), archived);
         let packs = Packs::open_to_read(Directory::to_read(place.packs))
             .map_err(|error| lost.push(format!("the payloads: {error}")))
             .ok();
@@ -163,7 +172,7 @@ impl Salvage {
         };
         salvage.join_archives(archives);
         salvage.check_snapshot();
-        let acknowledged = place.acknowledged;
+        let acknowledged = place.acknowledged.seq;
         if acknowledged > salvage.head.seq {
             salvage.lost.push(format!(
                 "events {}-{acknowledged}, which were acknowledged",
@@ -251,12 +260,15 @@ fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
         .find(|version| version.join(DB_FILE).exists())
 }
 
-/// Every whole block in a file.
+/// Every whole block in a file. What looks like one inside another is a payload, and whoever sent
+/// it may have made it look so.
 fn search(file: &File, name: &str) -> Result<Finds, LogError> {
     let len = file.metadata().map_err(storage("measure", name))?.len();
     let mut found = Finds::new();
     let mut buffer = vec![0; CHUNK_BYTES + BLOCK_BYTES_MAX];
     let mut from = 0;
+    // Where the last block ended.
+    let mut end = 0;
     while from < len {
         let want = usize::try_from(len - from).map_or(buffer.len(), |left| left.min(buffer.len()));
         let bytes = &mut buffer[..want];
@@ -264,8 +276,12 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
             .map_err(storage("read", name))?;
         // A block that begins in the overlap is found with the next chunk.
         let starts = bytes.windows(MAGIC.len()).take(CHUNK_BYTES);
-        for (at, _) in starts.enumerate().filter(|(_, window)| *window == MAGIC) {
-            let Ok((block, len)) = Block::parse(&bytes[at..]) else {
+        for (offset, _) in starts.enumerate().filter(|(_, window)| *window == MAGIC) {
+            let at = from + offset as u64;
+            if at < end {
+                continue;
+            }
+            let Ok((block, len)) = Block::parse(&bytes[offset..]) else {
                 continue;
             };
             if block.check().is_err() {
@@ -276,12 +292,13 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
             if counted.is_err() {
                 continue;
             }
+            end = at + len as u64;
             let before = block.head_before();
             found
                 .entry((before.seq, before.hash.0))
                 .or_default()
                 .push(Found {
-                    at: from + at as u64,
+                    at,
                     len,
                     head: block.head(),
                     erased,
@@ -292,20 +309,61 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
     Ok(found)
 }
 
-/// The longest chain from the log's beginning: from its snapshot, without one from the earliest
-/// block, and without any from the end of the archives. Of several versions of a block the one
-/// with the most payloads erased counts.
-fn put_together(found: &Finds, snapshot: Option<&Snapshot>, archived: Head) -> Chain {
-    let earliest = found.keys().next().map_or(archived, |(seq, hash)| Head {
-        seq: *seq,
-        hash: infernet_state::types::Hash(*hash),
-    });
-    let base = snapshot.map_or(earliest, |snapshot| snapshot.head);
+/// How far the blocks behind a place lead: whether to what was acknowledged, and to which event.
+type Reach = (bool, Seq);
+
+/// How far the blocks behind each place lead.
+fn reaches(found: &Finds, acknowledged: Head) -> BTreeMap<(Seq, [u8; 32]), Reach> {
+    let mut reaches = BTreeMap::new();
+    // Backwards: a block leads to a later place than the one before it.
+    for (before, versions) in found.iter().rev() {
+        let behind = versions.iter().map(|version| {
+            let (seen, last) = reaches
+                .get(&(version.head.seq, version.head.hash.0))
+                .copied()
+                .unwrap_or((false, version.head.seq));
+            (seen || version.head == acknowledged, last)
+        });
+        reaches.insert(*before, behind.max().unwrap_or_default());
+    }
+    reaches
+}
+
+/// The chain from the log's beginning that leads to what was acknowledged, or else the farthest:
+/// from its snapshot, without one from the earliest block, and without any from the end of the
+/// archives. Of several versions of a block the one with the most payloads erased counts.
+fn put_together(
+    found: &Finds,
+    place: &Place,
+    snapshot: Option<&Snapshot>,
+    archived: Head,
+) -> Chain {
+    let reaches = reaches(found, place.acknowledged);
+    let reach = |head: Head| reaches.get(&(head.seq, head.hash.0)).copied();
+    let earliest = || {
+        found
+            .keys()
+            .map(|(seq, hash)| Head {
+                seq: *seq,
+                hash: Hash(*hash),
+            })
+            .filter(|head| place.begins.is_none_or(|begins| head.seq >= begins))
+            .max_by_key(|head| (Reverse(head.seq), *head == archived, reach(*head)))
+    };
+    let base = snapshot
+        .map(|snapshot| snapshot.head)
+        .or_else(earliest)
+        .unwrap_or(archived);
     let mut head = base;
     let mut blocks = BTreeMap::new();
+    let leads = |version: &&Found| {
+        let ends = version.head == place.acknowledged;
+        let behind = reach(version.head).unwrap_or((false, version.head.seq));
+        (behind.0 || ends, behind.1, version.erased)
+    };
     while let Some(next) = found
         .get(&(head.seq, head.hash.0))
-        .and_then(|versions| versions.iter().max_by_key(|version| version.erased))
+        .and_then(|versions| versions.iter().max_by_key(leads))
     {
         blocks.insert(next.head.seq.0, (next.at, next.len));
         head = next.head;

@@ -1,0 +1,147 @@
+//! Bytes that clients send stand in the log as payloads, and exports come from strangers: whatever
+//! they look like, they neither become history nor lock anybody out.
+
+mod log_common;
+
+use std::{fs, path::Path};
+
+use infernet_node::log::{
+    EventLog, Head, LogReader, Record, Salvage, SledLog, Snapshot, Source, Stored, Upkeep,
+    block::{Builder, PackAt},
+};
+use infernet_state::types::{Hash, PayloadRef, Seq};
+use log_common::{Lcg, event, options, payload, record};
+use sha2::{Digest as _, Sha256};
+
+/// A block that fits behind `before`, of `events` small ones, with payloads that were erased.
+fn forged(before: Head, events: usize) -> Vec<u8> {
+    let mut rng = Lcg(666);
+    let mut block = Builder::new(before);
+    for at in 0..events {
+        let erased = PayloadRef {
+            hash: Hash([6; 32]),
+            len: 6,
+        };
+        let entries = [(erased, None); 3];
+        let entries = if at < 3 { &entries[..] } else { &[] };
+        block.push(&event(&mut rng, 4), entries).unwrap();
+    }
+    block.finish(PackAt::default(), true)
+}
+
+/// A record whose payload is what somebody sent.
+fn sent(rng: &mut Lcg, bytes: Vec<u8>) -> Record {
+    let mut record = record(rng, 100);
+    let mut sent = payload(rng, bytes.len());
+    sent.reference.hash = Hash(Sha256::digest(&bytes).into());
+    sent.bytes = bytes;
+    record.payloads.push(sent);
+    record
+}
+
+fn append(log: &mut SledLog, rng: &mut Lcg, events: usize) -> Head {
+    let batch: Vec<Record> = (0..events).map(|_| record(rng, 200)).collect();
+    log.append(&batch).unwrap()
+}
+
+fn events(log: &SledLog) -> Vec<Stored> {
+    log.reader().read(Seq(1), usize::MAX).unwrap()
+}
+
+/// All events of what was salvaged.
+fn salvaged(salvage: &Salvage) -> Vec<Stored> {
+    let mut all = Vec::new();
+    let mut next = Seq(salvage.base().unwrap().seq.0 + 1);
+    while next <= salvage.newest().seq {
+        for full in salvage.full(next).unwrap() {
+            next = Seq(full.stored.seq.0 + 1);
+            all.push(full.stored);
+        }
+    }
+    all
+}
+
+fn database(home: &Path, base: u64) -> std::path::PathBuf {
+    home.join(format!("log/{base:020}/db"))
+}
+
+/// Adds bytes to a file, as a page that sled wrote long ago leaves them.
+fn add(path: &Path, bytes: &[u8]) {
+    let mut all = fs::read(path).unwrap();
+    all.extend(bytes);
+    fs::write(path, all).unwrap();
+}
+
+#[test]
+fn a_salvage_takes_no_payload_for_a_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(1);
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    append(&mut log, &mut rng, 20);
+    for _ in 0..3 {
+        let bytes = forged(log.head(), 40);
+        assert!(bytes.len() < 2048, "it stands inline");
+        let sent = sent(&mut rng, bytes);
+        log.append(&[sent]).unwrap();
+        append(&mut log, &mut rng, 20);
+    }
+    let all = events(&log);
+    drop(log);
+    let salvage = Salvage::open(dir.path()).unwrap();
+    assert!(salvaged(&salvage) == all, "another history");
+    assert_eq!(salvage.lost(), [""; 0]);
+}
+
+#[test]
+fn of_two_histories_a_salvage_takes_the_acknowledged_one_or_else_the_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(2);
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    let early = append(&mut log, &mut rng, 20);
+    append(&mut log, &mut rng, 20);
+    append(&mut log, &mut rng, 20);
+    let all = events(&log);
+    drop(log);
+    let db = database(dir.path(), 0);
+    // Left over on a page of which only a part was overwritten.
+    add(&db, &forged(early, 90));
+    let salvage = Salvage::open(dir.path()).unwrap();
+    assert!(salvaged(&salvage) == all, "not what was acknowledged");
+    drop(salvage);
+    // Nothing says what was acknowledged.
+    let mut bytes = fs::read(&db).unwrap();
+    let end = bytes.len() - forged(early, 90).len();
+    bytes.truncate(end);
+    bytes.extend(forged(early, 30));
+    fs::write(&db, bytes).unwrap();
+    fs::remove_file(dir.path().join("HEAD")).unwrap();
+    let salvage = Salvage::open(dir.path()).unwrap();
+    assert!(salvaged(&salvage) == all, "not the longer one");
+}
+
+#[test]
+fn a_salvage_begins_where_the_database_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(3);
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    append(&mut log, &mut rng, 40);
+    let snapshot = Snapshot {
+        head: log.head(),
+        digest: Hash([3; 32]),
+        bytes: vec![7; 1000],
+    };
+    log.roll(&snapshot).unwrap();
+    append(&mut log, &mut rng, 40);
+    let all = events(&log);
+    drop(log);
+    let db = database(dir.path(), 40);
+    fs::remove_file(db.with_file_name("snapshot")).unwrap();
+    let foreign = |seq| Head {
+        seq: Seq(seq),
+        hash: Hash([9; 32]),
+    };
+    add(&db, &forged(foreign(0), 50));
+    add(&db, &forged(foreign(40), 50));
+    let salvage = Salvage::open(dir.path()).unwrap();
+    assert!(salvaged(&salvage) == all, "another history");
+}
