@@ -6,7 +6,8 @@ mod log_common;
 use std::{fs, path::Path};
 
 use infernet_node::log::{
-    EventLog, Head, LogReader, Record, Salvage, SledLog, Snapshot, Source, Stored, Upkeep,
+    EventLog, Head, LogError, LogReader, Mirror, MirrorReader, Record, Salvage, SledLog, Snapshot,
+    Source, Stored, Upkeep,
     block::{Builder, PackAt},
 };
 use infernet_state::types::{Hash, PayloadRef, Seq};
@@ -144,4 +145,71 @@ fn a_salvage_begins_where_the_database_does() {
     add(&db, &forged(foreign(40), 50));
     let salvage = Salvage::open(dir.path()).unwrap();
     assert!(salvaged(&salvage) == all, "another history");
+}
+
+/// Where the blocks of a mirror begin.
+fn blocks(file: &[u8]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut at = 48;
+    while at < file.len() {
+        found.push(at);
+        let length =
+            |from: usize| u32::from_be_bytes(file[at + from..at + from + 4].try_into().unwrap());
+        at += 104 + usize::try_from(length(92) + length(96)).unwrap();
+    }
+    found
+}
+
+#[test]
+fn a_torn_end_of_a_mirror_is_cut_off_whatever_payloads_are_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, mirrored) = (dir.path().join("home"), dir.path().join("mirror"));
+    let mut rng = Lcg(4);
+    let mut log = SledLog::open(&home, &options()).unwrap();
+    append(&mut log, &mut rng, 20);
+    // Whole in the mirror first, so that the end is one block.
+    let mut mirror = Mirror::open(&mirrored, &log.reader()).unwrap();
+    mirror.follow(&log.reader()).unwrap();
+    let after = |events| Head {
+        seq: Seq(log.head().seq.0 + events),
+        hash: Hash([9; 32]),
+    };
+    let mut last = sent(&mut rng, forged(after(1), 20));
+    last.payloads
+        .extend(sent(&mut rng, forged(after(1_000), 20)).payloads);
+    last.payloads.push(payload(&mut rng, 1000));
+    log.append(&[last]).unwrap();
+    mirror.follow(&log.reader()).unwrap();
+    drop(mirror);
+    let path = mirrored.join("blocks");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 500]).unwrap();
+    let looked = MirrorReader::look(&mirrored).unwrap();
+    assert_eq!(looked.newest().seq, Seq(20));
+    drop(looked);
+    let mut mirror = Mirror::open(&mirrored, &log.reader()).unwrap();
+    mirror.follow(&log.reader()).unwrap();
+    assert_eq!(mirror.newest(), log.head());
+    drop(mirror);
+    assert!(fs::read(&path).unwrap() == whole);
+
+    // A block that says that it is longer than it is hides none behind it.
+    append(&mut log, &mut rng, 1);
+    let mut mirror = Mirror::open(&mirrored, &log.reader()).unwrap();
+    mirror.follow(&log.reader()).unwrap();
+    drop(mirror);
+    let whole = fs::read(&path).unwrap();
+    let starts = blocks(&whole);
+    assert_eq!(starts.len(), 3);
+    for flipped in [starts[1] + 98, starts[1] + 99, starts[1] + 200] {
+        let mut damaged = whole.clone();
+        damaged[flipped] ^= 0x40;
+        fs::write(&path, &damaged).unwrap();
+        assert!(matches!(
+            MirrorReader::look(&mirrored),
+            Err(LogError::MirrorDamaged { .. })
+        ));
+        assert!(Mirror::open(&mirrored, &log.reader()).is_err());
+        assert!(fs::read(&path).unwrap() == damaged, "it is left as it was");
+    }
 }

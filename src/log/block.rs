@@ -394,6 +394,24 @@ impl<'a> Block<'a> {
     }
 }
 
+/// What the head of a block says that need not be whole: the log's head after it, and its length.
+pub(crate) fn announced(head: &[u8; HEAD_BYTES]) -> Option<(Head, usize)> {
+    let length = |at| u32::from_be_bytes(array(head, at)) as usize;
+    let len = HEAD_BYTES
+        .saturating_add(length(92))
+        .saturating_add(length(96));
+    if head[..4] != MAGIC || head[4] != FORMAT || len > BLOCK_BYTES_MAX {
+        return None;
+    }
+    let before = u64::from_be_bytes(array(head, 8)).checked_sub(1)?;
+    let count = u16::from_be_bytes(array(head, 6));
+    let after = Head {
+        seq: Seq(before.checked_add(u64::from(count))?),
+        hash: Hash(array(head, 48)),
+    };
+    Some((after, len))
+}
+
 /// A block without the bytes of some of its payloads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Erased {

@@ -180,7 +180,7 @@ impl<F: VolumeFile> BlockFile<F> {
         }
         let torn = tail != Tail::Refuse
             && self.head.seq >= acknowledged
-            && (self.never_begun(len)? || !self.holds_block(at + 1, len)?);
+            && (self.never_begun(len)? || !self.goes_on(at, len)?);
         if !torn {
             let why = match why {
                 Some(error) => error.to_string(),
@@ -217,8 +217,32 @@ impl<F: VolumeFile> BlockFile<F> {
         Ok(written < magic.len() && magic[written..].iter().all(|byte| *byte == 0))
     }
 
-    /// Whether a whole block begins anywhere from a place on.
-    fn holds_block(&self, mut from: u64, len: u64) -> Result<bool, LogError> {
+    /// Whether whole blocks come behind the one at `at`, which is not whole. Inside of that one
+    /// there may be payloads that look like blocks: there only its successor counts, whose chain
+    /// hash nobody could know who sent a payload. Its length is not all that is believed, because
+    /// that may be what is damaged.
+    fn goes_on(&self, at: u64, len: u64) -> Result<bool, LogError> {
+        let mut head = [0; block::HEAD_BYTES];
+        if len - at >= head.len() as u64 {
+            self.file
+                .read_at(at, &mut head)
+                .map_err(storage("read", &self.name))?;
+        }
+        let announced = block::announced(&head);
+        let end = announced.map_or(at, |(_, size)| at + size as u64);
+        self.any_block(at + 1, len, |found, block| {
+            let follows = announced.is_some_and(|(after, _)| block.head_before() == after);
+            block.first > self.head.seq && (follows || found >= end)
+        })
+    }
+
+    /// Whether a whole block that `counts` begins anywhere from a place on.
+    fn any_block(
+        &self,
+        mut from: u64,
+        len: u64,
+        counts: impl Fn(u64, &Block<'_>) -> bool,
+    ) -> Result<bool, LogError> {
         let mut buffer = Vec::new();
         while from < len {
             let want = usize::try_from(len - from).map_or(SCAN_BYTES, |left| left.min(SCAN_BYTES));
@@ -231,7 +255,9 @@ impl<F: VolumeFile> BlockFile<F> {
             let begins = if last { want } else { want - BLOCK_BYTES_MAX };
             let whole = |at: &usize| {
                 buffer[*at..].starts_with(&block::MAGIC)
-                    && Block::parse(&buffer[*at..]).is_ok_and(|(block, _)| block.check().is_ok())
+                    && Block::parse(&buffer[*at..]).is_ok_and(|(block, _)| {
+                        counts(from + *at as u64, &block) && block.check().is_ok()
+                    })
             };
             if (0..begins).any(|at| whole(&at)) {
                 return Ok(true);
