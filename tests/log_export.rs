@@ -587,6 +587,42 @@ fn a_rolled_log_whose_first_blocks_are_damaged_is_salvaged_with_its_archives() {
 }
 
 #[test]
+fn a_log_that_begins_with_a_large_snapshot_is_exported_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(45);
+    let mut log = SledLog::open(&dir.path().join("home"), &options()).unwrap();
+    append(&mut log, &mut rng, 10);
+    let large = Snapshot {
+        bytes: vec![7; 9 * 1024 * 1024],
+        ..snapshot(&log)
+    };
+    log.roll(&large).unwrap();
+    fs::remove_dir_all(dir.path().join("home/archives")).unwrap();
+    append(&mut log, &mut rng, 10);
+    drop(log);
+    let log = SledLog::open(&dir.path().join("home"), &options()).unwrap();
+    let exported = exported(&log.reader(), &[]);
+    let copy = dir.path().join("copy");
+    import(exported.as_slice(), &copy, &options()).unwrap();
+    let copy = SledLog::open(&copy, &options()).unwrap();
+    assert_eq!(events(&copy), events(&log));
+    assert!(copy.reader().base_snapshot().unwrap() == Some(large));
+    // A part that is missing, empty or too much is noticed.
+    let text = String::from_utf8(exported).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[3].starts_with("{\"type\":\"snapshot_part\""));
+    assert!(!lines[4].contains("snapshot_part"));
+    let empty = "{\"type\":\"snapshot_part\",\"bytes\":\"\"}";
+    let missing = [&lines[..3], &lines[4..]].concat();
+    let without = [&lines[..2], &[empty], &lines[2..]].concat();
+    let twice = [&lines[..4], &lines[3..]].concat();
+    for lines in [missing, without, twice] {
+        let error = verify(lines.join("\n").as_bytes(), None).unwrap_err();
+        assert!(error.to_string().starts_with("E-LOG-021"), "{error}");
+    }
+}
+
+#[test]
 fn a_roll_that_did_not_come_to_an_end_hides_no_archive_from_the_salvage() {
     let dir = tempfile::tempdir().unwrap();
     let (home, dead) = (dir.path().join("home"), dir.path().join("dead"));

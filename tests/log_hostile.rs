@@ -7,8 +7,9 @@ use std::{fs, path::Path};
 
 use infernet_node::log::{
     EventLog, Head, LogError, LogReader, Mirror, MirrorReader, Record, Salvage, SledLog, Snapshot,
-    Source, Stored, Upkeep,
+    Source, Stored,
     block::{Builder, PackAt},
+    export::{export, verify},
 };
 use infernet_state::types::{Hash, PayloadRef, Seq};
 use log_common::{Lcg, event, options, payload, record};
@@ -212,4 +213,52 @@ fn a_torn_end_of_a_mirror_is_cut_off_whatever_payloads_are_in_it() {
         assert!(Mirror::open(&mirrored, &log.reader()).is_err());
         assert!(fs::read(&path).unwrap() == damaged, "it is left as it was");
     }
+}
+
+/// The lines of an export of one event with two payloads.
+fn lines() -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Lcg(5);
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    let mut brings = record(&mut rng, 100);
+    brings.payloads = vec![payload(&mut rng, 10), payload(&mut rng, 20)];
+    log.append(&[brings]).unwrap();
+    let mut out = Vec::new();
+    export(&log.reader(), "chain 1", &[], &mut out, |_| "".into()).unwrap();
+    verify(out.as_slice(), None).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    text.lines().map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_reader_holds_no_more_of_an_export_than_an_event_may_bring() {
+    let refused = |lines: &[String]| {
+        let text = lines.concat();
+        verify(text.as_bytes(), None).unwrap_err().to_string()
+    };
+    let lines = lines();
+    assert!(lines[1].contains("\"payloads\":\"2\"") && lines[3].contains("payload"));
+    let erased = |len: u64| {
+        let hash = "66".repeat(32);
+        format!(
+            "{{\"type\":\"payload\",\"seq\":\"1\",\"hash\":\"0x{hash}\",\"len\":\"{len}\",\"bytes\":null}}\n"
+        )
+    };
+    // More than the event says: the first that is too many, not the last.
+    let mut many = lines[..4].to_vec();
+    many.extend(vec![erased(1); 1000]);
+    let error = refused(&many);
+    assert!(error.starts_with("E-LOG-021: line 5 "), "{error}");
+    // More than any event has.
+    let mut says_many = lines[..1].to_vec();
+    says_many.push(lines[1].replace("\"payloads\":\"2\"", "\"payloads\":\"257\""));
+    says_many.extend(vec![erased(1); 1000]);
+    let error = refused(&says_many);
+    assert!(error.starts_with("E-LOG-021: line 2 "), "{error}");
+    // Longer than those of any event.
+    let mut long = lines[..1].to_vec();
+    long.push(lines[1].replace("\"payloads\":\"2\"", "\"payloads\":\"256\""));
+    long.extend(vec![erased(64 * 1024 * 1024); 256]);
+    let error = refused(&long);
+    assert!(error.starts_with("E-LOG-021: line 11 "), "{error}");
 }

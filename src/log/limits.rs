@@ -67,12 +67,15 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub const SNAPSHOTS_KEPT: usize = 2;
 
 /// The longest line of an export, in bytes: the largest payload in base64, and what stands
-/// around it. A snapshot stands on one line too; one that is larger is not exported.
+/// around it.
 pub const EXPORT_LINE_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
-/// The largest snapshot that an export takes, in bytes: in base64, with what stands around it,
-/// it fits a line.
-pub const EXPORT_SNAPSHOT_BYTES_MAX: usize = 71 * 1024 * 1024;
+/// The bytes of a snapshot that stand on one line of an export: well below what a line takes.
+pub const EXPORT_SNAPSHOT_PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most payload bytes beside one event of an export, in bytes: eight of the longest, far more
+/// than an event brings; it bounds what a hostile export makes its reader hold.
+pub const EXPORT_PAYLOAD_BYTES_MAX: u64 = 8 * PAYLOAD_BYTES_MAX as u64;
 
 /// The longest line of the file of checkpoints, in bytes: an identity and seven short fields.
 pub const CHECKPOINT_LINE_BYTES_MAX: u64 = 16 * 1024;

@@ -1,6 +1,6 @@
 //! The log as JSON lines, for auditors and for other machines. The format is documented in
 //! `docs/log.md`: one object a line, its kind in `type`, in this order: `log`, `snapshot` when
-//! the log does not start at the beginning, `event`s each followed by its `payload`s and by the
+//! the log does not start at the beginning, and `snapshot_part`s when it is large, `event`s each followed by its `payload`s and by the
 //! `checkpoint`s of that event, `head` with the hash of all lines before it.
 //!
 //! The frames are what counts; the readable view beside them is for people, and nothing that is
@@ -24,7 +24,7 @@ use super::{
     directory::Options,
     frame,
     import::Importer,
-    limits::EXPORT_SNAPSHOT_BYTES_MAX,
+    limits::EXPORT_SNAPSHOT_PART_BYTES,
     source::{Full, Source, walk},
     text::{Base64, Hex, Number},
 };
@@ -146,6 +146,13 @@ enum Line {
         seq: Number,
         hash: Hex,
         digest: Hex,
+        /// The length of all of it, when it does not end with this line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        len: Option<Number>,
+        bytes: Base64,
+    },
+    /// What comes next of the snapshot.
+    SnapshotPart {
         bytes: Base64,
     },
     Event {
@@ -178,8 +185,7 @@ enum Line {
 /// strings.
 ///
 /// # Errors
-/// [`ExportError::Log`], [`ExportError::Stream`]; [`LogError::TooLarge`] for a snapshot that no
-/// line takes.
+/// [`ExportError::Log`], [`ExportError::Stream`].
 pub fn export(
     source: &(impl Source + ?Sized),
     identity: &str,
@@ -202,19 +208,21 @@ pub fn export(
         hash: Hex::of(base.hash),
     })?;
     if let Some(snapshot) = source.base_snapshot()? {
-        if snapshot.bytes.len() > EXPORT_SNAPSHOT_BYTES_MAX {
-            return Err(ExportError::Log(LogError::TooLarge {
-                what: "the snapshot that the log begins with",
-                len: snapshot.bytes.len(),
-                limit: EXPORT_SNAPSHOT_BYTES_MAX,
-            }));
-        }
+        let mut parts = snapshot.bytes.chunks(EXPORT_SNAPSHOT_PART_BYTES);
+        let first = parts.next().unwrap_or_default();
+        let goes_on = first.len() < snapshot.bytes.len();
         put(Line::Snapshot {
             seq: Number(snapshot.head.seq.0),
             hash: Hex::of(snapshot.head.hash),
             digest: Hex::of(snapshot.digest),
-            bytes: Base64(snapshot.bytes),
+            len: goes_on.then_some(Number(snapshot.bytes.len() as u64)),
+            bytes: Base64(first.to_vec()),
         })?;
+        for part in parts {
+            put(Line::SnapshotPart {
+                bytes: Base64(part.to_vec()),
+            })?;
+        }
     }
     let mut checkpoints = checkpoints.iter().peekable();
     walk(source, |full| {

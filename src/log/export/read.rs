@@ -11,7 +11,10 @@ use super::{
         Head, Stored,
         checkpoint::{Checkpoint, CheckpointJson},
         frame::{self, FrameError},
-        limits::EXPORT_LINE_BYTES_MAX,
+        limits::{
+            EXPORT_LINE_BYTES_MAX, EXPORT_PAYLOAD_BYTES_MAX, PAYLOADS_PER_RECORD_MAX,
+            SNAPSHOT_BYTES_MAX,
+        },
         merkle::{self, Accumulator},
         pack::sha256,
         snapshot::Snapshot,
@@ -41,6 +44,8 @@ struct Open {
     view: Value,
     /// How many there must be.
     payloads: u64,
+    /// The length of those so far, with those that were erased.
+    bytes: u64,
 }
 
 /// Reads an export and checks it line by line.
@@ -115,28 +120,56 @@ impl<R: BufRead> Reader<R> {
         reader.found.base = base;
         reader.found.head = base;
         reader.ahead = reader.read_line()?;
-        if let Some(Line::Snapshot {
+        if matches!(reader.ahead, Some(Line::Snapshot { .. })) {
+            reader.snapshot = reader.whole_snapshot()?;
+        }
+        Ok(reader)
+    }
+
+    /// The snapshot whose first line was read ahead.
+    fn whole_snapshot(&mut self) -> Result<Option<Snapshot>, ExportError> {
+        let Some(Line::Snapshot {
             seq,
             hash,
             digest,
+            len,
             bytes,
-        }) = &reader.ahead
-        {
-            let head = Head {
-                seq: Seq(seq.0),
-                hash: reader.hash(hash)?,
-            };
-            if head != base {
-                return Err(reader.wrong("the snapshot is of another event than the log's start"));
-            }
-            reader.snapshot = Some(Snapshot {
-                head,
-                digest: reader.hash(digest)?,
-                bytes: bytes.0.clone(),
-            });
-            reader.ahead = None;
+        }) = self.ahead.take()
+        else {
+            return Ok(None);
+        };
+        let head = Head {
+            seq: Seq(seq.0),
+            hash: self.hash(&hash)?,
+        };
+        if head != self.found.base {
+            return Err(self.wrong("the snapshot is of another event than the log's start"));
         }
-        Ok(reader)
+        let digest = self.hash(&digest)?;
+        let mut bytes = bytes.0;
+        let len = len.map_or(bytes.len() as u64, |len| len.0);
+        if len > SNAPSHOT_BYTES_MAX {
+            return Err(self.wrong(format!(
+                "a snapshot of {len} bytes, the limit is {SNAPSHOT_BYTES_MAX}"
+            )));
+        }
+        while (bytes.len() as u64) < len {
+            let Some(Line::SnapshotPart { bytes: part }) = self.read_line()? else {
+                return Err(self.wrong("the snapshot is not whole"));
+            };
+            if part.0.is_empty() {
+                return Err(self.wrong("a part of the snapshot is empty"));
+            }
+            bytes.extend_from_slice(&part.0);
+        }
+        if bytes.len() as u64 > len {
+            return Err(self.wrong("the snapshot is longer than it says"));
+        }
+        Ok(Some(Snapshot {
+            head,
+            digest,
+            bytes,
+        }))
     }
 
     /// What was found so far; complete when [`Reader::read`] has said `None`.
@@ -188,12 +221,19 @@ impl<R: BufRead> Reader<R> {
                     payloads,
                     event,
                 } => {
+                    if payloads.0 > PAYLOADS_PER_RECORD_MAX as u64 {
+                        return Err(self.wrong(format!(
+                            "{} payloads, the limit is {PAYLOADS_PER_RECORD_MAX}",
+                            payloads.0
+                        )));
+                    }
                     let before = self.close()?;
                     let full = self.event(seq, &hash, &frame.0)?;
                     self.open = Some(Open {
                         full: Box::new(full),
                         view: event,
                         payloads: payloads.0,
+                        bytes: 0,
                     });
                     if let Some(before) = before {
                         return Ok(Some(before));
@@ -229,7 +269,7 @@ impl<R: BufRead> Reader<R> {
                     }
                     self.ended = true;
                 }
-                Line::Log { .. } | Line::Snapshot { .. } => {
+                Line::Log { .. } | Line::Snapshot { .. } | Line::SnapshotPart { .. } => {
                     return Err(self.wrong("a line of this type stands only at the beginning"));
                 }
             }
@@ -244,6 +284,7 @@ impl<R: BufRead> Reader<R> {
                 full,
                 view,
                 payloads,
+                ..
             }) if full.payloads.len() as u64 == payloads => Ok(Some(Item::Event { full, view })),
             Some(Open { full, payloads, .. }) => Err(self.wrong(format!(
                 "event {} has {} of {payloads} payloads before it",
@@ -307,13 +348,24 @@ impl<R: BufRead> Reader<R> {
             reference: PayloadRef { hash, len },
             bytes,
         };
-        match &mut self.open {
-            Some(open) if open.full.stored.seq.0 == seq.0 => {
-                open.full.payloads.push(payload);
-                Ok(())
-            }
-            _ => Err(self.wrong("the payload does not stand behind its event")),
+        let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|open| open.full.stored.seq.0 == seq.0)
+        else {
+            return Err(self.wrong("the payload does not stand behind its event"));
+        };
+        open.bytes += u64::from(len);
+        if open.full.payloads.len() as u64 >= open.payloads {
+            return Err(self.wrong("the event has fewer payloads"));
         }
+        if open.bytes > EXPORT_PAYLOAD_BYTES_MAX {
+            return Err(self.wrong(format!(
+                "the payloads of the event are longer than {EXPORT_PAYLOAD_BYTES_MAX} bytes"
+            )));
+        }
+        open.full.payloads.push(payload);
+        Ok(())
     }
 
     /// Checks a checkpoint against chain, tree and signer.
