@@ -7,8 +7,9 @@ mod log_common;
 use std::{
     cell::RefCell,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use infernet_node::{
@@ -161,6 +162,60 @@ fn child() {
     if let Some(dir) = std::env::var_os("INFERNET_TEST_LOG") {
         SledLog::open(Path::new(&dir), &options()).unwrap();
     }
+}
+
+/// Not a test of its own: looks at a log for as long as somebody listens.
+#[test]
+#[ignore = "started by the other test"]
+fn looker() {
+    if let Some(dir) = std::env::var_os("INFERNET_TEST_LOG") {
+        let reader = SledReader::look(Path::new(&dir)).unwrap();
+        println!("\nlooking at {} events", reader.head().seq);
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).unwrap();
+    }
+}
+
+#[test]
+fn what_a_killed_process_looked_at_is_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let scratch = dir.path().join("tmp");
+    fs::create_dir(&scratch).unwrap();
+    drop(SledLog::open(&home, &options()).unwrap());
+    let look = || {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "looker", "--ignored", "--nocapture"])
+            .env("INFERNET_TEST_LOG", &home)
+            .env("TMPDIR", &scratch)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(
+            lines
+                .map_while(Result::ok)
+                .any(|line| line.starts_with("looking"))
+        );
+        child
+    };
+    let copies = || fs::read_dir(&scratch).unwrap().count();
+    fs::create_dir(scratch.join("infernet-other")).unwrap();
+    let mut killed = look();
+    assert_eq!(copies(), 2);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(copies(), 2, "it had no time to clear away");
+    let mut one = look();
+    assert_eq!(copies(), 2, "the old one is gone");
+    let mut another = look();
+    assert_eq!(copies(), 3, "one that is needed stays");
+    for child in [&mut one, &mut another] {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    assert_eq!(copies(), 1);
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! [`SledLog::open`](super::SledLog::open): what a node would refuse is refused here too.
 
 use std::{
-    fs,
-    os::unix::fs::DirBuilderExt as _,
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,14 +27,23 @@ use super::{
     volume::{Directory, storage},
 };
 
-/// A directory that is removed when it is no longer needed.
+/// The beginning of a copy's name.
+const SCRATCH: &str = "infernet-look-";
+
+/// A directory that is removed when it is no longer needed; by the next one that is made if the
+/// process is killed before.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch {
+    path: PathBuf,
+    /// The directory itself, locked: somebody needs it.
+    _lock: File,
+}
 
 impl Scratch {
     /// Copies a database into the system's temporary directory.
     fn copy(database: &Path) -> Result<Self, LogError> {
         let parent = std::env::temp_dir();
+        clear_stale(&parent);
         let needed = tree_bytes(database)?;
         let free = free_bytes(&parent)?;
         if free < needed {
@@ -43,26 +53,56 @@ impl Scratch {
                 needed,
             });
         }
-        let scratch = Self(parent.join(format!("infernet-look-{:016x}", rand::random::<u64>())));
-        // What the data directory's permissions hide must not show in the copy.
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&scratch.0)
-            .and_then(|()| preserve::copy(database, &scratch.database()))
+        let scratch = Self::make(&parent).map_err(storage("copy", database.display()))?;
+        preserve::copy(database, &scratch.database())
             .map_err(storage("copy", database.display()))?;
         Ok(scratch)
     }
 
+    /// Makes a directory that nobody else removes.
+    fn make(parent: &Path) -> io::Result<Self> {
+        loop {
+            let path = parent.join(format!("{SCRATCH}{:016x}", rand::random::<u64>()));
+            // What the data directory's permissions hide must not show in the copy.
+            fs::DirBuilder::new().mode(0o700).create(&path)?;
+            // Until it is locked, somebody else may take it for one of a process that is gone.
+            if let Ok(lock) = File::open(&path)
+                && lock.try_lock().is_ok()
+                && path.exists()
+            {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+    }
+
     /// Where the copy is.
     fn database(&self) -> PathBuf {
-        self.0.join("log")
+        self.path.join("log")
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is the system's to clear away.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes the copies of this user's processes that were killed. What cannot be removed is the
+/// system's to clear away.
+fn clear_stale(parent: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    for entry in parent.read_dir().into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(SCRATCH)
+            && entry
+                .metadata()
+                .is_ok_and(|found| found.is_dir() && found.uid() == user);
+        if ours
+            && let Ok(lock) = File::open(entry.path())
+            && lock.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
