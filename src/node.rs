@@ -35,7 +35,7 @@ use crate::{
     dev::DevError,
     driver::{BoxFuture, Clock as _, Driver, Fatal, Handle, Policy, Random as _, SystemWorld},
     executor::{BoxError, EffectService, Ended, Executor, Services},
-    log::{LogError, Options, SledLog, SledReader},
+    log::{LogError, Options, SledLog, SledReader, volume::sync_dir},
     ports::{Delegation, DelegationChecker, DelegationError},
     streams::Streams,
 };
@@ -430,7 +430,10 @@ fn client_key(data_dir: &Path, world: &SystemWorld) -> Result<ClientKey, NodeErr
                 .map_err(failed)?;
             std::io::Write::write_all(&mut file, &bytes).map_err(failed)?;
             file.sync_all().map_err(failed)?;
-            std::fs::rename(&draft, &path).map_err(failed)?;
+            // After a power cut without it every client would be another one.
+            std::fs::rename(&draft, &path)
+                .and_then(|()| sync_dir(data_dir))
+                .map_err(failed)?;
             Ok(ClientKey::new(bytes))
         }
         Err(error) => Err(failed(error)),

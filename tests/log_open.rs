@@ -14,7 +14,7 @@ use std::{
 
 use infernet_node::{
     crash,
-    log::{EventLog, LogReader, Record, Salvage, SledLog, SledReader, Source, Stored},
+    log::{EventLog, LogReader, Mirror, Record, Salvage, SledLog, SledReader, Source, Stored},
 };
 use infernet_state::types::Seq;
 use log_common::{Lcg, copy, options, payload, record};
@@ -155,13 +155,90 @@ fn a_torn_copy_never_takes_the_place_of_the_database() {
     assert_eq!(read(&log.reader()), events);
 }
 
-/// Not a test of its own: opens the log.
+/// Not a test of its own: opens the log, and a mirror of it if it is told where.
 #[test]
-#[ignore = "started by the other test"]
+#[ignore = "started by the other tests"]
 fn child() {
     if let Some(dir) = std::env::var_os("INFERNET_TEST_LOG") {
-        SledLog::open(Path::new(&dir), &options()).unwrap();
+        let log = SledLog::open(Path::new(&dir), &options()).unwrap();
+        if let Some(mirror) = std::env::var_os("INFERNET_TEST_MIRROR") {
+            Mirror::open(Path::new(&mirror), &log.reader()).unwrap();
+        }
     }
+}
+
+/// Runs a command behind `strace`; what it did to files, a line a call.
+fn traced(command: &mut Command, dir: &Path) -> String {
+    let trace = dir.join("trace");
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-s", "4096"])
+        .args([
+            "-e",
+            "trace=fsync,fdatasync,pwrite64,ftruncate,rename,mkdir",
+        ])
+        .arg("-o")
+        .arg(&trace)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(command.get_current_dir().unwrap_or(dir))
+        .output()
+        .unwrap_or_else(|error| panic!("strace: {error}; install it with apt-get install strace"))
+        .status;
+    assert!(status.success());
+    fs::read_to_string(&trace).unwrap()
+}
+
+/// The command that runs [`child`].
+fn child_on(log: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child", "--ignored", "--test-threads=1"])
+        .env("INFERNET_TEST_LOG", log);
+    command
+}
+
+#[test]
+fn the_name_of_what_is_made_is_durable() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    let made = |trace: &str, made: &str, holder: &Path| {
+        let mut lines = trace.lines();
+        let begun = lines.any(|line| line.contains("mkdir(") && line.contains(made));
+        let synced = lines.any(|line| {
+            line.contains("fsync(") && line.contains(&format!("<{}>", holder.display()))
+        });
+        assert!(begun && synced, "{made}:\n{trace}");
+    };
+    let trace = traced(
+        child_on(&dir.join("a/b/data")).env("INFERNET_TEST_MIRROR", dir.join("c/mirror")),
+        &dir,
+    );
+    made(&trace, "/a\"", &dir);
+    made(&trace, "/a/b\"", &dir.join("a"));
+    made(&trace, "/a/b/data\"", &dir.join("a/b"));
+    made(&trace, "/c\"", &dir);
+    made(&trace, "/c/mirror\"", &dir.join("c"));
+    // A bare name is in the working directory.
+    let trace = traced(&mut child_on(Path::new("bare")), &dir);
+    made(&trace, "\"bare\"", &dir);
+    // An export has a name too.
+    let mut export = Command::new(env!("CARGO_BIN_EXE_infernet"));
+    export.args(["log", "export", "--data-dir", "bare", "export.jsonl"]);
+    let trace = traced(&mut export, &dir);
+    let mut lines = trace.lines();
+    let file = format!("<{}/export.jsonl>", dir.display());
+    assert!(lines.any(|line| line.contains("fsync(") && line.contains(&file)));
+    let name = format!("<{}>", dir.display());
+    assert!(
+        lines.any(|line| line.contains("fsync(") && line.contains(&name)),
+        "{trace}"
+    );
 }
 
 /// Not a test of its own: looks at a log for as long as somebody listens.
@@ -223,20 +300,7 @@ fn the_copy_is_durable_before_the_database_is_touched() {
     watch();
     let dir = tempfile::tempdir().unwrap();
     let (home, _, _) = begun(dir.path());
-    let trace = dir.path().join("trace");
-    let status = Command::new("strace")
-        .args(["-f", "-y", "-s", "4096"])
-        .args(["-e", "trace=fsync,fdatasync,pwrite64,ftruncate,rename"])
-        .arg("-o")
-        .arg(&trace)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--test-threads=1"])
-        .env("INFERNET_TEST_LOG", &home)
-        .output()
-        .unwrap_or_else(|error| panic!("strace: {error}; install it with apt-get install strace"))
-        .status;
-    assert!(status.success());
-    let text = fs::read_to_string(&trace).unwrap();
+    let text = traced(&mut child_on(&home), dir.path());
     let from = |line: usize, call: &str, what: &str| {
         let found = text
             .lines()

@@ -13,7 +13,7 @@ const ASKED: u64 = 12;
 const ASKED_ON_CHAIN: u64 = 3;
 
 /// The calls that are watched: everything that changes the database or speaks to somebody.
-const WATCHED: &str = "trace=write,writev,sendto,sendmsg,pwrite64,pwritev,fdatasync";
+const WATCHED: &str = "trace=write,writev,sendto,sendmsg,pwrite64,pwritev,fdatasync,fsync,rename";
 
 /// A call, by the lines of the trace in which it begins and ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -140,6 +140,20 @@ fn judge(calls: &[Call]) -> Result<Seen, String> {
     Ok(seen)
 }
 
+/// Whether the key under which clients are known has a durable name.
+fn client_key_is_named(calls: &[Call]) -> bool {
+    let mut calls = calls.iter();
+    let Some(path) = calls.find_map(|call| {
+        let text = String::from_utf8_lossy(&call.bytes).into_owned();
+        let (_, path) = text.split_once("client-key.new")?;
+        (call.name == "rename").then(|| path.to_owned())
+    }) else {
+        return false;
+    };
+    let directory = path.strip_suffix("/client-key");
+    calls.any(|call| call.name == "fsync" && call.succeeded && Some(&*call.file) == directory)
+}
+
 /// Whether the bytes were written to the database, and the database synced, before a call began.
 fn durable_before(calls: &[Call], call: &Call, bytes: &[u8]) -> Result<(), String> {
     let of_database = || {
@@ -224,6 +238,8 @@ fn nothing_leaves_the_node_before_it_is_durable() {
         seen.acknowledgements >= usize::try_from(ASKED).expect("small"),
         "{seen:?}"
     );
+
+    assert!(client_key_is_named(&calls));
 
     // The judge sees what is wrong: without the syncs, and with each sync behind what follows it.
     let unsynced: Vec<Call> = calls

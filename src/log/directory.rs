@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Head, LogError,
     limits::{CACHE_BYTES, FREE_FLOOR_BYTES, IDENTITY_BYTES_MAX, METADATA_BYTES_MAX},
-    volume::{storage, sync_dir},
+    volume::{create_dir_all, storage, sync_dir},
 };
 use crate::crash;
 
@@ -101,13 +101,7 @@ impl DataDir {
             });
         }
         if options.create {
-            fs::create_dir_all(path).map_err(storage("create", path.display()))?;
-            if let Some(parent) = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
-                sync_dir(parent).map_err(storage("sync", parent.display()))?;
-            }
+            create_dir_all(path).map_err(storage("create", path.display()))?;
         } else if !path.join("FORMAT").exists() {
             return Err(holds_no_log(path));
         }

@@ -34,7 +34,7 @@ use super::{
     source::Source,
     store::{damaged, parse},
     view::View,
-    volume::{Directory, storage, sync_dir},
+    volume::{Directory, create_dir_all, storage, sync_dir},
 };
 use crate::crash;
 
@@ -71,7 +71,7 @@ impl Mirror {
     /// # Errors
     /// [`LogError`]; [`LogError::Identity`] for a mirror of another node's log.
     pub fn open(path: &Path, source: &SledReader) -> Result<Self, LogError> {
-        fs::create_dir_all(path).map_err(storage("create", path.display()))?;
+        create_dir_all(path).map_err(storage("create", path.display()))?;
         let lock = lock(path)?;
         match read_description(path)? {
             Some(found) if found != source.identity() => {

@@ -200,6 +200,34 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Creates a directory with those above it, and makes the names of those that it creates durable,
+/// and its own in any case.
+///
+/// # Errors
+/// Of the system.
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    let parent = parent_of(path);
+    if !path.is_dir() {
+        if !parent.is_dir() {
+            create_dir_all(parent)?;
+        }
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            created => created?,
+        }
+    }
+    sync_dir(parent)
+}
+
+/// The directory that holds a path's name.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
 /// Turns an error of the system into [`LogError::Storage`].
 pub(crate) fn storage(
     action: &'static str,

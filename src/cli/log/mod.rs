@@ -21,7 +21,10 @@ use clap::{Args, Subcommand};
 use infernet_state::types::Address;
 
 use super::error::{CliError, output};
-use crate::chain::convert;
+use crate::{
+    chain::convert,
+    log::volume::{parent_of, sync_dir},
+};
 
 #[derive(Subcommand)]
 pub(super) enum LogCommand {
@@ -119,7 +122,10 @@ fn write_to<T>(
     let file = File::create_new(path).map_err(output(&place))?;
     let mut out = BufWriter::with_capacity(1024 * 1024, file);
     let written = write(&mut out).and_then(|written| {
-        let flushed = out.flush().and_then(|()| out.get_ref().sync_all());
+        let flushed = out
+            .flush()
+            .and_then(|()| out.get_ref().sync_all())
+            .and_then(|()| sync_dir(parent_of(path)));
         flushed.map(|()| written).map_err(output(&place))
     });
     if written.is_err() {
