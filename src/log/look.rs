@@ -87,8 +87,8 @@ impl SledReader {
         };
         let current = path.join("log").join(name);
         // An opening that did not come to an end may have changed the database itself.
-        let before = preserve::before(&current);
-        let database = if before.exists() { &before } else { &current };
+        let before = preserve::whole(&current)?;
+        let database = before.as_ref().unwrap_or(&current);
         if !database.exists() {
             return Err(super::store::unreadable(
                 database,

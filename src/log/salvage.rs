@@ -247,8 +247,8 @@ fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
     };
     let database = logs.join(named.or_else(newest)?);
     // An opening that did not come to an end may have changed the database itself.
-    let before = preserve::before(&database);
-    let database = if before.exists() { before } else { database };
+    let before = preserve::whole(&database).unwrap_or(None);
+    let database = before.unwrap_or(database);
     database.join(DB_FILE).exists().then_some(database)
 }
 
