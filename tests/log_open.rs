@@ -102,7 +102,7 @@ fn a_torn_copy_never_takes_the_place_of_the_database() {
                 fs::write(&db, &bytes).unwrap();
             }
             "a missing file" => fs::remove_file(copy.join("conf")).unwrap(),
-            _ => fs::remove_file(copy.join("SUMS")).unwrap(),
+            _ => fs::remove_file(copy.join("preserved.json")).unwrap(),
         }
     };
     for how in [
@@ -312,7 +312,7 @@ fn the_copy_is_durable_before_the_database_is_touched() {
     let name = |extension: &str| database.with_extension(extension).display().to_string();
     let renamed = from(0, "rename(", &format!("{}\")", name("before"))).expect("it gets its name");
     // Every file of the copy, then its directory, then the name.
-    for file in ["/db>", "/conf>", "/SUMS>", ">"] {
+    for file in ["/db>", "/conf>", "/preserved.json>", ">"] {
         let synced = from(0, "sync(", &format!("{}{file}", name("copying")));
         assert!(
             synced.is_some_and(|synced| synced < renamed),

@@ -126,7 +126,7 @@ impl SledReader {
             return Err(holds_no_log(path));
         };
         let current = path.join("log").join(name);
-        let database = preserve::to_open(&current);
+        let database = preserve::to_open(&current)?;
         let database = database.as_path();
         if !database.exists() {
             return Err(super::store::unreadable(

@@ -27,7 +27,7 @@ use super::{
 use crate::crash;
 
 /// The file of a copy that says what all others in it were when they were copied.
-const SUMS: &str = "SUMS";
+const SUMS: &str = "preserved.json";
 
 /// What is read at once, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -60,19 +60,19 @@ fn torn(database: &Path) -> PathBuf {
 
 /// What is to be opened of a database: an opening that did not come to an end may have changed
 /// the database itself.
-pub(crate) fn to_open(database: &Path) -> PathBuf {
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn to_open(database: &Path) -> Result<PathBuf, LogError> {
     let before = before(database);
-    if is_whole(&before) {
-        before
-    } else {
-        database.to_owned()
-    }
+    let whole = is_whole(&before).map_err(storage("read", before.display()))?;
+    Ok(if whole { before } else { database.to_owned() })
 }
 
 /// Where there may be something of a database, the best place first.
 pub(crate) fn places(database: &Path) -> [PathBuf; 4] {
     [
-        to_open(database),
+        to_open(database).unwrap_or_else(|_| before(database)),
         database.to_owned(),
         before(database),
         torn(database),
@@ -95,7 +95,7 @@ impl Preserved {
         remove(&copying)
             .and_then(|()| remove(&database.with_extension("discard")))
             .map_err(failed())?;
-        if is_whole(&preserved.before) {
+        if is_whole(&preserved.before).map_err(failed())? {
             preserved.put_back().map_err(failed())?;
         } else if preserved.before.exists() {
             let torn = torn(database);
@@ -150,7 +150,7 @@ impl Preserved {
 
     /// The copy becomes the database; as long as it is not, it stays whole.
     fn put_back(&self) -> io::Result<()> {
-        if !is_whole(&self.before) {
+        if !is_whole(&self.before)? {
             return Err(io::Error::other("the copy is not what was copied"));
         }
         remove(&self.database)?;
@@ -169,10 +169,16 @@ fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Whether a copy is there and what it says that it is.
-fn is_whole(copy: &Path) -> bool {
-    let said = fs::read(copy.join(SUMS)).ok();
-    let said = said.and_then(|bytes| serde_json::from_slice::<Vec<Sum>>(&bytes).ok());
-    said.is_some_and(|said| sums(copy).is_ok_and(|found| found == said))
+fn is_whole(copy: &Path) -> io::Result<bool> {
+    let said = match fs::read(copy.join(SUMS)) {
+        Ok(said) => said,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let Ok(said) = serde_json::from_slice::<Vec<Sum>>(&said) else {
+        return Ok(false);
+    };
+    Ok(sums(copy)? == said)
 }
 
 /// What the files of a database are, by their names.
