@@ -218,7 +218,11 @@ impl Mirror {
             return Ok(());
         }
         let kept = self.checkpoints()?;
+        let base = self.base()?.seq;
         for new in source.checkpoints()? {
+            if new.statement.head.seq <= base {
+                continue;
+            }
             // One that is ahead of the mirror comes with the next round.
             if new.statement.head.seq > self.log.head().seq {
                 return Ok(());

@@ -125,6 +125,29 @@ fn a_log_that_began_later_is_replayed_from_its_snapshot() {
     );
     let gone = ["replay", "--data-dir", path(&data), "--to", "3"];
     assert!(refused(1, gone).contains("E-LOG-014"));
+    // A mirror that begins there, also one that was made with all checkpoints of the log.
+    for older in [false, true] {
+        let (mirror, back) = (world.fresh("late-mirror"), world.fresh("late-back"));
+        let data = path(&data);
+        says(["log", "mirror", "update", path(&mirror), "--data-dir", data]);
+        let checkpoints = fs::read(world.data.join("checkpoints.jsonl")).expect("read");
+        if older {
+            let copied = fs::read(mirror.join("checkpoints.jsonl")).expect("read");
+            let all = [checkpoints, copied].concat();
+            fs::write(mirror.join("checkpoints.jsonl"), all).expect("written");
+        }
+        says([
+            "log",
+            "mirror",
+            "restore",
+            path(&mirror),
+            "--data-dir",
+            path(&back),
+        ]);
+        assert!(said.ends_with(&world.end(&["--data-dir", path(&back)])));
+        let vouched = says(["log", "verify", path(&back), "--address", NODE]);
+        assert!(vouched.contains("vouched for"), "{vouched}");
+    }
 }
 
 #[test]

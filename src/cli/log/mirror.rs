@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     audit,
-    log::{Mirror, MirrorReader, Options, SledReader, restore},
+    log::{Mirror, MirrorReader, Options, SledReader, Source as _, checkpoint, restore},
 };
 
 #[derive(Subcommand)]
@@ -88,16 +88,16 @@ fn restore_to(args: RestoreArgs) -> Result<(), CliError> {
         ..restoring()
     };
     restore(&mirror, &args.data_dir, &options)?;
-    let checkpoints = mirror.checkpoints()?;
-    if !checkpoints.is_empty() {
-        let reader = SledReader::look(&args.data_dir)?;
-        for checkpoint in &checkpoints {
-            reader.save_checkpoint(checkpoint)?;
-        }
-    }
     let mut out = Out::new();
     verify::say(&mut out, &report, args.signer.address);
     made(&mut out, &args.data_dir);
+    // Those of events that are not here any more vouch for nothing that is.
+    let base = mirror.base()?.seq;
+    for checkpoint in mirror.checkpoints()? {
+        if checkpoint.statement.head.seq > base {
+            checkpoint::append(&args.data_dir, &checkpoint)?;
+        }
+    }
     out.finish()
 }
 
