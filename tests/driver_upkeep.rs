@@ -584,6 +584,54 @@ fn a_part_is_closed_although_nothing_can_be_erased() {
 }
 
 #[test]
+fn a_damaged_part_that_nobody_needs_neither_stops_the_node_nor_holds_up_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = |erase_payloads| Policy {
+        retention: Retention {
+            roll_events: Some(80),
+            erase_payloads,
+            ..Retention::default()
+        },
+        ..often()
+    };
+    let archives = dir.path().join("archives");
+    let all = |kind: &str| {
+        let mut names = names(&archives);
+        names.retain(|name| name.ends_with(kind));
+        names
+    };
+    let mut jobs = 0;
+    let mut work = |node: &Loop| {
+        node.work(jobs..jobs + 10);
+        jobs += 10;
+    };
+    let node = Loop::start(dir.path(), policy(false), LONG_MS);
+    while all(".blocks").len() < 2 {
+        work(&node);
+    }
+    node.end();
+    let oldest = archives.join(&all(".blocks")[0]);
+    let mut bytes = fs::read(&oldest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&oldest, &bytes).unwrap();
+    let node = Loop::start(dir.path(), policy(true), 60_000);
+    while all(".bare").is_empty() || node.handle.alarms().upkeep.is_none() {
+        work(&node);
+    }
+    let why = node.handle.alarms().upkeep.unwrap();
+    assert!(why.contains("a closed part of the log is damaged"), "{why}");
+    assert!(!oldest.with_extension("bare").exists());
+    assert!(fs::read(&oldest).unwrap() == bytes, "it is left as it was");
+    let before = all(".blocks").len();
+    while all(".blocks").len() < before + 2 {
+        work(&node);
+    }
+    let lived = node.end();
+    assert_eq!(recovered(dir.path()), lived);
+}
+
+#[test]
 fn payloads_that_nothing_asks_for_are_erased() {
     let dir = tempfile::tempdir().unwrap();
     let policy = Policy {

@@ -34,6 +34,10 @@ const AGAIN_MS: u64 = 60_000;
 const UPKEEP_FAILED: &str =
     "the log's upkeep failed and is tried again; the node's own messages say why";
 
+/// What it says of a closed part that is damaged.
+const PART_DAMAGED: &str =
+    "a closed part of the log is damaged; `infernet log verify` of the stopped node says where";
+
 /// What the configuration says of the log's upkeep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -80,6 +84,8 @@ enum Done<C> {
     },
     /// What nothing asks for was erased.
     Erased,
+    /// The same, but for closed parts that are damaged.
+    Spoiled(LogError),
 }
 
 /// The end of work that is under way.
@@ -205,8 +211,13 @@ impl<K: Keeper> Care<K> {
             // Taken for failed until it is done.
             self.erase_failed = true;
             world.spawn_work(Box::new(move || {
-                let erased = keeper.erase_before(before).map(|()| Done::Erased);
-                let _ = report.send(erased.map_err(Fatal::from));
+                let erased = match keeper.erase_before(before) {
+                    Ok(()) => Ok(Done::Erased),
+                    // Nothing that the node needs is in it.
+                    Err(error @ LogError::Damaged { .. }) => Ok(Done::Spoiled(error)),
+                    Err(error) => Err(Fatal::from(error)),
+                };
+                let _ = report.send(erased);
             }));
         } else {
             self.appended_bytes = 0;
@@ -266,6 +277,13 @@ impl<K: Keeper> Care<K> {
                 self.erase_failed = false;
                 self.alarm(None);
                 self.next_look = now;
+                Ok(None)
+            }
+            Ok(Done::Spoiled(error)) => {
+                tracing::error!(%error, "payloads of a damaged part of the log cannot be erased");
+                // With the next snapshot again; until then the alarm stays.
+                self.erase_before = None;
+                self.alarm(Some(PART_DAMAGED.into()));
                 Ok(None)
             }
             Err(Fatal::Log(

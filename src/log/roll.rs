@@ -215,10 +215,17 @@ impl Keeper for SledKeeper {
             .archives
             .iter()
             .filter(|archive| archive.last < seq && !archive.is_bare());
+        let mut first_damage = Ok(());
         for archive in due {
-            self.make_bare(archive)?;
+            match self.make_bare(archive) {
+                // Of a part that nobody needs: it holds up no other.
+                Err(damage @ LogError::Damaged { .. }) => {
+                    first_damage = first_damage.and(Err(damage))
+                }
+                made => made?,
+            }
         }
-        Ok(())
+        first_damage
     }
 }
 

@@ -72,6 +72,7 @@ pub trait Keeper: Clone + Send + 'static {
     /// Erases the payloads of the closed parts that end before `seq`; each part once.
     ///
     /// # Errors
-    /// [`LogError`]; what is not done yet is done next time.
+    /// [`LogError`]; what is not done yet is done next time. [`LogError::Damaged`] when a closed
+    /// part is damaged: all others are done.
     fn erase_before(&self, seq: Seq) -> Result<(), LogError>;
 }
