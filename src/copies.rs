@@ -20,6 +20,7 @@ use crate::{
     chain::signer::{KeyError, NodeKey},
     driver::{Clock as _, Handle, SystemWorld},
     log::{LogError, Mirror, SledReader, checkpoint::Tree},
+    node::NodeError,
 };
 
 /// How long a mirror that failed is left alone: twice as long each time, since opening one reads
@@ -28,6 +29,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How long at most.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// How long checkpoints that fail are left alone at most: a try reads all that is kept of the log
+/// where a part of it is damaged.
+const CHECKPOINT_RETRY_MAX: Duration = Duration::from_secs(600);
 
 /// What `/health` says of a mirror that fails; clients read it too, so it names no file.
 const FAILED: &str =
@@ -80,14 +85,15 @@ struct Copies {
 /// Starts the thread; `None` when nothing is to be kept. It ends after the loop has.
 ///
 /// # Errors
-/// [`LogError`] when the mirror cannot be opened, or holds another history or a longer one.
+/// [`NodeError::Mirror`] when the mirror is of another log, or holds another history or a longer
+/// one: the log lost something, or is the wrong one. [`NodeError::Runtime`] without a thread.
 pub fn start(
     wanted: &Wanted,
     key: Option<NodeKey>,
     handle: Handle,
     reader: SledReader,
     world: SystemWorld,
-) -> Result<Option<JoinHandle<()>>, LogError> {
+) -> Result<Option<JoinHandle<()>>, NodeError> {
     let mirror = match &wanted.mirror {
         Some(path) => {
             let mut follower = Follower {
@@ -98,11 +104,11 @@ pub fn start(
             };
             match opened(path, &reader) {
                 Ok(mirror) => follower.mirror = Some(mirror),
-                // The log is whole: the node goes on without its copy.
-                Err(error) if is_useless(&error) || matches!(error, LogError::Damaged { .. }) => {
-                    follower.fail(&error);
+                Err(error @ (LogError::Identity { .. } | LogError::Mirror { .. })) => {
+                    return Err(NodeError::Mirror(error));
                 }
-                Err(error) => return Err(error),
+                // The node goes on without its copy.
+                Err(error) => follower.fail(&error),
             }
             Some(follower)
         }
@@ -110,8 +116,7 @@ pub fn start(
     };
     let checkpoints = key
         .filter(|_| wanted.checkpoint_events > 0)
-        .map(|key| Signer::new(key, wanted.checkpoint_events, &reader))
-        .transpose()?;
+        .map(|key| Signer::new(key, wanted.checkpoint_events));
     if mirror.is_none() && checkpoints.is_none() {
         return Ok(None);
     }
@@ -128,8 +133,7 @@ pub fn start(
         .name("copies".to_owned())
         .spawn(move || copies.follow(&runtime, head))
         .map(Some)
-        .map_err(|error: io::Error| LogError::Storage {
-            action: "start the thread of mirror and checkpoints",
+        .map_err(|error: io::Error| NodeError::Runtime {
             reason: error.to_string(),
         })
 }
@@ -147,7 +151,9 @@ impl Copies {
     fn follow(mut self, runtime: &runtime::Handle, mut head: watch::Receiver<Seq>) {
         loop {
             self.round(false);
-            let due = self.mirror.as_ref().and_then(Follower::due);
+            let mirror = self.mirror.as_ref().and_then(Follower::due);
+            let checkpoints = self.checkpoints.as_ref().and_then(Signer::due);
+            let due = mirror.into_iter().chain(checkpoints).min();
             let ended = runtime.block_on(async {
                 let due = async {
                     match due {
@@ -168,10 +174,8 @@ impl Copies {
     }
 
     fn round(&mut self, last: bool) {
-        if let Some(signer) = &mut self.checkpoints
-            && let Err(error) = signer.round(&self.handle, &self.reader, &self.world, last)
-        {
-            tracing::warn!(%error, "no checkpoint was made; the next one covers these events too");
+        if let Some(signer) = &mut self.checkpoints {
+            signer.try_round(&self.handle, &self.reader, &self.world, last);
         }
         // After the checkpoints, so that the mirror has them as well.
         if let Some(follower) = &mut self.mirror {
@@ -188,11 +192,27 @@ struct Follower {
     handle: Handle,
 }
 
-/// When a mirror failed, and how long it is left alone.
+/// When something failed, and how long it is left alone.
 #[derive(Clone, Copy)]
 struct Failed {
     at: Instant,
     wait: Duration,
+}
+
+impl Failed {
+    /// It failed now, after an earlier time or for the first.
+    fn again(before: Option<Self>, longest: Duration) -> Self {
+        let wait = before.map_or(RETRY_AFTER, |failed| failed.wait * 2);
+        Self {
+            at: Instant::now(),
+            wait: wait.min(longest),
+        }
+    }
+
+    /// When it is tried again.
+    fn due(self) -> Instant {
+        self.at + self.wait
+    }
 }
 
 impl Follower {
@@ -215,7 +235,7 @@ impl Follower {
 
     /// When one that failed is tried again.
     fn due(&self) -> Option<Instant> {
-        self.failed.map(|failed| failed.at + failed.wait)
+        self.failed.map(Failed::due)
     }
 
     fn fail(&mut self, error: &LogError) {
@@ -228,11 +248,7 @@ impl Follower {
             FAILED
         };
         self.handle.alarm_of_mirror(Some(why));
-        let wait = self.failed.map_or(RETRY_AFTER, |failed| failed.wait * 2);
-        self.failed = Some(Failed {
-            at: Instant::now(),
-            wait: wait.min(RETRY_AFTER_MAX),
-        });
+        self.failed = Some(Failed::again(self.failed, RETRY_AFTER_MAX));
     }
 }
 
@@ -258,20 +274,39 @@ fn follow(path: &Path, mirror: Option<Mirror>, reader: &SledReader) -> Result<Mi
 struct Signer {
     key: NodeKey,
     every: u64,
-    tree: Tree,
-    /// The event of the newest checkpoint.
-    signed: Seq,
+    /// The tree, and the event of the newest checkpoint; none until the log could be read.
+    grown: Option<(Tree, Seq)>,
+    failed: Option<Failed>,
 }
 
 impl Signer {
-    fn new(key: NodeKey, every: u64, reader: &SledReader) -> Result<Self, LogError> {
-        let newest = reader.checkpoints()?.pop();
-        Ok(Self {
+    fn new(key: NodeKey, every: u64) -> Self {
+        Self {
             key,
             every,
-            tree: Tree::begin(reader)?,
-            signed: newest.map_or(Seq(0), |newest| newest.statement.head.seq),
-        })
+            grown: None,
+            failed: None,
+        }
+    }
+
+    /// When it is tried again after it failed: not with every event, since a try may read much of
+    /// the log, and holds the loop up for a digest of the whole state.
+    fn due(&self) -> Option<Instant> {
+        self.failed.map(Failed::due)
+    }
+
+    /// A round, if none failed lately. The node goes on without checkpoints.
+    fn try_round(&mut self, handle: &Handle, reader: &SledReader, world: &SystemWorld, last: bool) {
+        if self.due().is_some_and(|due| Instant::now() < due) && !last {
+            return;
+        }
+        match self.round(handle, reader, world, last) {
+            Ok(()) => self.failed = None,
+            Err(error) => {
+                tracing::warn!(%error, "no checkpoint was made; the next one covers these events too");
+                self.failed = Some(Failed::again(self.failed, CHECKPOINT_RETRY_MAX));
+            }
+        }
     }
 
     /// Signs the state if enough has happened since the last time, or at the end if anything has.
@@ -284,12 +319,14 @@ impl Signer {
     ) -> Result<(), NotSigned> {
         let head = handle.head();
         let seq = *head.borrow();
-        let news = seq.0.saturating_sub(self.signed.0);
         // The tree keeps up with the log, so that no checkpoint has to read all of it.
-        self.grow(reader, seq)?;
+        let signed = self.grow(reader, seq)?.1;
+        let news = seq.0.saturating_sub(signed.0);
         if news == 0 || (news < self.every && !last) {
             return Ok(());
         }
+        // Before the loop is held up for a digest that cannot be kept.
+        reader.check_checkpoints_writable()?;
         // The head is told behind a whole batch. What is ahead of it is a batch under way, or
         // the half of an event at which the machine halted.
         let told = |machine: &Machine| {
@@ -299,35 +336,48 @@ impl Signer {
         let Some((seq, state)) = handle.view(told) else {
             return Ok(());
         };
-        self.grow(reader, seq)?;
-        let statement = self.tree.statement(state, world.now());
+        let (tree, _) = self.grow(reader, seq)?;
+        let statement = tree.statement(state, world.now());
         let checkpoint = statement.sign(|text| self.key.sign_text(text))?;
         reader.save_checkpoint(&checkpoint)?;
-        self.signed = seq;
+        if let Some((_, signed)) = &mut self.grown {
+            *signed = seq;
+        }
         Ok(())
     }
 
     /// Lets the tree catch up with the log. Where the log dropped what comes next, it begins anew
     /// with what is kept.
-    fn grow(&mut self, reader: &SledReader, to: Seq) -> Result<(), LogError> {
-        match self.tree.grow(reader, to) {
-            Err(LogError::Gone { .. }) => {
-                self.tree = Tree::begin(reader)?;
-                self.tree.grow(reader, to)
+    fn grow(&mut self, reader: &SledReader, to: Seq) -> Result<&(Tree, Seq), LogError> {
+        let grown = match &mut self.grown {
+            Some(grown) => grown,
+            none => {
+                let newest = reader.checkpoints()?.pop();
+                let signed = newest.map_or(Seq(0), |newest| newest.statement.head.seq);
+                none.insert((Tree::begin(reader)?, signed))
             }
-            grown => grown,
+        };
+        match grown.0.grow(reader, to) {
+            Err(LogError::Gone { .. }) => {
+                grown.0 = Tree::begin(reader)?;
+                grown.0.grow(reader, to)?;
+            }
+            done => done?,
         }
+        Ok(grown)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use infernet_state::{
-        codec::EncodedEvent,
+        Event,
+        codec::{self, EncodedEvent},
         types::{Hash, WallTime},
     };
 
     use super::*;
+    use crate::driver::{Driver, Policy};
     use crate::log::{EventLog as _, Options, Record, Retention, SledLog, Snapshot, Upkeep as _};
 
     const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -354,7 +404,8 @@ mod tests {
         append(&mut log);
         let reader = log.reader();
         let key = NodeKey::from_hex(KEY).unwrap();
-        let mut signer = Signer::new(key, 1, &reader).unwrap();
+        let mut signer = Signer::new(key, 1);
+        signer.grow(&reader, Seq(10)).unwrap();
         append(&mut log);
         let snapshot = Snapshot {
             head: log.head(),
@@ -370,13 +421,48 @@ mod tests {
         };
         log.retain(&all, Seq(u64::MAX)).unwrap();
         assert_eq!(reader.first(), Seq(21));
-        signer.grow(&reader, Seq(30)).unwrap();
+        let (tree, _) = signer.grow(&reader, Seq(30)).unwrap();
         let said = |tree: &Tree| tree.statement(Hash::ZERO, WallTime(1));
-        let statement = said(&signer.tree);
+        let statement = said(tree);
         assert_eq!((statement.first, statement.head), (Seq(21), log.head()));
         // It is the tree over what is kept, as anybody makes it.
         let mut fresh = Tree::begin(&reader).unwrap();
         fresh.grow(&reader, Seq(30)).unwrap();
         assert_eq!(said(&fresh), statement);
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_fails_is_not_tried_again_with_every_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = SledLog::open(dir.path(), &Options::new("chain 1")).unwrap();
+        let started = Event::NodeStarted {
+            at: WallTime(1),
+            version: "test".to_owned(),
+        };
+        let record = Record {
+            event: codec::encode(&started).unwrap(),
+            payloads: Vec::new(),
+        };
+        log.append(&[record]).unwrap();
+        let reader = log.reader();
+        let world = SystemWorld::current();
+        let (_driver, handle) = Driver::recover(log, world.clone(), Policy::default()).unwrap();
+        // It cannot be kept.
+        let file = dir.path().join("checkpoints.jsonl");
+        std::fs::create_dir(&file).unwrap();
+        let mut signer = Signer::new(NodeKey::from_hex(KEY).unwrap(), 1);
+        signer.try_round(&handle, &reader, &world, false);
+        let due = signer.due();
+        assert!(due.is_some());
+        // It is left alone until then, except at the end.
+        signer.failed.as_mut().unwrap().wait = Duration::from_secs(3600);
+        std::fs::remove_dir(&file).unwrap();
+        signer.try_round(&handle, &reader, &world, false);
+        assert!(signer.due() > due && !file.exists());
+        signer.try_round(&handle, &reader, &world, true);
+        assert_eq!(
+            (signer.due(), reader.checkpoints().unwrap().len()),
+            (None, 1)
+        );
     }
 }

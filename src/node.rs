@@ -273,7 +273,7 @@ impl Node {
         let copies = {
             let key = chain.as_ref().map(|parts| parts.key.clone());
             let (handle, reader) = (handle.clone(), reader.clone());
-            copies::start(&copies, key, handle, reader, world.clone()).map_err(NodeError::Mirror)?
+            copies::start(&copies, key, handle, reader, world.clone())?
         };
         let (stop, stopped) = watch::channel(false);
         let calls = ContainerService::new(containers.clone(), reader.clone(), streams);

@@ -16,7 +16,7 @@ use infernet_state::types::Seq;
 use super::{
     Head, LogError,
     block::{self, Block, PackAt, Place},
-    blockfile::{BlockFile, Tail},
+    blockfile::{self, BlockFile, Tail},
     directory::replace,
     limits::BLOCK_BYTES_MAX,
     snapshot::{self, Snapshot},
@@ -69,6 +69,28 @@ impl Archive {
         Ok(self.opened.get_or_init(|| blocks))
     }
 
+    /// The head before its first event. Where it was not opened yet, nothing else of it is read or
+    /// checked.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`], [`LogError::Storage`].
+    pub(crate) fn base(&self) -> Result<Head, LogError> {
+        if let Some(blocks) = self.opened.get() {
+            return Ok(blocks.base());
+        }
+        let name = self.path.display().to_string();
+        let file = File::open(&self.path).map_err(storage("open", &name))?;
+        let len = file.length().map_err(storage("measure", &name))?;
+        blockfile::base_of(&file, len, &name)?
+            .filter(|base| base.seq.0 + 1 == self.first.0)
+            .ok_or_else(|| {
+                damaged(
+                    self.first,
+                    format!("{name} does not begin as its name says"),
+                )
+            })
+    }
+
     /// The first pack that its first commit refers to, or names as the packs' end. Nothing else of
     /// it is read or checked.
     ///
@@ -102,7 +124,7 @@ impl Archive {
             return Ok(None);
         }
         let path = self.path.with_extension("snap");
-        let base = self.blocks()?.base();
+        let base = self.base()?;
         match snapshot::read_file(&path)? {
             Some(snapshot) if snapshot.head == base => Ok(Some(snapshot)),
             _ => Err(damaged(

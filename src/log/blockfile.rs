@@ -95,25 +95,13 @@ impl<F: VolumeFile> BlockFile<F> {
     /// [`LogError`].
     pub(crate) fn open(file: F, name: &str, tail: Tail) -> Result<Option<Self>, LogError> {
         let len = file.length().map_err(storage("measure", name))?;
-        let mut head = [0; HEAD_BYTES];
-        if len >= HEAD_BYTES as u64 {
-            file.read_at(0, &mut head).map_err(storage("read", name))?;
-        }
-        if head[..4] != MAGIC || head[4] != FORMAT || head[5..8] != [0; 3] {
+        let Some(base) = base_of(&file, len, name)? else {
             // Blocks come behind a head that is durable.
             return if tail == Tail::Cut(Seq(0)) && len <= HEAD_BYTES as u64 {
                 Ok(None)
             } else {
                 Err(damaged(Seq(0), format!("{name} is no block file")))
             };
-        }
-        let mut seq = [0; 8];
-        seq.copy_from_slice(&head[8..16]);
-        let mut hash = [0; 32];
-        hash.copy_from_slice(&head[16..]);
-        let base = Head {
-            seq: Seq(u64::from_be_bytes(seq)),
-            hash: Hash(hash),
         };
         let mut opened = Self {
             file,
@@ -383,6 +371,33 @@ impl<F: VolumeFile> BlockFile<F> {
             .map_err(storage("read", &self.name))?;
         Ok(bytes)
     }
+}
+
+/// The head before the first event of a file of `len` bytes, as the file itself says; `None` when
+/// it is no block file. The first block vouches for it.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn base_of(
+    file: &impl VolumeFile,
+    len: u64,
+    name: &str,
+) -> Result<Option<Head>, LogError> {
+    let mut head = [0; HEAD_BYTES];
+    if len >= HEAD_BYTES as u64 {
+        file.read_at(0, &mut head).map_err(storage("read", name))?;
+    }
+    if head[..4] != MAGIC || head[4] != FORMAT || head[5..8] != [0; 3] {
+        return Ok(None);
+    }
+    let mut seq = [0; 8];
+    seq.copy_from_slice(&head[8..16]);
+    let mut hash = [0; 32];
+    hash.copy_from_slice(&head[16..]);
+    Ok(Some(Head {
+        seq: Seq(u64::from_be_bytes(seq)),
+        hash: Hash(hash),
+    }))
 }
 
 /// The block at the beginning of `bytes`, if it is whole and follows `head`.

@@ -189,6 +189,16 @@ impl SledReader {
         append(self.root(), checkpoint)
     }
 
+    /// Whether checkpoints can be kept at all.
+    ///
+    /// # Errors
+    /// [`LogError::Storage`] when not.
+    pub(crate) fn check_checkpoints_writable(&self) -> Result<(), LogError> {
+        let path = self.root().join(FILE);
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        opened.map(drop).map_err(storage("open", path.display()))
+    }
+
     /// The checkpoints, oldest first; a line that a crash cut off is passed over.
     ///
     /// # Errors

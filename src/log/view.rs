@@ -47,7 +47,7 @@ impl View {
     /// [`LogError`].
     pub(crate) fn base(&self) -> Result<Head, LogError> {
         match self.archives.first() {
-            Some(oldest) => Ok(oldest.blocks()?.base()),
+            Some(oldest) => oldest.base(),
             None => Ok(self.store.base().head),
         }
     }

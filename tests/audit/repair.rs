@@ -362,4 +362,41 @@ fn a_node_starts_without_a_mirror_that_is_damaged() {
     fs::write(mirror.join("blocks"), &bytes).expect("written");
     Running::until(&run, "ready").0.stop();
     assert!(fs::read(mirror.join("blocks")).expect("read") == bytes);
+    // Nor does one that is not even a directory stop it.
+    fs::remove_dir_all(&mirror).expect("removed");
+    fs::write(&mirror, "no directory").expect("written");
+    Running::until(&run, "ready").0.stop();
+}
+
+#[test]
+fn a_node_starts_although_its_oldest_part_is_damaged() {
+    let world = world();
+    let data = world.copy("spoiled");
+    let replay = Past::open(&data)
+        .expect("opened")
+        .replay_to(None)
+        .expect("replayed");
+    let snapshot = replay.snapshot().expect("a snapshot");
+    let mut log = SledLog::open(&data, &Options::existing()).expect("opened");
+    log.roll(&snapshot).expect("rolled");
+    drop(log);
+    let archives = data.join("archives");
+    let name = fs::read_dir(&archives)
+        .expect("listed")
+        .next()
+        .expect("one");
+    let archive = name.expect("an entry").path();
+    let mut bytes = fs::read(&archive).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&archive, &bytes).expect("written");
+    let dev = [
+        &["dev", "--data-dir", path(&data)],
+        &LOOPBACK[..],
+        &["--once"],
+    ]
+    .concat();
+    says(dev);
+    let said = infernet(["log", "verify", path(&data)]);
+    assert!(shown(&said).contains("E-LOG-002"), "{}", shown(&said));
 }
