@@ -27,6 +27,9 @@ pub(super) enum CliError {
     /// The past.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// What was to be verified does not hold, or cannot be verified.
+    #[error(transparent)]
+    Verification(AuditError),
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -84,6 +87,10 @@ impl CliError {
             Self::Log(error) => log_code(error),
             Self::Export(error) => export_code(error),
             Self::Audit(error) => audit_code(error),
+            Self::Verification(
+                AuditError::Log(error) | AuditError::Export(ExportError::Log(error)),
+            ) if is_damage(error) => 7,
+            Self::Verification(error) => audit_code(error),
             Self::Key(_) | Self::OtherKey { .. } => 3,
             Self::Closed => 0,
             Self::Output { .. }
@@ -98,13 +105,18 @@ impl CliError {
         match self {
             Self::Log(error)
             | Self::Audit(AuditError::Log(error) | AuditError::Export(ExportError::Log(error)))
+            | Self::Verification(
+                AuditError::Log(error) | AuditError::Export(ExportError::Log(error)),
+            )
             | Self::Export(ExportError::Log(error))
             | Self::Node(NodeError::Fatal(Fatal::Log(error))) => log_help(error, data_dir),
             Self::Node(NodeError::Fatal(Fatal::Halt(halt)))
-            | Self::Audit(AuditError::Halt(halt)) => halt_help(halt, data_dir),
+            | Self::Audit(AuditError::Halt(halt))
+            | Self::Verification(AuditError::Halt(halt)) => halt_help(halt, data_dir),
             Self::Node(_)
             | Self::Export(_)
             | Self::Audit(_)
+            | Self::Verification(_)
             | Self::Key(_)
             | Self::Closed
             | Self::Output { .. }
@@ -183,6 +195,19 @@ fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
         | LogError::Mirror { .. }
         | LogError::NoScratch { .. } => Vec::new(),
     }
+}
+
+/// Whether what was written is not what is there: what a verification is to find out.
+fn is_damage(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::Damaged { .. }
+            | LogError::MirrorDamaged { .. }
+            | LogError::Unreadable { .. }
+            | LogError::Lost { .. }
+            | LogError::PackMissing { .. }
+            | LogError::Payload { .. }
+    )
 }
 
 fn log_code(error: &LogError) -> u8 {

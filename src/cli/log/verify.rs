@@ -23,7 +23,7 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(super) fn run(path: &Path, signer: Option<Address>) -> Result<(), CliError> {
-    let report = audit::verify(path, signer)?;
+    let report = audit::verify(path, signer).map_err(CliError::Verification)?;
     let mut out = Out::new();
     say(&mut out, &report, signer);
     out.finish()
