@@ -380,10 +380,10 @@ impl Recording {
                 let bytes = strings(arguments).remove(0);
                 if number == "1" {
                     let said = String::from_utf8_lossy(&bytes).into_owned();
-                    let told = said
+                    let mut told = said
                         .lines()
                         .filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok());
-                    self.acknowledged = told.last().unwrap_or(self.acknowledged);
+                    self.acknowledged = told.next_back().unwrap_or(self.acknowledged);
                     return false;
                 }
                 let Some(id) = self.disk.find(&path) else {
