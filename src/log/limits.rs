@@ -7,6 +7,10 @@ use infernet_state::codec::EVENT_BYTES_MAX;
 /// [`LEAF_RECORDS_MAX`].
 pub const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
+/// How much room is written ahead at the end of sled's file, in bytes: more spares fewer syncs
+/// than it costs in bytes written twice (measured with commits of 0.7, 20 and 80 KB).
+pub const ROOM_BYTES: u64 = 256 * 1024;
+
 /// The most records that one leaf page of sled 0.34 holds: it splits a page of more than 16 when
 /// it next descends through it, so 17; one more is kept as a margin.
 pub const LEAF_RECORDS_MAX: usize = 18;
