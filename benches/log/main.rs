@@ -42,8 +42,7 @@ fn main() {
         json: has("--json"),
     };
     type Part = fn(&Report, &Path);
-    let parts: [(&str, Part); 4] = [
-        ("prof", prof),
+    let parts: [(&str, Part); 3] = [
         ("commit", commit),
         ("jobs", jobs::measure),
         ("start", start::measure),
@@ -62,20 +61,6 @@ fn commit(report: &Report, dir: &Path) {
     for group in [1, 64, 256] {
         commits(report, &dir.join(group.to_string()), group);
     }
-}
-
-fn prof(_: &Report, dir: &Path) {
-    fs::create_dir_all(dir).expect("create");
-    let group: usize = std::env::var("G").unwrap().parse().unwrap();
-    let n: usize = std::env::var("N").unwrap().parse().unwrap();
-    let batches: Vec<Vec<Record>> = (0..64)
-        .map(|batch| (0..group).map(|at| record((batch * group + at) as u64)).collect())
-        .collect();
-    let which = std::env::var("W").unwrap();
-    let mut c: Box<dyn Contender> = if which == "raw" { Box::new(Raw(OpenOptions::new().create(true).append(true).open(dir.join("raw")).unwrap())) } else { Box::new(open(&dir.join("log"))) };
-    let begun = Instant::now();
-    for i in 0..n { c.commit(&batches[i % 64]); }
-    println!("{which} {group}: {:.1} us", begun.elapsed().as_secs_f64() * 1e6 / n as f64);
 }
 
 /// Prints figures for people or for programs.
