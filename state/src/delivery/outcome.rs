@@ -81,7 +81,7 @@ impl Machine {
         base_fee: u128,
         priority_fee: u128,
     ) -> Result<(), Halt> {
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.effect = None;
             delivery.refusals = 0;
         }
@@ -190,7 +190,7 @@ impl Machine {
         selector: [u8; 4],
     ) -> Result<(), Halt> {
         let attempts_max = self.limits().delivery_attempts_max;
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
         delivery.effect = None;
@@ -233,7 +233,7 @@ impl Machine {
         responded: bool,
     ) -> Result<(), Halt> {
         let attempts_max = self.limits().delivery_attempts_max;
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
         delivery.effect = None;
