@@ -1,6 +1,6 @@
 //! What came of a simulation: the guards before a nonce is given, and batches.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
 use crate::{
@@ -123,7 +123,7 @@ impl Machine {
             self.deliveries.ready.insert(no, quote);
             return Ok(());
         }
-        let nonce = self.open_slot(turn, Use::Deliver(vec![no]), quote)?;
+        let nonce = self.open_slot(turn, Use::Deliver(no.into()), quote)?;
         self.move_delivery(no, Move::Send(nonce));
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Machine {
             }
             batch.sort_unstable();
             let batch: Vec<DeliveryNo> = batch.into_iter().map(|(_, no)| no).collect();
-            let nonce = self.open_slot(turn, Use::Deliver(batch.clone()), total)?;
+            let nonce = self.open_slot(turn, Use::Deliver(batch.clone().into()), total)?;
             for no in batch {
                 self.move_delivery(no, Move::Send(nonce));
             }

@@ -63,7 +63,6 @@ impl Machine {
         let containers = self
             .catalog
             .chain(config, &tracked.subscription.container_id)
-            .into_iter()
             .map(|container| container.id.clone())
             .collect();
         let subscription = &tracked.subscription;
