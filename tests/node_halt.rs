@@ -73,11 +73,11 @@ fn halts(running: &mut Running) -> (u64, Vec<Vec<String>>) {
 fn append_broken_promise(data_dir: &Path) -> Seq {
     let mut log = open_log(data_dir);
     let reader = log.reader();
-    let finals = (1..=reader.head().seq.0).filter_map(|seq| match event(&reader, seq) {
+    let mut finals = (1..=reader.head().seq.0).filter_map(|seq| match event(&reader, seq) {
         Event::ChainFinalized { block } => Some(block),
         _ => None,
     });
-    let mut ancestor = finals.last().expect("a final block");
+    let mut ancestor = finals.next_back().expect("a final block");
     ancestor.number -= 1;
     let reorg = infernet_state::codec::encode(&Event::ChainReorged { ancestor });
     let record = Record {
