@@ -610,12 +610,12 @@ fn a_log_that_begins_with_a_large_snapshot_is_exported_in_parts() {
     // A part that is missing, empty or too much is noticed.
     let text = String::from_utf8(exported).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[3].starts_with("{\"type\":\"snapshot_part\""));
-    assert!(!lines[4].contains("snapshot_part"));
+    assert!(lines[2].starts_with("{\"type\":\"snapshot_part\""));
+    assert!(!lines[3].contains("snapshot_part"));
     let empty = "{\"type\":\"snapshot_part\",\"bytes\":\"\"}";
-    let missing = [&lines[..3], &lines[4..]].concat();
+    let missing = [&lines[..2], &lines[3..]].concat();
     let without = [&lines[..2], &[empty], &lines[2..]].concat();
-    let twice = [&lines[..4], &lines[3..]].concat();
+    let twice = [&lines[..3], &lines[2..]].concat();
     for lines in [missing, without, twice] {
         let error = verify(lines.join("\n").as_bytes(), None).unwrap_err();
         assert!(error.to_string().starts_with("E-LOG-021"), "{error}");

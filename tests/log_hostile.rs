@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 /// A block that fits behind `before`, of `events` small ones, with payloads that were erased.
 fn forged(before: Head, events: usize) -> Vec<u8> {
     let mut rng = Lcg(666);
-    let mut block = Builder::new(before);
+    let mut block = Builder::new(before, 0);
     for at in 0..events {
         let erased = PayloadRef {
             hash: Hash([6; 32]),
