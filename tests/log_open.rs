@@ -269,17 +269,14 @@ fn what_a_killed_process_looked_at_is_removed_by_the_next() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(
-            lines
-                .map_while(Result::ok)
-                .any(|line| line.starts_with("looking"))
-        );
-        child
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = lines.by_ref().map_while(Result::ok);
+        assert!(said.any(|line| line.starts_with("looking")));
+        (child, lines)
     };
     let copies = || fs::read_dir(&scratch).unwrap().count();
     fs::create_dir(scratch.join("infernet-other")).unwrap();
-    let mut killed = look();
+    let (mut killed, _) = look();
     assert_eq!(copies(), 2);
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -288,7 +285,7 @@ fn what_a_killed_process_looked_at_is_removed_by_the_next() {
     assert_eq!(copies(), 2, "the old one is gone");
     let mut another = look();
     assert_eq!(copies(), 3, "one that is needed stays");
-    for child in [&mut one, &mut another] {
+    for (child, _) in [&mut one, &mut another] {
         drop(child.stdin.take());
         child.wait().unwrap();
     }

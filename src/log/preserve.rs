@@ -13,7 +13,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -162,10 +162,34 @@ impl Preserved {
 
 /// Copies a database, with a file that says what it was; all of it is durable.
 fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let sums = serde_json::to_vec(&sums(from)?)?;
-    copy(from, to)?;
-    fs::write(to.join(SUMS), sums)?;
+    make_directories(from, to)?;
+    let mut sums = Vec::new();
+    for path in files(from)? {
+        let name = path.strip_prefix(from).unwrap_or(&path).to_owned();
+        // Of a copy that was put back.
+        if name == Path::new(SUMS) {
+            continue;
+        }
+        let mut copied = File::create_new(to.join(&name))?;
+        copied.set_permissions(path.metadata()?.permissions())?;
+        let (len, crc32) = read_through(&path, |bytes| copied.write_all(bytes))?;
+        sums.push(Sum { name, len, crc32 });
+    }
+    sums.sort();
+    fs::write(to.join(SUMS), serde_json::to_vec(&sums)?)?;
     sync_all(to)
+}
+
+/// Makes a directory with all those that are in another one.
+fn make_directories(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in from.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_directories(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a copy is there and what it says that it is.
@@ -181,31 +205,37 @@ fn is_whole(copy: &Path) -> io::Result<bool> {
     Ok(sums(copy)? == said)
 }
 
-/// What the files of a database are, by their names.
-fn sums(database: &Path) -> io::Result<Vec<Sum>> {
+/// What the files of a copy are, by their names.
+fn sums(copy: &Path) -> io::Result<Vec<Sum>> {
     let mut sums = Vec::new();
-    for path in files(database)? {
-        let name = path.strip_prefix(database).unwrap_or(&path).to_owned();
-        if name == Path::new(SUMS) {
-            continue;
+    for path in files(copy)? {
+        let name = path.strip_prefix(copy).unwrap_or(&path).to_owned();
+        if name != Path::new(SUMS) {
+            let (len, crc32) = read_through(&path, |_| Ok(()))?;
+            sums.push(Sum { name, len, crc32 });
         }
-        let mut file = File::open(&path)?;
-        let mut crc = crc32fast::Hasher::new();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut len = 0;
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            crc.update(&buffer[..read]);
-            len += read as u64;
-        }
-        let crc32 = crc.finalize();
-        sums.push(Sum { name, len, crc32 });
     }
     sums.sort();
     Ok(sums)
+}
+
+/// Reads a file to its end: its length and CRC-32.
+fn read_through(
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, u32)> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let (mut len, mut crc) = (0, crc32fast::Hasher::new());
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((len, crc.finalize()));
+        }
+        len += read as u64;
+        crc.update(&buffer[..read]);
+        each(&buffer[..read])?;
+    }
 }
 
 /// All files below a directory.
