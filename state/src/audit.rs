@@ -96,7 +96,8 @@ impl Machine {
         for (no, job) in &self.jobs.all {
             self.audit_job(*no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
-            ends = ends.saturating_add(usize::from(job.closes.is_some()));
+            let scheduled = job.closes.is_some() && job.stage != Stage::Waiting;
+            ends = ends.saturating_add(usize::from(scheduled));
             let count = match (&job.work, job.stage) {
                 (_, Stage::Succeeded | Stage::Failed(_)) => continue,
                 (Work::Client { .. } | Work::Reported { .. }, _) => &mut client,
@@ -116,6 +117,10 @@ impl Machine {
         )?;
         hold(ends == self.schedule.ends.len(), || {
             "each closing is a job's".into()
+        })?;
+        let waiting = usize::try_from(self.jobs.waiting).unwrap_or(usize::MAX);
+        hold(waiting == self.schedule.delegated.len(), || {
+            "what becomes active is a waiting job's".into()
         })
     }
 
@@ -129,7 +134,9 @@ impl Machine {
             .and_then(|no| self.deliveries.get(no))
             .map(|delivery| delivery.state);
         let waits = match job.stage {
-            Stage::Waiting => self.schedule.delegated.iter().any(|(_, of)| *of == no),
+            Stage::Waiting => job
+                .closes
+                .is_some_and(|at| self.schedule.delegated.contains(&(at, no))),
             Stage::ReadingPayer | Stage::ReadingInputs => asked,
             Stage::Running { .. } => asked || matches!(job.work, Work::Reported { .. }),
             Stage::Delivering => delivery.is_some_and(State::is_live),
@@ -139,6 +146,7 @@ impl Machine {
         hold(waits, || "waits for something that comes".into())?;
         let closes = job
             .closes
+            .filter(|_| job.stage != Stage::Waiting)
             .is_none_or(|at| self.schedule.ends.contains(&(at, no)));
         hold(closes, || "its closing is scheduled".into())?;
         let timer = Timer::JobExpiry(no);

@@ -236,6 +236,9 @@ impl Machine {
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
         self.schedule.delegated.insert((at, no));
+        if let Some(job) = self.jobs.all.get_mut(&no) {
+            job.closes = Some(at);
+        }
         if self.chain.head.is_some() {
             self.serve_delegated(turn)?;
         }
@@ -255,6 +258,9 @@ impl Machine {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
+            if let Some(job) = self.jobs.all.get_mut(&no) {
+                job.closes = None;
+            }
             self.begin_delegated(turn, no, &head)?;
         }
         Ok(())

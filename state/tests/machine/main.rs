@@ -6,6 +6,7 @@
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
+//! | `policy` | what is taken on and what is not, at the edges |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -21,5 +22,6 @@ mod life;
 mod lives;
 mod logs;
 mod nonsense;
+mod policy;
 mod scenes;
 mod tables;
