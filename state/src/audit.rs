@@ -40,6 +40,7 @@ impl Machine {
         self.audit_deliveries()?;
         self.audit_nonces()?;
         self.audit_chores()?;
+        self.audit_proofs()?;
         self.audit_effects()
     }
 
@@ -266,6 +267,27 @@ impl Machine {
         hold(self.breaker.open_until.is_none_or(closes), || {
             "the breaker closes again".into()
         })
+    }
+
+    /// An open proof waits for its week, or is finalised; nothing else is.
+    fn audit_proofs(&self) -> Result<(), Broken> {
+        for (id, interval, proof) in self.proofs.iter() {
+            let chore = Chore::Finalize(id, interval);
+            let entry = (proof.expires, id, interval);
+            let waits =
+                self.schedule.proofs.contains(&entry) || self.chores.tasks.contains_key(&chore);
+            let is_open = self.proofs.is_open(id, interval);
+            hold(waits == is_open, || {
+                format!("an open proof waits for something that comes: {proof:?}")
+            })?;
+        }
+        for (expires, id, interval) in &self.schedule.proofs {
+            let proof = self.proofs.all.get(&(*id, *interval));
+            hold(proof.is_some_and(|proof| proof.expires == *expires), || {
+                format!("a week of {id}, {interval} is a proof's")
+            })?;
+        }
+        Ok(())
     }
 
     /// What is asked of the outside is asked for somebody, and comes again where it waits.

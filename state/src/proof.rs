@@ -9,7 +9,8 @@
 //!            │ ───── ProofVerified, a week has passed ────► Expired (the node is paid)
 //!            └─ its block is gone: (nothing)      a verdict's block is gone: Open again
 //! ```
-//! When the week has passed and nobody has finalised, the node does so itself: a chore.
+//! When the week has passed and nobody has finalised, the node does so itself: a chore, until it
+//! succeeds. An open proof therefore stands in the schedule, or has its chore.
 
 use alloc::collections::BTreeMap;
 
@@ -142,7 +143,7 @@ impl Proofs {
 }
 
 impl Machine {
-    /// A delivery with a verifier was included.
+    /// A delivery with a verifier was included: the only one of its interval that the chain takes.
     pub(crate) fn open_proof(
         &mut self,
         block: &BlockRef,
@@ -150,10 +151,20 @@ impl Machine {
         interval: Interval,
         proof: Proof,
     ) {
-        let expires = proof.expires;
-        if self.proofs.all.insert((id, interval), proof).is_none() {
-            self.schedule.proofs.insert((expires, id, interval));
-            self.journal(block.number, Undo::ProofOpened(id, interval));
+        if self.proofs.all.contains_key(&(id, interval)) {
+            return;
+        }
+        self.schedule.proofs.insert((proof.expires, id, interval));
+        self.proofs.all.insert((id, interval), proof);
+        self.journal(block.number, Undo::ProofOpened(id, interval));
+    }
+
+    /// A finalisation succeeded: its verdict is to come.
+    pub(crate) fn expect_verdict(&mut self, id: SubscriptionId, interval: Interval) {
+        if let Some(proof) = self.proofs.all.get(&(id, interval))
+            && proof.state == ProofState::Open
+        {
+            self.schedule.proofs.insert((proof.expires, id, interval));
         }
     }
 
