@@ -34,6 +34,7 @@ impl Machine {
     /// # Errors
     /// The first invariant that does not hold: a mistake of the machine, never of its input.
     pub fn audit(&self) -> Result<(), Broken> {
+        hold(self.adds_up(), || "the running sums add up".into())?;
         self.audit_money()?;
         self.audit_subscriptions()?;
         self.audit_jobs()?;

@@ -24,6 +24,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
+    tally::Tally,
     trace::Transition,
     transaction::{Quote, Use},
     types::{
@@ -108,6 +109,12 @@ pub struct Chores {
     pub(crate) stakes: BTreeMap<DeliveryNo, (Address, Amount)>,
     /// Deliveries that wait for an allowance.
     pub(crate) waiting: BTreeSet<(Address, DeliveryNo)>,
+    /// The sum of `stakes`, by token.
+    #[serde(skip)]
+    pub(crate) wanted: Tally<Address>,
+    /// The part of it whose deliveries are on their way into a block.
+    #[serde(skip)]
+    pub(crate) committed: Tally<Address>,
 }
 
 impl Chores {
@@ -120,12 +127,30 @@ impl Chores {
     /// The stakes of a token that live deliveries will lock; saturating.
     #[must_use]
     pub fn wanted(&self, token: Address) -> Amount {
-        self.stakes
-            .values()
-            .filter(|(of, _)| *of == token)
-            .fold(Amount::ZERO, |sum, (_, stake)| {
-                sum.checked_add(*stake).unwrap_or(Amount::MAX)
-            })
+        self.wanted.of(&token).amount().unwrap_or(Amount::MAX)
+    }
+
+    /// Sets the stake of a delivery that is not on its way yet.
+    pub(crate) fn stake(&mut self, no: DeliveryNo, stake: Option<(Address, Amount)>) {
+        let before = match stake {
+            Some((token, amount)) => {
+                self.wanted.add(token, amount);
+                self.stakes.insert(no, (token, amount))
+            }
+            None => self.stakes.remove(&no),
+        };
+        if let Some((token, amount)) = before {
+            self.wanted.take(token, amount);
+        }
+    }
+
+    /// A delivery with a stake sets out, or no longer is on its way.
+    pub(crate) fn commit(&mut self, no: DeliveryNo, commits: bool) {
+        match self.stakes.get(&no) {
+            Some((token, amount)) if commits => self.committed.add(*token, *amount),
+            Some((token, amount)) => self.committed.take(*token, *amount),
+            None => {}
+        }
     }
 }
 

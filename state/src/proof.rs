@@ -22,6 +22,7 @@ use crate::{
     ledger::{Code, Role},
     machine::{Halt, Machine},
     outbox::Turn,
+    tally::Tally,
     trace::Transition,
     transaction::Use,
     types::{Address, Amount, BlockRef, DeliveryNo, Hash, Interval, SubscriptionId},
@@ -114,6 +115,9 @@ pub struct Proof {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Proofs {
     pub(crate) all: BTreeMap<(SubscriptionId, Interval), Proof>,
+    /// The stakes of the open ones, by token.
+    #[serde(skip)]
+    pub(crate) staked: Tally<Address>,
 }
 
 impl Proofs {
@@ -133,12 +137,22 @@ impl Proofs {
     /// What the node has at stake in a token; saturating.
     #[must_use]
     pub fn at_stake(&self, token: Address) -> Amount {
-        self.all
-            .values()
-            .filter(|proof| proof.token == token && proof.state == ProofState::Open)
-            .fold(Amount::ZERO, |sum, proof| {
-                sum.checked_add(proof.stake).unwrap_or(Amount::MAX)
-            })
+        self.staked.of(&token).amount().unwrap_or(Amount::MAX)
+    }
+
+    fn insert(&mut self, id: SubscriptionId, interval: Interval, proof: Proof) {
+        if proof.state == ProofState::Open {
+            self.staked.add(proof.token, proof.stake);
+        }
+        self.all.insert((id, interval), proof);
+    }
+
+    fn remove(&mut self, id: SubscriptionId, interval: Interval) -> Option<Proof> {
+        let proof = self.all.remove(&(id, interval))?;
+        if proof.state == ProofState::Open {
+            self.staked.take(proof.token, proof.stake);
+        }
+        Some(proof)
     }
 }
 
@@ -155,7 +169,7 @@ impl Machine {
             return;
         }
         self.schedule.proofs.insert((proof.expires, id, interval));
-        self.proofs.all.insert((id, interval), proof);
+        self.proofs.insert(id, interval, proof);
         self.journal(block.number, Undo::ProofOpened(id, interval));
     }
 
@@ -170,7 +184,7 @@ impl Machine {
 
     /// That block is gone.
     pub(crate) fn proof_undone(&mut self, id: SubscriptionId, interval: Interval) {
-        if let Some(proof) = self.proofs.all.remove(&(id, interval)) {
+        if let Some(proof) = self.proofs.remove(id, interval) {
             self.schedule.proofs.remove(&(proof.expires, id, interval));
         }
     }
@@ -240,13 +254,17 @@ impl Machine {
 
     /// Moves a proof on; `false` where the step does not apply.
     fn step_proof(&mut self, id: SubscriptionId, interval: Interval, step: Step) -> bool {
-        let Some(proof) = self.proofs.all.get_mut(&(id, interval)) else {
+        let known = self.proofs.all.get(&(id, interval));
+        let Some((from, to)) = known
+            .map(|proof| proof.state)
+            .and_then(|from| Some((from, from.step(step)?)))
+        else {
             return false;
         };
-        let Some(to) = proof.state.step(step) else {
-            return false;
-        };
-        let from = core::mem::replace(&mut proof.state, to);
+        if let Some(mut proof) = self.proofs.remove(id, interval) {
+            proof.state = to;
+            self.proofs.insert(id, interval, proof);
+        }
         self.trace.note(Transition::Proof {
             id,
             interval,
@@ -269,7 +287,7 @@ impl Machine {
     /// A verdict is final.
     pub(crate) fn verdict_final(&mut self, id: SubscriptionId, interval: Interval) {
         if !self.proofs.is_open(id, interval) {
-            self.proofs.all.remove(&(id, interval));
+            self.proofs.remove(id, interval);
         }
     }
 

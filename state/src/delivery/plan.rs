@@ -5,11 +5,12 @@ use crate::{
     admission,
     effect::{Action, Delivery as Call, Effect},
     job::Work,
+    ledger::Sum,
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
     subscription::{self, Identity},
-    types::{Amount, DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
+    types::{DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
 };
 
 impl Machine {
@@ -65,8 +66,10 @@ impl Machine {
             .and_then(|delivery| self.terms_of(delivery))
             .filter(|terms| !terms.verifier.is_zero() && !terms.payment_amount.is_zero())
             .map(|terms| (terms.payment_token, terms.payment_amount));
-        if let Some(stake) = stake {
-            self.chores.stakes.insert(no, stake);
+        self.chores.stake(no, stake);
+        let state = self.deliveries.get(no).map(|delivery| delivery.state);
+        if state.is_some_and(State::commits) {
+            self.chores.commit(no, true);
         }
     }
 
@@ -126,21 +129,11 @@ impl Machine {
         let Some(cap) = admission::stake_cap(config, *token) else {
             return false;
         };
-        let sent = self
-            .chores
-            .stakes
-            .iter()
-            .filter(|(other, (of, _))| {
-                of == token
-                    && self
-                        .deliveries
-                        .get(**other)
-                        .is_some_and(|delivery| matches!(delivery.state, State::Sent(_)))
-            })
-            .fold(self.proofs.at_stake(*token), |sum, (_, (_, stake))| {
-                sum.checked_add(*stake).unwrap_or(Amount::MAX)
-            });
-        sent.checked_add(*stake).is_none_or(|sum| sum > cap)
+        let staked = self.proofs.staked.of(token);
+        staked
+            .wrapping_add(self.chores.committed.of(token))
+            .wrapping_add((*stake).into())
+            > Sum::from(cap)
     }
 
     /// What a delivery's own transaction does.
