@@ -255,13 +255,12 @@ impl State {
         }
     }
 
-    /// Whether its transaction is under way: what it puts at stake is as good as locked.
+    /// Whether it is on its way into a block, with nothing more to ask of the machine: what it puts
+    /// at stake is as good as locked.
     pub(crate) fn commits(self) -> bool {
         match self {
-            Self::Sent(_) => true,
+            Self::Simulating | Self::Ready | Self::Sent(_) => true,
             Self::Planned
-            | Self::Simulating
-            | Self::Ready
             | Self::Included(_)
             | Self::Final
             | Self::Parked
