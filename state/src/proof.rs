@@ -118,6 +118,19 @@ pub struct Proofs {
     /// The stakes of the open ones, by token.
     #[serde(skip)]
     pub(crate) staked: Tally<Address>,
+    /// How many of the open ones are owed the same escrow by the same payer.
+    #[serde(skip)]
+    pub(crate) owed: Tally<Owed>,
+}
+
+/// An escrow, and who owes it: wallet, owner, token, amount.
+pub(crate) type Owed = (Address, Address, Address, Amount);
+
+impl Proof {
+    /// What is owed to the node for it.
+    pub(crate) fn owed(&self) -> Owed {
+        (self.wallet, self.owner, self.token, self.escrow)
+    }
 }
 
 impl Proofs {
@@ -143,6 +156,7 @@ impl Proofs {
     fn insert(&mut self, id: SubscriptionId, interval: Interval, proof: Proof) {
         if proof.state == ProofState::Open {
             self.staked.add(proof.token, proof.stake);
+            self.owed.add(proof.owed(), 1);
         }
         self.all.insert((id, interval), proof);
     }
@@ -151,6 +165,7 @@ impl Proofs {
         let proof = self.all.remove(&(id, interval))?;
         if proof.state == ProofState::Open {
             self.staked.take(proof.token, proof.stake);
+            self.owed.take(proof.owed(), 1);
         }
         Some(proof)
     }
@@ -189,33 +204,33 @@ impl Machine {
         }
     }
 
-    /// The consumer's escrow for a delivery was locked in the transaction of that delivery.
-    pub(crate) fn escrow_seen(&mut self, wallet: Address, owner: Address, amount: Amount) {
-        // In the order of their logs: the oldest open proof of this payer without an escrow.
-        if let Some(proof) =
-            self.proofs.all.values_mut().find(|proof| {
-                proof.wallet == wallet && proof.owner == owner && proof.escrow.is_zero()
-            })
+    /// A consumer's escrow was locked in a transaction of the node: for the first of its
+    /// deliveries, in the order in which the contract made them, that this payer owes one.
+    pub(crate) fn escrow_seen(
+        &mut self,
+        tx: Hash,
+        of: (Address, Address, Address),
+        amount: Amount,
+    ) {
+        let slot = self.account.by_tx.get(&tx);
+        let slot = slot.and_then(|nonce| self.account.slots.get(nonce));
+        let made = slot.and_then(|slot| slot.version(tx));
+        let deliveries = made.map_or(&[][..], |version| version.does.deliveries());
+        let owing = deliveries.iter().find_map(|no| {
+            let delivery = self.deliveries.get(*no)?;
+            let place = (self.chain_id_of(delivery), delivery.interval);
+            let proof = self.proofs.all.get(&place)?;
+            let owes = proof.delivery == *no
+                && (proof.wallet, proof.owner, proof.token) == of
+                && proof.escrow.is_zero();
+            owes.then_some(place)
+        });
+        if let Some((id, interval)) = owing
+            && let Some(mut proof) = self.proofs.remove(id, interval)
         {
             proof.escrow = amount;
+            self.proofs.insert(id, interval, proof);
         }
-    }
-
-    /// Whether a payer owes this much to an open proof.
-    pub(crate) fn owes_escrow(
-        &self,
-        wallet: Address,
-        owner: Address,
-        token: Address,
-        amount: Amount,
-    ) -> bool {
-        self.proofs.all.values().any(|proof| {
-            proof.wallet == wallet
-                && proof.owner == owner
-                && proof.token == token
-                && proof.escrow == amount
-                && proof.state == ProofState::Open
-        })
     }
 
     /// `ProofVerified` of a proof of this node.

@@ -6,7 +6,12 @@ use bincode::{config::Configuration, error::DecodeError, serde::decode_from_slic
 
 use super::Machine;
 use crate::{
-    admission::Catalog, digest, proof::ProofState, tally::Tally, transaction::Slot, types::Address,
+    admission::Catalog,
+    digest,
+    proof::{Owed, ProofState},
+    tally::Tally,
+    transaction::Slot,
+    types::Address,
 };
 
 /// Why a snapshot cannot be written or read.
@@ -43,6 +48,7 @@ impl Machine {
         }
         let sums = machine.added_up();
         machine.proofs.staked = sums.staked;
+        machine.proofs.owed = sums.owed;
         machine.chores.wanted = sums.wanted;
         machine.chores.committed = sums.committed;
         machine.account.in_hand = sums.in_hand;
@@ -55,6 +61,7 @@ impl Machine {
         for proof in self.proofs.all.values() {
             if proof.state == ProofState::Open {
                 sums.staked.add(proof.token, proof.stake);
+                sums.owed.add(proof.owed(), 1);
             }
         }
         for (no, (token, amount)) in &self.chores.stakes {
@@ -74,6 +81,7 @@ impl Machine {
     pub(crate) fn adds_up(&self) -> bool {
         let sums = self.added_up();
         sums.staked == self.proofs.staked
+            && sums.owed == self.proofs.owed
             && sums.wanted == self.chores.wanted
             && sums.committed == self.chores.committed
             && sums.in_hand == self.account.in_hand
@@ -84,6 +92,7 @@ impl Machine {
 #[derive(Default)]
 struct Sums {
     staked: Tally<Address>,
+    owed: Tally<Owed>,
     wanted: Tally<Address>,
     committed: Tally<Address>,
     in_hand: u32,

@@ -7,6 +7,7 @@
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -14,6 +15,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod books;
 mod common;
 mod coverage;
 mod events;
