@@ -7,6 +7,7 @@
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
@@ -26,4 +27,5 @@ mod logs;
 mod nonsense;
 mod policy;
 mod scenes;
+mod stakes;
 mod tables;
