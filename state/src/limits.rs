@@ -45,3 +45,7 @@ pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 100_000;
 /// Recorded blocks remembered above the final one: where a reorg during the node's absence is
 /// looked for. Deeper ones go back to the final block, which is right, and more work.
 pub const RECENT_BLOCKS_MAX: usize = 256;
+
+/// Containers of one client's job, or of one that is reported: far more than any chain of them is
+/// long, and few enough that a request's record stays small.
+pub const JOB_CONTAINERS_MAX: usize = 256;

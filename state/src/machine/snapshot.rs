@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bincode::{config::Configuration, error::DecodeError, serde::decode_from_slice};
 
 use super::Machine;
-use crate::{admission::Catalog, digest};
+use crate::{admission::Catalog, codec::CLAIM_PER_BYTE, digest};
 
 /// Why a snapshot cannot be written or read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -42,9 +42,6 @@ impl Machine {
         Ok(machine)
     }
 }
-
-/// What one byte may stand for in memory, as bincode counts it: a number of 16 bytes.
-const CLAIM_PER_BYTE: usize = 16;
 
 /// Decodes bytes of unknown origin: what they claim to hold is bounded by what they are, so that
 /// a length in them makes nobody allocate more.
