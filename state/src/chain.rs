@@ -187,6 +187,9 @@ impl Machine {
             }
         }
         for fact in facts {
+            if matches!(fact, ChainFact::ProofVerified { .. }) {
+                self.chain.payments.released = None;
+            }
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
                     self.subscription_cancelled(turn, block, *id)?;

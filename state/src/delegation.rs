@@ -165,8 +165,7 @@ impl Machine {
                 | admission::Reason::NothingWanted
                 | admission::Reason::WalletInvalid
                 | admission::Reason::BalanceTooLow
-                | admission::Reason::AllowanceTooLow
-                | admission::Reason::Unprofitable,
+                | admission::Reason::AllowanceTooLow,
             )
             | Ok(()) => {
                 let of_client = self.jobs.waiting_of(request.client);
@@ -236,6 +235,9 @@ impl Machine {
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
         self.schedule.delegated.insert((at, no));
+        if let Some(job) = self.jobs.all.get_mut(&no) {
+            job.closes = Some(at);
+        }
         if self.chain.head.is_some() {
             self.serve_delegated(turn)?;
         }
@@ -255,6 +257,9 @@ impl Machine {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
+            if let Some(job) = self.jobs.all.get_mut(&no) {
+                job.closes = None;
+            }
             self.begin_delegated(turn, no, &head)?;
         }
         Ok(())

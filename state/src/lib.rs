@@ -73,6 +73,7 @@ mod paged;
 pub mod proof;
 pub mod schedule;
 pub mod subscription;
+mod tally;
 pub mod trace;
 mod tracking;
 pub mod transaction;

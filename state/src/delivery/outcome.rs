@@ -10,7 +10,7 @@ use crate::{
     limits::READ_ATTEMPTS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
-    transaction::{Quote, Slot, Use},
+    transaction::{Quote, Use},
     types::{Amount, DeliveryNo, EffectId},
 };
 
@@ -118,7 +118,7 @@ impl Machine {
             self.replan_later(no);
             return Ok(());
         };
-        if batches && self.account.slots.values().any(Slot::in_hand) {
+        if batches && self.account.in_hand > 0 {
             self.move_delivery(no, Move::Queue);
             self.deliveries.ready.insert(no, quote);
             return Ok(());
@@ -134,7 +134,7 @@ impl Machine {
     pub(crate) fn flush_ready(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         while !self.deliveries.ready.is_empty()
             && self.account.may_send()
-            && !self.account.slots.values().any(Slot::in_hand)
+            && self.account.in_hand == 0
         {
             let Some(chain) = self.chain_config() else {
                 return Ok(());
@@ -143,21 +143,15 @@ impl Machine {
             let gas_max = chain.gas_limit_max;
             let mut batch = Vec::new();
             let mut total = Quote::default();
-            let waiting: Vec<(DeliveryNo, Quote)> = self
-                .deliveries
-                .ready
-                .iter()
-                .map(|(no, quote)| (*no, *quote))
-                .collect();
-            for (no, quote) in waiting {
+            while let Some((no, quote)) = self.deliveries.first_ready() {
                 let gas = total.gas_limit.saturating_add(quote.gas_limit);
                 if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
                     break;
                 }
+                self.deliveries.ready.remove(&no);
                 if !self.settle_chance(turn, no)? {
                     continue;
                 }
-                self.deliveries.ready.remove(&no);
                 batch.push((quote.gas_limit, no));
                 total = Quote {
                     gas_limit: gas,

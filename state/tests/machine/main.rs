@@ -6,6 +6,9 @@
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
+//! | `policy` | what is taken on and what is not, at the edges |
+//! | `stakes` | what is at stake for proofs: its cap, its release |
+//! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -13,6 +16,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod books;
 mod common;
 mod coverage;
 mod events;
@@ -21,5 +25,7 @@ mod life;
 mod lives;
 mod logs;
 mod nonsense;
+mod policy;
 mod scenes;
+mod stakes;
 mod tables;
