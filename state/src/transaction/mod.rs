@@ -3,11 +3,11 @@
 //! ```text
 //!             Signed             Broadcast            timer: higher fee
 //!  Signing ──────────► Sending ────────────► Pooled ─────────────────────► Signing
-//!     ▲                 │  ▲                  │  ▲
-//!     │ underpriced     │  │ absent           │  │ pending, taken
-//!     └─────────────────┤  └───── Looking ◄───┘  │
-//!                       │            ▲ └─────────┘
-//!                       └────────────┘ unknown, nonce too low
+//!     ▲                 │  │ ▲                │ │ ▲
+//!     │ underpriced     │  │ └── timer: again ┘ │ │ pending, taken, absent
+//!     └─────────────────┤  │                    ▼ │
+//!              refused  │  └────────────────► Looking
+//!              Pooled ◄─┘  unknown, nonce too low
 //!  any of them ── the chain includes one of its versions ──► Included ── final ──► (closed)
 //!  Included ── the block is gone ──► Rechecking ── still good ──► Sending
 //!                                        └──────── no longer ────► Signing (an empty transfer)
@@ -15,7 +15,9 @@
 //! Nonces are contiguous: each is opened once, and closed by inclusion alone. A transaction that
 //! is no longer wanted is replaced under its nonce by an empty transfer, because later ones wait
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
-//! of all versions at most one is included.
+//! of all versions at most one is included. What the RPC does not take, or nobody knows whether it
+//! did, is handed over again with backoff, and given up when that happened too often in a row: by
+//! an empty transfer as well, since some pool may hold it all the same.
 
 mod inclusion;
 mod outcome;
@@ -143,7 +145,7 @@ pub enum Phase {
     Signing(EffectId),
     /// The newest version is being handed to the RPC.
     Sending(EffectId),
-    /// The RPC has it; a timer runs.
+    /// The RPC has it, or is to be given it again; a timer runs.
     Pooled,
     /// Asking what became of it.
     Looking(EffectId),
@@ -273,6 +275,8 @@ pub struct Slot {
     pub(crate) taken: bool,
     /// Its inclusion is gone, and it was not simulated since.
     pub(crate) recheck: bool,
+    /// How often in a row it was handed over, and not known to be taken.
+    pub(crate) tries: u16,
     /// Its entry among the timers.
     pub(crate) timer: Option<WallTime>,
 }
@@ -287,6 +291,7 @@ impl Slot {
             sent: false,
             taken: false,
             recheck: false,
+            tries: 0,
             timer: None,
         }
     }

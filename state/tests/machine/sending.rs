@@ -1,0 +1,131 @@
+//! An RPC that reads and does not send, that lags, that takes no large transaction; fees that rise;
+//! reorgs behind which old bytes come back. No answer is given up in haste, nothing waits in
+//! circles, and nobody's transaction holds up the others for long.
+
+use crate::common::*;
+use infernet_state::{
+    Effect, Issued,
+    delivery::{Loss, State},
+    effect::Action,
+    event::{Failure, Outcome, Rejection},
+    types::DeliveryNo,
+};
+
+/// A chain with `count` callbacks, deep enough to be answered.
+fn asked(count: usize) -> World {
+    let mut world = World::new(config());
+    ask(&mut world, count);
+    world
+}
+
+fn ask(world: &mut World, count: usize) {
+    for _ in 0..count {
+        world.next.push(Next::Create(subscription(&["alpha"])));
+    }
+    world.mine(1);
+    world.mine(1);
+}
+
+/// Answers as a healthy world, but for what `spoil` says; how many effects there were.
+fn settle_but(
+    world: &mut World,
+    spoil: &mut impl FnMut(&World, &Issued) -> Option<Outcome>,
+) -> u32 {
+    let mut answered = 0;
+    while let Some(issued) = world.issued.pop_front() {
+        answered += 1;
+        assert!(answered < 1_000, "it runs in circles: {:?}", issued.effect);
+        let outcome = match spoil(world, &issued) {
+            Some(outcome) => Some(outcome),
+            None => world.answer(&issued),
+        };
+        if let Some(outcome) = outcome {
+            world.end(&issued, outcome);
+        }
+    }
+    answered
+}
+
+/// As [`settle_but`], while the wall clock goes on without a block.
+fn wait_but(
+    world: &mut World,
+    seconds: u64,
+    mut spoil: impl FnMut(&World, &Issued) -> Option<Outcome>,
+) -> u32 {
+    let mut answered = settle_but(world, &mut spoil);
+    let end = world.wall + seconds * 1_000;
+    while world.wall < end {
+        let next = world.machine.next_deadline().map_or(end, |at| at.0);
+        let ms = next.clamp(world.wall + 1, end) - world.wall;
+        world.wait(ms);
+        answered += settle_but(world, &mut spoil);
+    }
+    answered
+}
+
+fn state(world: &World, no: u64) -> State {
+    world
+        .machine
+        .deliveries()
+        .get(DeliveryNo(no))
+        .expect("a delivery")
+        .state
+}
+
+fn unknown(issued: &Issued) -> Option<Outcome> {
+    matches!(issued.effect, Effect::Broadcast { .. }).then(|| Outcome::Unknown {
+        reason: "internal error".into(),
+    })
+}
+
+fn rejected(rejection: Rejection) -> Outcome {
+    Outcome::Failed(Failure::Rejected(rejection))
+}
+
+#[test]
+fn what_no_rpc_takes_rests_and_is_given_up() {
+    let mut world = asked(2);
+    let answered = wait_but(&mut world, 120, |_, issued| unknown(issued));
+    assert!(answered < 100, "{answered} effects in two minutes");
+    assert!(matches!(state(&world, 1), State::Sent(_)), "not in haste");
+    let answered = wait_but(&mut world, 4 * 3_600, |_, issued| unknown(issued));
+    assert!(answered < 4_000, "{answered} effects in four hours");
+    for no in [1, 2] {
+        assert_eq!(state(&world, no), State::Withdrawn(Loss::Unavailable));
+    }
+    // It takes transactions again: the nonces are used up, and what comes next is delivered.
+    wait_but(&mut world, 120, |_, _| None);
+    assert!(world.pool.values().all(|tx| tx.action == Action::FillNonce));
+    assert_eq!(world.pool.len(), 2);
+    ask(&mut world, 1);
+    world.run(3);
+    assert_eq!(world.delivered(), 1);
+}
+
+#[test]
+fn what_nobody_knew_to_be_taken_counts_when_a_block_holds_it() {
+    let mut world = asked(1);
+    wait_but(&mut world, 4 * 3_600, |_, issued| unknown(issued));
+    assert_eq!(state(&world, 1), State::Withdrawn(Loss::Unavailable));
+    let ours = world
+        .signed
+        .values()
+        .find(|tx| tx.action != Action::FillNonce);
+    let ours = ours.expect("signed").clone();
+    world.pool.insert(ours.hash, ours);
+    world.run(2);
+    assert_eq!(world.delivered(), 1);
+    assert_eq!(state(&world, 1), State::Final);
+}
+
+#[test]
+fn a_base_fee_above_the_cap_is_waited_for() {
+    let mut world = asked(1);
+    let answered = wait_but(&mut world, 600, |_, issued| {
+        matches!(issued.effect, Effect::Broadcast { .. }).then(|| rejected(Rejection::Underpriced))
+    });
+    assert!(answered < 200, "{answered} effects in ten minutes");
+    wait_but(&mut world, 120, |_, _| None);
+    world.run(2);
+    assert_eq!(world.delivered(), 1);
+}
