@@ -19,6 +19,21 @@ pub const READ_ATTEMPTS_MAX: u16 = 1_500;
 /// Attempts to sign, or to hand a transaction to the RPC, before its delivery is given up.
 pub const SEND_ATTEMPTS_MAX: u16 = 60;
 
+/// Tries to hand over a delivery that the RPC refuses for a reason of its own, before it is given up:
+/// later nonces wait for it. With the default backoff half a minute, a few blocks.
+pub const REFUSED_ATTEMPTS_MAX: u16 = 7;
+
+/// Bytes of a signed transaction that pools take.
+pub const TRANSACTION_BYTES_MAX: u64 = 128 * 1024;
+
+/// What a transaction holds beside the items of a delivery: fees, signature, selector, a delegated
+/// subscription.
+pub const ENVELOPE_BYTES: u64 = 2 * 1024;
+
+/// What one item of a delivery holds beside the contents of its three arguments: ids, wallet, and
+/// the place and length of each argument.
+pub const DELIVERY_BYTES: u64 = 512;
+
 /// Rest of a finalisation that failed as often as a chore may, before it begins anew. A day: the
 /// week that the verifier had is over, stake and price wait, and each round costs three
 /// simulations.

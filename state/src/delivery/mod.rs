@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     delegation::DelegationKey,
     event::Subscription,
-    limits::DELIVERIES_KEPT,
+    limits::{DELIVERIES_KEPT, DELIVERY_BYTES},
     machine::Machine,
     subscription::Identity,
     trace::Transition,
@@ -61,6 +61,17 @@ pub struct Arguments {
     pub output: PayloadAt,
     /// Argument `proof`.
     pub proof: PayloadAt,
+}
+
+impl Arguments {
+    /// What they take of a transaction, at most: each is padded to whole words.
+    pub(crate) fn transaction_bytes(&self) -> u64 {
+        let padded = |at: PayloadAt| u64::from(at.payload.len).next_multiple_of(32);
+        [self.input, self.output, self.proof]
+            .map(padded)
+            .into_iter()
+            .fold(DELIVERY_BYTES, u64::saturating_add)
+    }
 }
 
 /// Where a delivery stands.
@@ -113,6 +124,8 @@ pub enum Loss {
     Unconfigured,
     /// The node's wallet does not allow the stake that its verifier asks for.
     NoStake,
+    /// Its arguments fit no transaction.
+    TooLarge,
 }
 
 impl fmt::Display for Loss {
@@ -132,6 +145,7 @@ impl fmt::Display for Loss {
             Self::PayloadMissing => f.write_str("a payload is missing"),
             Self::Unconfigured => f.write_str("no chain or wallet is configured"),
             Self::NoStake => f.write_str("the node's wallet does not allow the stake"),
+            Self::TooLarge => f.write_str("the answer is too large for a transaction"),
         }
     }
 }

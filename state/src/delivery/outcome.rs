@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
+use super::{INTERVAL_COMPLETED, Loss, Move, is_met, plan::ITEMS_BYTES_MAX};
 use crate::{
     admission,
     effect::Effect,
@@ -143,15 +143,19 @@ impl Machine {
             let gas_max = chain.gas_limit_max;
             let mut batch = Vec::new();
             let mut total = Quote::default();
+            let mut bytes = 0_u64;
             while let Some((no, quote)) = self.deliveries.first_ready() {
                 let gas = total.gas_limit.saturating_add(quote.gas_limit);
-                if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
+                let item = self.transaction_bytes(no);
+                let full = gas > gas_max || bytes.saturating_add(item) > ITEMS_BYTES_MAX;
+                if batch.len() >= count_max || (full && !batch.is_empty()) {
                     break;
                 }
                 self.deliveries.ready.remove(&no);
                 if !self.settle_chance(turn, no)? {
                     continue;
                 }
+                bytes = bytes.saturating_add(item);
                 batch.push((quote.gas_limit, no));
                 total = Quote {
                     gas_limit: gas,

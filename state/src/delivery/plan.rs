@@ -6,12 +6,16 @@ use crate::{
     effect::{Action, Delivery as Call, Effect},
     job::Work,
     ledger::Sum,
+    limits::{ENVELOPE_BYTES, TRANSACTION_BYTES_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
     subscription::{self, Identity},
     types::{DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
 };
+
+/// What the items of one transaction may take of it: more would be signed, and taken by no pool.
+pub(super) const ITEMS_BYTES_MAX: u64 = TRANSACTION_BYTES_MAX.saturating_sub(ENVELOPE_BYTES);
 
 impl Machine {
     /// The answer of an interval's job is there: a delivery is planned.
@@ -82,6 +86,9 @@ impl Machine {
         if !self.settle_chance(turn, no)? {
             return Ok(());
         }
+        if self.transaction_bytes(no) > ITEMS_BYTES_MAX {
+            return self.abandon(turn, no, Loss::TooLarge);
+        }
         if !self.account.may_send() {
             self.deliveries.blocked.insert(no);
             return Ok(());
@@ -106,6 +113,13 @@ impl Machine {
         self.wait_for(turn, no, effect)?;
         self.move_delivery(no, Move::Simulate);
         Ok(())
+    }
+
+    /// What a delivery takes of a transaction, at most.
+    pub(super) fn transaction_bytes(&self, no: DeliveryNo) -> u64 {
+        self.deliveries
+            .get(no)
+            .map_or(0, |delivery| delivery.arguments.transaction_bytes())
     }
 
     pub(super) fn wait_for(

@@ -4,7 +4,7 @@ use super::{Phase, Step, Version};
 use crate::{
     delivery::{Loss, is_met},
     event::{Failure, Outcome, Rejection, Success, TransactionState},
-    limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
+    limits::{READ_ATTEMPTS_MAX, REFUSED_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     types::{EffectId, Nonce, PayloadAt},
@@ -107,12 +107,14 @@ impl Machine {
                 self.count_try(nonce);
                 self.look(turn, nonce)
             }
+            Outcome::Failed(Failure::Rejected(Rejection::Other { .. })) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                self.count_try(nonce);
+                self.not_taken(turn, nonce, REFUSED_ATTEMPTS_MAX)
+            }
             Outcome::Failed(
-                Failure::Rejected(
-                    Rejection::NonceTooHigh
-                    | Rejection::InsufficientFunds
-                    | Rejection::Other { .. },
-                )
+                Failure::Rejected(Rejection::NonceTooHigh | Rejection::InsufficientFunds)
                 | Failure::Unavailable { .. }
                 | Failure::Missing { .. }
                 | Failure::Container { .. }

@@ -7,7 +7,7 @@ use infernet_state::{
     Effect, Issued,
     delivery::{Loss, State},
     effect::Action,
-    event::{Failure, Outcome, Rejection},
+    event::{Failure, Outcome, Rejection, Success},
     types::DeliveryNo,
 };
 
@@ -29,7 +29,7 @@ fn ask(world: &mut World, count: usize) {
 /// Answers as a healthy world, but for what `spoil` says; how many effects there were.
 fn settle_but(
     world: &mut World,
-    spoil: &mut impl FnMut(&World, &Issued) -> Option<Outcome>,
+    spoil: &mut impl FnMut(&mut World, &Issued) -> Option<Outcome>,
 ) -> u32 {
     let mut answered = 0;
     while let Some(issued) = world.issued.pop_front() {
@@ -50,7 +50,7 @@ fn settle_but(
 fn wait_but(
     world: &mut World,
     seconds: u64,
-    mut spoil: impl FnMut(&World, &Issued) -> Option<Outcome>,
+    mut spoil: impl FnMut(&mut World, &Issued) -> Option<Outcome>,
 ) -> u32 {
     let mut answered = settle_but(world, &mut spoil);
     let end = world.wall + seconds * 1_000;
@@ -80,6 +80,12 @@ fn unknown(issued: &Issued) -> Option<Outcome> {
 
 fn rejected(rejection: Rejection) -> Outcome {
     Outcome::Failed(Failure::Rejected(rejection))
+}
+
+fn other() -> Rejection {
+    Rejection::Other {
+        reason: "no".into(),
+    }
 }
 
 #[test]
@@ -128,4 +134,91 @@ fn a_base_fee_above_the_cap_is_waited_for() {
     wait_but(&mut world, 120, |_, _| None);
     world.run(2);
     assert_eq!(world.delivered(), 1);
+}
+
+/// Batches of up to three.
+fn batching() -> infernet_state::Config {
+    let mut config = config();
+    if let Some(chain) = &mut config.chain {
+        chain.delivery_batch_max = 3;
+    }
+    config
+}
+
+/// The containers answer with so many bytes.
+fn answering(world: &mut World, issued: &Issued, len: u32) -> Option<Outcome> {
+    if !matches!(issued.effect, Effect::RunContainer(_)) {
+        return None;
+    }
+    let mut outcome = world.answer(issued)?;
+    if let Outcome::Succeeded(Success::ContainerAnsweredOnchain { deliver_output, .. }) =
+        &mut outcome
+    {
+        deliver_output.len = len;
+    }
+    Some(outcome)
+}
+
+#[test]
+fn an_answer_that_fits_no_transaction_gets_no_nonce() {
+    // Beside the output: 2 KiB of envelope, 512 bytes of item, 32 each of input and proof.
+    let most = 128 * 1024 - 2_048 - 512 - 64;
+    for (len, fits) in [(most, true), (most + 1, false), (u32::MAX, false)] {
+        let mut world = asked(1);
+        settle_but(&mut world, &mut |world, issued| {
+            answering(world, issued, len)
+        });
+        world.run(2);
+        assert_eq!(world.delivered(), usize::from(fits), "{len}");
+        if !fits {
+            assert_eq!(state(&world, 1), State::Abandoned(Loss::TooLarge));
+            assert!(world.signed.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_batch_holds_no_more_than_a_transaction() {
+    let mut world = World::new(batching());
+    ask(&mut world, 7);
+    settle_but(&mut world, &mut |world, issued| {
+        answering(world, issued, 60_000)
+    });
+    let sizes: Vec<usize> = world
+        .signed
+        .values()
+        .map(|tx| match &tx.action {
+            Action::DeliverBatch(items) => items.len(),
+            _ => 1,
+        })
+        .collect();
+    assert_eq!(sizes.iter().max(), Some(&2), "{sizes:?}");
+    world.run(3);
+    assert_eq!(world.delivered(), 7);
+}
+
+#[test]
+fn what_the_rpc_refuses_holds_up_nobody_for_long() {
+    let mut world = World::new(batching());
+    ask(&mut world, 1);
+    let refuse = |world: &mut World, issued: &Issued| {
+        let Effect::Broadcast { tx, .. } = &issued.effect else {
+            return None;
+        };
+        let first = |item: &infernet_state::effect::Delivery| item.subscription.0 == 1;
+        let refused = match &world.signed[tx].action {
+            Action::Deliver(item) => first(item),
+            _ => false,
+        };
+        refused.then(|| rejected(other()))
+    };
+    wait_but(&mut world, 5, refuse);
+    assert!(matches!(state(&world, 1), State::Sent(_)), "not in haste");
+    ask(&mut world, 2);
+    wait_but(&mut world, 1, refuse);
+    assert_eq!(world.pool.len(), 2, "others do not wait for it");
+    wait_but(&mut world, 60, refuse);
+    assert_eq!(state(&world, 1), State::Withdrawn(Loss::Unavailable));
+    world.run(1);
+    assert_eq!(world.delivered(), 2);
 }
