@@ -35,9 +35,15 @@ pub const ENVELOPE_BYTES: u64 = 2 * 1024;
 pub const DELIVERY_BYTES: u64 = 512;
 
 /// Rest of a finalisation that failed as often as a chore may, before it begins anew. A day: the
-/// week that the verifier had is over, stake and price wait, and each round costs three
+/// week that the verifier had is over, stake and price wait, and each round costs nine
 /// simulations.
 pub const FINALIZE_REST_MS: u64 = 24 * 3_600_000;
+
+/// Simulations in a row that revert, of a delivery or a chore, before it is given up. With the
+/// default backoff the last comes two minutes after the first: heads that concern nobody are not
+/// recorded, so that they cannot be counted, and by then an RPC that lags some blocks behind the
+/// one that told of the head has caught up. An interval that closes before ends it anyway.
+pub const REVERTED_SIMULATIONS_MAX: u16 = 9;
 
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
 /// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.

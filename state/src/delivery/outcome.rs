@@ -7,7 +7,7 @@ use crate::{
     admission,
     effect::Effect,
     event::{Failure, Outcome, Success},
-    limits::READ_ATTEMPTS_MAX,
+    limits::{READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     transaction::{Quote, Use},
@@ -187,7 +187,6 @@ impl Machine {
         no: DeliveryNo,
         selector: [u8; 4],
     ) -> Result<(), Halt> {
-        let attempts_max = self.limits().delivery_attempts_max;
         let Some(delivery) = self.deliveries.all.get_mut(&no) else {
             return Ok(());
         };
@@ -215,7 +214,7 @@ impl Machine {
             };
             return self.wait_for(turn, no, effect);
         }
-        if refusals >= attempts_max {
+        if refusals >= REVERTED_SIMULATIONS_MAX {
             return self.abandon(turn, no, Loss::Reverts(selector));
         }
         self.replan_later(no);
@@ -230,7 +229,6 @@ impl Machine {
         responses: u16,
         responded: bool,
     ) -> Result<(), Halt> {
-        let attempts_max = self.limits().delivery_attempts_max;
         let Some(delivery) = self.deliveries.all.get_mut(&no) else {
             return Ok(());
         };
@@ -243,7 +241,7 @@ impl Machine {
             .map_or(0, |terms| terms.redundancy);
         if responded || responses == redundancy {
             self.park(no);
-        } else if refusals >= attempts_max {
+        } else if refusals >= REVERTED_SIMULATIONS_MAX {
             return self.abandon(turn, no, Loss::Reverts(INTERVAL_COMPLETED));
         } else {
             self.replan_later(no);

@@ -222,3 +222,37 @@ fn what_the_rpc_refuses_holds_up_nobody_for_long() {
     world.run(1);
     assert_eq!(world.delivered(), 2);
 }
+
+/// Says that nothing is taken yet, as an RPC does that is some blocks behind.
+fn lagging(issued: &Issued) -> Option<Outcome> {
+    matches!(issued.effect, Effect::Simulate { .. }).then(|| {
+        Outcome::Failed(Failure::Reverted {
+            selector: [9; 4],
+            reason: "SubscriptionNotActive".into(),
+        })
+    })
+}
+
+#[test]
+fn an_rpc_that_lags_costs_no_answer() {
+    for verified in [false, true] {
+        let mut world = World::new(act::world_config(false));
+        let kind = if verified { 3 } else { 0 };
+        world.next = vec![Next::Create(act::terms(kind, 1))];
+        world.mine(1);
+        world.mine(1);
+        let answered = wait_but(&mut world, 20, |_, issued| lagging(issued));
+        assert!(answered < 20, "{answered} effects in twenty seconds");
+        wait_but(&mut world, 60, |_, _| None);
+        world.run(3);
+        assert_eq!(world.delivered(), 1, "verified: {verified}");
+    }
+}
+
+#[test]
+fn what_always_reverts_is_given_up() {
+    let mut world = asked(1);
+    let answered = wait_but(&mut world, 600, |_, issued| lagging(issued));
+    assert!(answered < 30, "{answered} effects in ten minutes");
+    assert_eq!(state(&world, 1), State::Abandoned(Loss::Reverts([9; 4])));
+}
