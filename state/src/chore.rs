@@ -19,11 +19,12 @@ use crate::{
     chain::Undo,
     delivery::Loss,
     effect::{Action, Effect},
-    event::{Failure, Outcome, Success},
+    event::Outcome,
     limits::{FINALIZE_REST_MS, GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
+    simulation::Simulation,
     tally::Tally,
     trace::Transition,
     transaction::{Quote, Use},
@@ -331,19 +332,19 @@ impl Machine {
         id: EffectId,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        match outcome {
-            Outcome::Succeeded(Success::Simulated {
+        match outcome.into() {
+            Simulation::Good {
                 gas,
                 base_fee,
                 priority_fee,
-            }) => {
+            } => {
                 self.close_effect(id);
                 let Some(task) = self.chores.tasks.get(&chore) else {
                     return Ok(());
                 };
                 let (wanted, mut tries) = (task.wanted.clone(), task.tries);
                 tries.refusals = 0;
-                let quote = self.quote(*gas, *base_fee, *priority_fee);
+                let quote = self.quote(gas, base_fee, priority_fee);
                 match quote.filter(|_| self.account.may_send()) {
                     Some(quote) if self.still_wanted(chore) => {
                         let nonce = self.open_slot(turn, wanted.clone(), quote)?;
@@ -356,27 +357,11 @@ impl Machine {
                 }
                 Ok(())
             }
-            Outcome::Failed(Failure::Reverted { .. } | Failure::Missing { .. }) => {
+            Simulation::Reverts(_) | Simulation::Missing => {
                 self.close_effect(id);
                 self.chore_refused(turn, chore)
             }
-            Outcome::Failed(
-                Failure::Unavailable { .. }
-                | Failure::Container { .. }
-                | Failure::Rejected(_)
-                | Failure::NotRerun,
-            )
-            | Outcome::Unknown { .. }
-            | Outcome::Succeeded(
-                Success::InputsRead { .. }
-                | Success::PayerRead { .. }
-                | Success::ResponsesRead { .. }
-                | Success::ContainerAnswered { .. }
-                | Success::ContainerAnsweredOnchain { .. }
-                | Success::Signed { .. }
-                | Success::Broadcast
-                | Success::LookedUp(_),
-            ) => {
+            Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }

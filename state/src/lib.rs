@@ -72,6 +72,7 @@ pub mod outbox;
 mod paged;
 pub mod proof;
 pub mod schedule;
+mod simulation;
 pub mod subscription;
 mod tally;
 pub mod trace;

@@ -6,10 +6,11 @@ use super::{INTERVAL_COMPLETED, Loss, Move, is_met, plan::ITEMS_BYTES_MAX};
 use crate::{
     admission,
     effect::Effect,
-    event::{Failure, Outcome, Success},
+    event::{Outcome, Success},
     limits::{READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
+    simulation::Simulation,
     transaction::{Quote, Use},
     types::{Amount, DeliveryNo, EffectId},
 };
@@ -23,46 +24,32 @@ impl Machine {
         id: EffectId,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        match outcome {
-            Outcome::Succeeded(Success::Simulated {
+        if let Outcome::Succeeded(Success::ResponsesRead {
+            responses,
+            responded,
+        }) = outcome
+        {
+            self.close_effect(id);
+            return self.responses_read(turn, no, *responses, *responded);
+        }
+        match outcome.into() {
+            Simulation::Good {
                 gas,
                 base_fee,
                 priority_fee,
-            }) => {
+            } => {
                 self.close_effect(id);
-                self.simulated(turn, no, *gas, *base_fee, *priority_fee)
+                self.simulated(turn, no, gas, base_fee, priority_fee)
             }
-            Outcome::Succeeded(Success::ResponsesRead {
-                responses,
-                responded,
-            }) => {
+            Simulation::Reverts(selector) => {
                 self.close_effect(id);
-                self.responses_read(turn, no, *responses, *responded)
+                self.simulation_reverted(turn, no, selector)
             }
-            Outcome::Failed(Failure::Reverted { selector, .. }) => {
-                self.close_effect(id);
-                self.simulation_reverted(turn, no, *selector)
-            }
-            Outcome::Failed(Failure::Missing { .. }) => {
+            Simulation::Missing => {
                 self.close_effect(id);
                 self.abandon(turn, no, Loss::PayloadMissing)
             }
-            Outcome::Failed(
-                Failure::Unavailable { .. }
-                | Failure::Container { .. }
-                | Failure::Rejected(_)
-                | Failure::NotRerun,
-            )
-            | Outcome::Unknown { .. }
-            | Outcome::Succeeded(
-                Success::InputsRead { .. }
-                | Success::PayerRead { .. }
-                | Success::ContainerAnswered { .. }
-                | Success::ContainerAnsweredOnchain { .. }
-                | Success::Signed { .. }
-                | Success::Broadcast
-                | Success::LookedUp(_),
-            ) => {
+            Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }

@@ -19,8 +19,7 @@ fn balance(world: &World, role: Role) -> Balance {
 /// is exactly what it owes for the proof: a payout, and not the escrow.
 #[test]
 fn a_payout_as_large_as_an_escrow_is_a_payout() {
-    let mut world = World::new(with_prover());
-    world.next = vec![Next::Create(verified(10_000))];
+    let mut world = world_with(with_prover(), &verified(10_000), 1);
     world.mine(1);
     world.run(6);
     assert_eq!(balance(&world, Role::Escrow), Balance::Debit(8_500.into()));
@@ -44,11 +43,7 @@ fn a_payout_as_large_as_an_escrow_is_a_payout() {
 /// proof knows its own escrow, and a verdict settles that one.
 #[test]
 fn each_proof_of_a_batch_knows_its_own_escrow() {
-    let mut config = with_prover();
-    if let Some(chain) = &mut config.chain {
-        chain.delivery_batch_max = 3;
-    }
-    let mut world = World::new(config);
+    let mut world = World::new(batching(with_prover(), 3));
     world.next = [1_000, 10_000, 20_000]
         .map(|price| Next::Create(verified(price)))
         .to_vec();

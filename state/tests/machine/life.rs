@@ -248,8 +248,7 @@ fn a_proof_is_staked_for_judged_and_booked_both_ways() {
         (false, 1, -10_000, 1_500, 10_000),
         (false, 604_801, 8_500, 10_000, 0),
     ] {
-        let mut world = World::new(with_prover());
-        world.next = vec![Next::Create(verified(10_000))];
+        let mut world = world_with(with_prover(), &verified(10_000), 1);
         world.mine(1);
         world.run(6);
         assert_eq!(world.delivered(), 1, "approved, then delivered");
@@ -348,14 +347,7 @@ fn a_delegated_subscription_is_created_by_its_delivery_and_then_an_ordinary_one(
 
 #[test]
 fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
-    let mut with_batches = config();
-    if let Some(chain) = &mut with_batches.chain {
-        chain.delivery_batch_max = 3;
-    }
-    let mut world = World::new(with_batches);
-    world.next = (0..5)
-        .map(|_| Next::Create(subscription(&["alpha"])))
-        .collect();
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 5);
     world.mine(1);
     world.mine(1);
     world.settle();
@@ -385,14 +377,7 @@ fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
 /// queue is in the batch, and who needs much is at its end.
 #[test]
 fn the_heavy_ones_of_a_batch_come_last() {
-    let mut with_batches = config();
-    if let Some(chain) = &mut with_batches.chain {
-        chain.delivery_batch_max = 3;
-    }
-    let mut world = World::new(with_batches);
-    world.next = (0..5)
-        .map(|_| Next::Create(subscription(&["alpha"])))
-        .collect();
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 5);
     world.mine(1);
     world.mine(1);
     while let Some(issued) = world.issued.pop_front() {

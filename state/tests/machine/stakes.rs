@@ -10,8 +10,7 @@ use infernet_state::{
 /// node comes back to it for as long as it takes.
 #[test]
 fn a_finalisation_that_reverts_is_tried_until_it_succeeds() {
-    let mut world = World::new(with_prover());
-    world.next = vec![Next::Create(verified(10_000))];
+    let mut world = world_with(with_prover(), &verified(10_000), 1);
     world.mine(1);
     world.run(6);
     assert_eq!(world.machine.proofs().iter().count(), 1);
@@ -44,8 +43,7 @@ fn a_finalisation_that_reverts_is_tried_until_it_succeeds() {
 /// revert's block goes, nothing is left to finalise: the nonce is used up by an empty transfer.
 #[test]
 fn a_judged_proof_is_not_finalised_again_after_a_reorg() {
-    let mut world = World::new(with_prover());
-    world.next = vec![Next::Create(verified(10_000))];
+    let mut world = world_with(with_prover(), &verified(10_000), 1);
     world.mine(1);
     world.run(6);
     world.mine(604_801);
@@ -98,11 +96,8 @@ fn the_cap_holds_however_many_stakes_are_wanted_at_once() {
     ] {
         let mut config = with_prover();
         config.stake_caps = vec![(NATIVE, Amount::from(cap))];
-        if let (Some(chain), true) = (&mut config.chain, batches) {
-            chain.delivery_batch_max = 3;
-        }
-        let mut world = World::new(config);
-        world.next = (0..3).map(|_| Next::Create(verified(10_000))).collect();
+        let config = batching(config, if batches { 3 } else { 0 });
+        let mut world = world_with(config, &verified(10_000), 3);
         world.mine(1);
         let mut most = 0;
         for _ in 0..8 {

@@ -95,10 +95,7 @@ pub(crate) fn world_config(batches: bool) -> Config {
     let mut config = with_prover();
     config.limits.breaker_pause_ms = 5_000;
     config.limits.retry_backoff_max_ms = 4_000;
-    if batches && let Some(chain) = &mut config.chain {
-        chain.delivery_batch_max = 3;
-    }
-    config
+    batching(config, if batches { 3 } else { 0 })
 }
 
 pub(crate) fn terms(kind: u8, redundancy: u16) -> Subscription {

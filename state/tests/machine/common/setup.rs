@@ -7,6 +7,8 @@ use infernet_state::{
     types::{Address, Amount, EffectId, Hash, JobId, PayloadRef, SubscriptionId, WallTime},
 };
 
+use super::{Next, World};
+
 pub(crate) const NODE: Address = Address([0xaa; 20]);
 pub(crate) const NODE_WALLET: Address = Address([0xbb; 20]);
 pub(crate) const CONSUMER: Address = Address([0xcc; 20]);
@@ -71,6 +73,21 @@ pub(crate) fn config() -> Config {
         },
         ..Config::default()
     }
+}
+
+/// The same with contracts that take batches of so many.
+pub(crate) fn batching(mut config: Config, batch_max: u16) -> Config {
+    if let Some(chain) = &mut config.chain {
+        chain.delivery_batch_max = batch_max;
+    }
+    config
+}
+
+/// A world with so many callbacks that come in its next block.
+pub(crate) fn world_with(config: Config, terms: &Subscription, count: usize) -> World {
+    let mut world = World::new(config);
+    world.next = vec![Next::Create(terms.clone()); count];
+    world
 }
 
 pub(crate) fn subscription(containers: &[&str]) -> Subscription {
