@@ -107,6 +107,8 @@ pub(crate) struct Tries {
     pub(crate) failures: u16,
     /// Simulations in a row that reverted.
     pub(crate) refusals: u16,
+    /// Waits in a row for what is no failure: the account, a lower fee.
+    pub(crate) waits: u16,
 }
 
 /// Stakes and the chores they make.
@@ -218,7 +220,7 @@ impl Machine {
         let (Some(action), Some(chain), true) =
             (action, self.chain_config(), self.account.may_send())
         else {
-            self.back_off_chore(chore, wanted, tries);
+            self.wait_with_chore(chore, wanted, tries);
             return Ok(());
         };
         let effect = Effect::Simulate {
@@ -265,9 +267,15 @@ impl Machine {
         let wait = backoff_ms(
             limits.retry_backoff_ms,
             limits.retry_backoff_max_ms,
-            tries.failures.max(tries.refusals).max(1),
+            tries.failures.max(tries.refusals).max(tries.waits).max(1),
         );
         self.rest_chore(chore, wanted, tries, wait.max(1));
+    }
+
+    /// Waits for what is no failure, longer each time.
+    fn wait_with_chore(&mut self, chore: Chore, wanted: Use, mut tries: Tries) {
+        tries.waits = tries.waits.saturating_add(1);
+        self.back_off_chore(chore, wanted, tries);
     }
 
     fn rest_chore(&mut self, chore: Chore, wanted: Use, tries: Tries, wait_ms: u64) {
@@ -347,13 +355,14 @@ impl Machine {
                 let quote = self.quote(gas, base_fee, priority_fee);
                 match quote.filter(|_| self.account.may_send()) {
                     Some(quote) if self.still_wanted(chore) => {
+                        tries.waits = 0;
                         let nonce = self.open_slot(turn, wanted.clone(), quote)?;
                         self.step_chore(chore, Step::Send(nonce), Some((wanted, tries)));
                     }
                     Some(_) => {
                         self.end_chore(chore);
                     }
-                    None => self.back_off_chore(chore, wanted, tries),
+                    None => self.wait_with_chore(chore, wanted, tries),
                 }
                 Ok(())
             }

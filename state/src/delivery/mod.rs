@@ -317,6 +317,8 @@ pub struct Delivery {
     pub reverts: u16,
     /// Simulations in a row that reverted.
     pub(crate) refusals: u16,
+    /// Waits in a row for what is no failure: a lower fee, its interval.
+    pub(crate) waits: u16,
     /// The effect it waits for, while simulating.
     pub(crate) effect: Option<EffectId>,
     /// Its entry among the timers, while it waits for its next attempt.

@@ -102,9 +102,12 @@ impl Machine {
         let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
         let Some(quote) = self.quote(gas, base_fee, priority_fee) else {
             // Dearer than allowed: later, while the interval lasts.
-            self.replan_later(no);
+            self.wait_longer(no);
             return Ok(());
         };
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            delivery.waits = 0;
+        }
         if batches && self.account.in_hand > 0 {
             self.move_delivery(no, Move::Queue);
             self.deliveries.ready.insert(no, quote);

@@ -51,6 +51,7 @@ impl Machine {
             state: State::Planned,
             reverts: 0,
             refusals: 0,
+            waits: 0,
             effect: None,
             replan_at: None,
             parked_at: None,
@@ -188,13 +189,21 @@ impl Machine {
     pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
         let limits = self.limits();
         self.replan_after(no, |delivery| {
-            let failures = delivery.refusals.max(delivery.reverts).max(1);
+            let failures = delivery.refusals.max(delivery.reverts);
             backoff_ms(
                 limits.retry_backoff_ms,
                 limits.retry_backoff_max_ms,
-                failures,
+                failures.max(delivery.waits).max(1),
             )
         });
+    }
+
+    /// Waits for what is no failure, longer each time.
+    pub(super) fn wait_longer(&mut self, no: DeliveryNo) {
+        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            delivery.waits = delivery.waits.saturating_add(1);
+        }
+        self.replan_later(no);
     }
 
     fn replan_after(&mut self, no: DeliveryNo, wait_ms: impl FnOnce(&Delivery) -> u64) {

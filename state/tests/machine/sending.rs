@@ -256,3 +256,32 @@ fn what_always_reverts_is_given_up() {
     assert!(answered < 30, "{answered} effects in ten minutes");
     assert_eq!(state(&world, 1), State::Abandoned(Loss::Reverts([9; 4])));
 }
+
+/// A base fee above what the configuration allows.
+fn dear(issued: &Issued) -> Option<Outcome> {
+    matches!(issued.effect, Effect::Simulate { .. }).then_some(Outcome::Succeeded(
+        Success::Simulated {
+            gas: GAS_USED,
+            base_fee: 1_000_001,
+            priority_fee: 1,
+        },
+    ))
+}
+
+#[test]
+fn a_dear_week_is_slept_through() {
+    for kind in [0, 3] {
+        let mut world = World::new(act::world_config(false));
+        world.next = vec![Next::Create(act::terms(kind, 1))];
+        world.mine(1);
+        world.mine(1);
+        let before = world.log.len();
+        wait_but(&mut world, 3_600, |_, issued| dear(issued));
+        let events = world.log.len() - before;
+        // The longest wait of this world is four seconds.
+        assert!(events < 2_800, "{events} events in an hour, kind {kind}");
+        wait_but(&mut world, 60, |_, _| None);
+        world.run(3);
+        assert_eq!(world.delivered(), 1, "kind {kind}");
+    }
+}
