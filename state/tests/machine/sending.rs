@@ -285,3 +285,41 @@ fn a_dear_week_is_slept_through() {
         assert_eq!(world.delivered(), 1, "kind {kind}");
     }
 }
+
+#[test]
+fn what_a_reorg_took_out_of_its_block_gets_higher_fees_again() {
+    // An allowance, and a nonce that is used up.
+    for filled in [false, true] {
+        let mut world = World::new(act::world_config(false));
+        world.next = vec![Next::Create(act::terms(3, 1))];
+        world.mine(1);
+        world.mine(1);
+        world.settle();
+        if filled {
+            // Its subscription goes with the reorg: whatever had a nonce is replaced.
+            world.mine(1);
+            world.settle();
+            world.mine(1);
+            assert_eq!(world.delivered(), 1);
+            world.reorg(4);
+        } else {
+            world.mine(1);
+            world.reorg(1);
+        }
+        world.settle();
+        let fee = |world: &World, nonce| {
+            let tx = world.pool.values().find(|tx| tx.nonce == nonce);
+            let tx = tx.expect("pooled");
+            (tx.max_fee, tx.action.clone())
+        };
+        let nonce = u64::from(filled);
+        let (before, _) = fee(&world, nonce);
+        for _ in 0..3 {
+            world.wait(10_000);
+            world.settle();
+        }
+        let (after, action) = fee(&world, nonce);
+        assert_eq!(action == Action::FillNonce, filled);
+        assert!(after > before, "{before} to {after}, filled: {filled}");
+    }
+}
