@@ -24,7 +24,10 @@ mod outcome;
 mod send;
 mod withdraw;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -354,6 +357,32 @@ impl Machine {
             return Ok(());
         };
         self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        turn.resume.insert(nonce);
+        Ok(())
+    }
+
+    /// A nonce for which others came first, in a block that is gone: what had left the node for it
+    /// may be included after all. It is used up once the reorg is undone, and what it was for goes
+    /// on elsewhere, unless an old version wins.
+    pub(crate) fn reopen_slot(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        versions: Vec<Version>,
+    ) -> Result<(), Halt> {
+        let Some(quote) = versions.last().map(|version| version.quote) else {
+            return self.open_gap(turn, nonce);
+        };
+        self.insert_slot(turn, nonce, Use::Fill, quote)?;
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            for version in versions {
+                if let Entry::Vacant(free) = self.account.by_tx.entry(version.tx) {
+                    free.insert(nonce);
+                    slot.versions.push(version);
+                }
+            }
+            slot.sent = true;
+        }
         turn.resume.insert(nonce);
         Ok(())
     }

@@ -8,6 +8,7 @@ use infernet_state::{
     delivery::{Loss, State},
     effect::Action,
     event::{Failure, Outcome, Rejection, Success},
+    ledger::{Balance, Role},
     types::DeliveryNo,
 };
 
@@ -322,4 +323,56 @@ fn what_a_reorg_took_out_of_its_block_gets_higher_fees_again() {
         assert_eq!(action == Action::FillNonce, filled);
         assert!(after > before, "{before} to {after}, filled: {filled}");
     }
+}
+
+#[test]
+fn what_comes_back_behind_a_foreign_transaction_is_known_for_our_own() {
+    for later in [false, true] {
+        let mut world = World::new(act::world_config(false));
+        world.next = vec![Next::Create(act::terms(1, 1))];
+        world.mine(1);
+        world.mine(1);
+        world.settle();
+        let old = world.pool.values().next().expect("pooled").clone();
+        world.next = vec![Next::Foreign];
+        world.mine(1);
+        assert_eq!(world.machine.account().foreign_nonces(), 1);
+        if later {
+            // It has another nonce already.
+            world.wait(1_000);
+            world.settle();
+            assert!(world.pool.values().any(|tx| tx.nonce == 1));
+        }
+        // The foreign one goes with its block, and the old bytes stand in somebody's pool.
+        world.reorg(1);
+        world.pool.retain(|_, tx| tx.nonce != 0);
+        world.pool.insert(old.hash, old);
+        world.mine(1);
+        assert_eq!(
+            world.machine.account().foreign_nonces(),
+            1,
+            "later: {later}"
+        );
+        assert_eq!(world.delivered(), 1, "later: {later}");
+        world.wait(60_000);
+        world.run(4);
+        assert_eq!(world.delivered(), 1, "later: {later}");
+        assert_eq!(state(&world, 1), State::Final, "later: {later}");
+        let earned = world.machine.ledger().totals(Role::Earnings, NATIVE);
+        assert_eq!(earned.posted(), Balance::Credit(10_000.into()));
+        assert_eq!(world.replayed(), world.machine);
+    }
+}
+
+#[test]
+fn a_foreign_use_that_is_final_leaves_nothing_behind() {
+    let mut world = asked(1);
+    world.settle();
+    world.next = vec![Next::Foreign];
+    world.mine(1);
+    world.wait(1_000);
+    let kept = world.machine.payloads_needed_from();
+    world.run(3);
+    assert_eq!(world.delivered(), 1);
+    assert!(world.machine.payloads_needed_from() > kept);
 }
