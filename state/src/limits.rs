@@ -45,6 +45,10 @@ pub const FINALIZE_REST_MS: u64 = 24 * 3_600_000;
 /// one that told of the head has caught up. An interval that closes before ends it anyway.
 pub const REVERTED_SIMULATIONS_MAX: u16 = 9;
 
+/// Waits in a row for a fee at which a delivery is worth its price. With the default backoff nearly
+/// an hour, longer than a peak of fees lasts; a callback never closes, and its job takes up room.
+pub const UNPROFITABLE_WAITS_MAX: u16 = 60;
+
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
 /// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
 pub const VERSIONS_MAX: usize = 24;

@@ -7,7 +7,7 @@ use crate::{
     admission,
     effect::Effect,
     event::{Outcome, Success},
-    limits::{READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
+    limits::{READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX, UNPROFITABLE_WAITS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     simulation::Simulation,
@@ -75,31 +75,25 @@ impl Machine {
         if !self.settle_chance(turn, no)? {
             return Ok(());
         }
-        let (Some(config), Some(chain), Some(delivery)) = (
-            self.config.as_ref(),
-            self.chain_config(),
-            self.deliveries.get(no),
-        ) else {
+        let (Some(chain), Some(delivery)) = (self.chain_config(), self.deliveries.get(no)) else {
             return self.abandon(turn, no, Loss::Unconfigured);
         };
         if gas > chain.gas_limit_max {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
-        let expected_price = base_fee.saturating_add(priority_fee);
-        let cost = Amount::of_gas(gas, expected_price);
-        let (price, token) = self
-            .terms_of(delivery)
-            .map(|terms| (terms.payment_amount, terms.payment_token))
-            .unwrap_or_default();
-        if !admission::profitable(config, token, price, cost) {
-            return self.abandon(turn, no, Loss::Unprofitable);
+        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
+        if !self.is_worth(&[no], gas, base_fee.saturating_add(priority_fee)) {
+            if delivery.waits >= UNPROFITABLE_WAITS_MAX {
+                return self.abandon(turn, no, Loss::Unprofitable);
+            }
+            self.wait_longer(no);
+            return Ok(());
         }
         if !self.account.may_send() {
             self.move_delivery(no, Move::Wait);
             self.deliveries.blocked.insert(no);
             return Ok(());
         }
-        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
         let Some(quote) = self.quote(gas, base_fee, priority_fee) else {
             // Dearer than allowed: later, while the interval lasts.
             self.wait_longer(no);
@@ -116,6 +110,22 @@ impl Machine {
         let nonce = self.open_slot(turn, Use::Deliver(vec![no]), quote)?;
         self.move_delivery(no, Move::Send(nonce));
         Ok(())
+    }
+
+    /// The profit guard: whether each of these deliveries is worth an even share of the gas, at a
+    /// price per gas in wei.
+    pub(crate) fn is_worth(&self, list: &[DeliveryNo], gas: u64, price: u128) -> bool {
+        let Some(config) = self.config.as_ref() else {
+            return true;
+        };
+        let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let cost = Amount::of_gas(gas.checked_div(count).unwrap_or_default(), price);
+        let terms = list.iter().filter_map(|no| self.deliveries.get(*no));
+        terms
+            .filter_map(|delivery| self.terms_of(delivery))
+            .all(|terms| {
+                admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
+            })
     }
 
     /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.

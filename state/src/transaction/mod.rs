@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chore::Chore,
     effect::{Action, Delivery as Call},
+    limits::GAS_MARGIN_DIVISOR,
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
@@ -117,6 +118,21 @@ impl Quote {
             max_fee_per_gas: more(self.max_fee_per_gas),
             max_priority_fee_per_gas: more(self.max_priority_fee_per_gas),
         }
+    }
+
+    /// The gas that was estimated, without its margin.
+    pub(crate) fn gas_expected(self) -> u64 {
+        const PARTS: u64 = GAS_MARGIN_DIVISOR.saturating_add(1);
+        let margin = self.gas_limit.checked_div(PARTS).unwrap_or_default();
+        self.gas_limit.saturating_sub(margin)
+    }
+
+    /// The price per gas that it was made for: it offers twice the base fee, and the tip.
+    pub(crate) fn price_expected(self) -> u128 {
+        self.max_fee_per_gas
+            .saturating_add(self.max_priority_fee_per_gas)
+            .checked_div(2)
+            .unwrap_or_default()
     }
 
     /// The same fees for an empty transfer.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Phase, Step, Use};
+use super::{Phase, Step, Use, after};
 use crate::{
     delivery::{Chance, Loss},
     effect::Effect,
@@ -216,10 +216,22 @@ impl Machine {
 
     pub(super) fn bump(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let cap = self.chain_config().map(|chain| chain.max_fee_per_gas_cap);
-        let (Some(slot), Some(cap)) = (self.account.slots.get_mut(&nonce), cap) else {
+        let (Some(slot), Some(cap)) = (self.account.slots.get(&nonce), cap) else {
             return Ok(());
         };
         let quote = slot.quote.bumped();
+        let list = slot.wanted.deliveries();
+        if !self.is_worth(list, quote.gas_expected(), quote.price_expected()) {
+            // It may be included as it is; where others wait behind it, it makes way.
+            return if self.account.next == Some(after(nonce)) {
+                self.look(turn, nonce)
+            } else {
+                self.give_up_slot(turn, nonce, Loss::Unprofitable)
+            };
+        }
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
         if slot.taken || quote.max_fee_per_gas > cap || slot.versions.len() >= VERSIONS_MAX {
             slot.taken = false;
             return self.look(turn, nonce);

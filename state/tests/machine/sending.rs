@@ -376,3 +376,74 @@ fn a_foreign_use_that_is_final_leaves_nothing_behind() {
     assert_eq!(world.delivered(), 1);
     assert!(world.machine.payloads_needed_from() > kept);
 }
+
+/// The profit guard is on: a callback of kind 1 pays 10,000 wei, its gas costs 7 wei each.
+fn guarded(price: u128) -> World {
+    let mut config = act::world_config(false);
+    config.rates = vec![(infernet_state::types::Address([7; 20]), 1.into())];
+    let mut world = World::new(config);
+    let mut terms = subscription(&["alpha"]);
+    terms.payment_amount = price.into();
+    world.next = vec![Next::Create(terms)];
+    world.mine(1);
+    world.mine(1);
+    world
+}
+
+/// What a callback costs at the world's price of gas.
+const COST: u128 = GAS_USED as u128 * GAS_PRICE;
+
+#[test]
+fn a_peak_of_fees_is_waited_out() {
+    let peak = |world: &mut World, issued: &Issued| {
+        let mut outcome = world.answer(issued)?;
+        if let Outcome::Succeeded(Success::Simulated { base_fee, .. }) = &mut outcome {
+            *base_fee = GAS_PRICE * 2;
+        }
+        Some(outcome)
+    };
+    let mut world = guarded(COST);
+    wait_but(&mut world, 120, peak);
+    assert!(world.signed.is_empty());
+    wait_but(&mut world, 60, |_, _| None);
+    world.run(2);
+    assert_eq!(world.delivered(), 1);
+    // What is never worth it does not wait for ever.
+    let mut world = guarded(COST);
+    wait_but(&mut world, 3_600, peak);
+    assert_eq!(state(&world, 1), State::Abandoned(Loss::Unprofitable));
+}
+
+#[test]
+fn fees_are_not_raised_above_what_is_earned() {
+    for others in [false, true] {
+        let mut world = guarded(COST * 2);
+        world.settle();
+        if others {
+            world.next.push(Next::Create(act::terms(0, 1)));
+            world.mine_block(1, false);
+            world.mine_block(1, false);
+            world.settle();
+        }
+        for _ in 0..30 {
+            world.wait(10_000);
+            world.settle();
+        }
+        let mut first: Vec<_> = world.signed.values().filter(|tx| tx.nonce == 0).collect();
+        first.sort_by_key(|tx| tx.max_fee);
+        let deliveries = first.iter().filter(|tx| tx.action != Action::FillNonce);
+        // Twice the base fee and the tip: half of it is what it was made for.
+        let dearest = deliveries.map(|tx| tx.max_fee).max().expect("one");
+        assert!((14..=28).contains(&dearest), "{dearest}");
+        if others {
+            assert_eq!(state(&world, 1), State::Withdrawn(Loss::Unprofitable));
+        } else {
+            assert!(
+                matches!(state(&world, 1), State::Sent(_)),
+                "it may be included yet"
+            );
+        }
+        world.run(3);
+        assert_eq!(world.delivered(), 1, "others: {others}");
+    }
+}
