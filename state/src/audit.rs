@@ -95,8 +95,8 @@ impl Machine {
 
     fn audit_jobs(&self) -> Result<(), Broken> {
         let (mut client, mut interval, mut waiting, mut ends) = (0_u32, 0_u32, 0_u32, 0_usize);
-        for (no, job) in &self.jobs.all {
-            self.audit_job(*no, job)
+        for (no, job) in self.jobs.all.iter() {
+            self.audit_job(no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
             let scheduled = job.closes.is_some() && job.stage != Stage::Waiting;
             ends = ends.saturating_add(usize::from(scheduled));

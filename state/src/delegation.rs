@@ -128,10 +128,10 @@ impl Machine {
         {
             return Verdict::Refused(Refusal::SignatureExpired);
         }
-        let containers = self
+        let mut containers = self
             .catalog
             .chain(config, &request.subscription.container_id);
-        let name = |container: Option<&&crate::config::ContainerConfig>| {
+        let name = |container: Option<&crate::config::ContainerConfig>| {
             container
                 .map(|container| container.id.clone())
                 .unwrap_or_else(|| alloc::format!("{}", request.subscription.container_id))
@@ -144,14 +144,14 @@ impl Machine {
             }
             Err(admission::Reason::FirstContainerNotExternal) => {
                 Verdict::Refused(Refusal::FirstContainerNotExternal {
-                    container: name(containers.first()),
+                    container: name(containers.next()),
                 })
             }
             Err(admission::Reason::NoProof) => Verdict::Refused(Refusal::NoProof {
-                container: name(containers.last()),
+                container: name(containers.next_back()),
             }),
             Err(admission::Reason::OwnerNotAllowed) => Verdict::Refused(Refusal::NotAllowed {
-                container: name(containers.first()),
+                container: name(containers.next()),
             }),
             // A price is no matter of the request's form: as in the original it is accepted, and
             // the reason is the job's.
@@ -191,7 +191,6 @@ impl Machine {
         let containers = self
             .catalog
             .chain(config, &request.subscription.container_id)
-            .into_iter()
             .map(|container| container.id.clone())
             .collect();
         let input = ContainerInput::Json(PayloadAt {
@@ -235,7 +234,7 @@ impl Machine {
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
         self.schedule.delegated.insert((at, no));
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             job.closes = Some(at);
         }
         if self.chain.head.is_some() {
@@ -257,7 +256,7 @@ impl Machine {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
-            if let Some(job) = self.jobs.all.get_mut(&no) {
+            if let Some(job) = self.jobs.all.get_mut(no) {
                 job.closes = None;
             }
             self.begin_delegated(turn, no, &head)?;

@@ -91,7 +91,7 @@ impl Machine {
         let uses = self.account.versions().map(|version| &version.does);
         let sent = uses
             .flat_map(|does| does.deliveries())
-            .filter_map(|no| self.deliveries.all.get(no));
+            .filter_map(|no| self.deliveries.all.get(*no));
         let deliveries = live.chain(sent).flat_map(|delivery| {
             let bytes = &delivery.arguments;
             [bytes.input, bytes.output, bytes.proof]

@@ -56,7 +56,7 @@ impl Machine {
             replan_at: None,
             parked_at: None,
         });
-        if let Some(job) = self.jobs.all.get_mut(&job) {
+        if let Some(job) = self.jobs.all.get_mut(job) {
             job.delivery = Some(no);
         }
         self.note_stake(no);
@@ -130,7 +130,7 @@ impl Machine {
         effect: Effect,
     ) -> Result<(), Halt> {
         let id = self.issue(turn, Owner::Delivery(no), effect)?;
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.effect = Some(id);
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Machine {
 
     /// Waits for what is no failure, longer each time.
     pub(super) fn wait_longer(&mut self, no: DeliveryNo) {
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.waits = delivery.waits.saturating_add(1);
         }
         self.replan_later(no);
@@ -213,7 +213,7 @@ impl Machine {
             return;
         }
         let now = self.now;
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             let at = WallTime(now.0.saturating_add(wait_ms(delivery)));
             if let Some(old) = delivery.replan_at.replace(at) {
                 self.schedule.timers.remove(&(old, Timer::Replan(no)));
@@ -224,7 +224,7 @@ impl Machine {
 
     /// The timer of a waiting delivery passed.
     pub(crate) fn replan_due(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.replan_at = None;
         }
         self.attempt_delivery(turn, no)

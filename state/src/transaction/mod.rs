@@ -19,6 +19,7 @@
 //! did, is handed over again with backoff, and given up when that happened too often in a row: by
 //! an empty transfer as well, since some pool may hold it all the same.
 
+mod batch;
 mod inclusion;
 mod outcome;
 mod send;
@@ -45,6 +46,8 @@ use crate::{
     },
 };
 
+pub use batch::Batch;
+
 /// Gas of an empty transfer.
 const TRANSFER_GAS: u64 = 21_000;
 
@@ -56,7 +59,7 @@ const BUMP_DIVISOR: u128 = 4;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Use {
     /// One delivery, or several in a batch.
-    Deliver(Vec<DeliveryNo>),
+    Deliver(Batch),
     /// The stake allowance of a token is set.
     Stake {
         /// The token.
@@ -80,7 +83,7 @@ impl Use {
     #[must_use]
     pub fn deliveries(&self) -> &[DeliveryNo] {
         match self {
-            Self::Deliver(list) => list,
+            Self::Deliver(batch) => batch.as_slice(),
             Self::Stake { .. } | Self::Finalize { .. } | Self::Fill => &[],
         }
     }
@@ -406,7 +409,7 @@ impl Machine {
     /// What a use of a nonce does, as the signer needs it.
     fn action_of(&self, wanted: &Use) -> Option<Action> {
         match wanted {
-            Use::Deliver(list) => match list.as_slice() {
+            Use::Deliver(batch) => match batch.as_slice() {
                 [one] => self.delivery_action(*one),
                 several => {
                     let calls: Option<Vec<Call>> =

@@ -9,7 +9,7 @@ use infernet_state::{
     Config, Effect, Event,
     admission::Reason,
     config::{ChainConfig, ClientId},
-    delivery::{Loss, State},
+    delivery::State,
     event::{Idempotency, Outcome, Subscription, Success},
     job::{Cause, Stage},
     machine::{Refusal, Verdict},
