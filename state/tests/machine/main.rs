@@ -9,6 +9,7 @@
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
+//! | `again` | what is done once, judged again, tried again |
 //! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
@@ -17,6 +18,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod again;
 mod books;
 mod common;
 mod coverage;

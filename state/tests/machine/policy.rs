@@ -13,7 +13,7 @@ use infernet_state::{
     event::{Idempotency, Outcome, Subscription, Success},
     job::{Cause, Stage},
     machine::{Refusal, Verdict},
-    subscription::Standing,
+    subscription::{Standing, interval_at, interval_end, interval_start},
     types::{Address, Amount, Interval, JobId, SubscriptionId, WallTime},
 };
 
@@ -542,6 +542,37 @@ fn a_success_begins_the_count_of_losses_anew() {
         }
         assert_eq!(world.machine.paused(), paused, "{limit} of {met:?}");
     }
+}
+
+/// Work that is due waits while as much is open as may be; and is begun when there is room.
+#[test]
+fn as_many_intervals_run_at_once_as_may() {
+    let mut config = config();
+    config.limits.jobs_open_max = 2;
+    let mut world = world_with(config, &subscription(&["alpha"]), 3);
+    world.mine(1);
+    world.mine(1);
+    assert_eq!(world.machine.pending().onchain, 2);
+    world.mine(1);
+    assert_eq!(world.machine.pending().onchain, 2);
+    world.run(4);
+    assert_eq!(world.delivered(), 2, "open until they are final");
+    world.run(4);
+    assert_eq!(world.delivered(), 3);
+}
+
+/// `docs/spec/contracts.md` 2.3: `uint32`, unchecked.
+#[test]
+fn intervals_wrap_as_the_contracts_do() {
+    assert_eq!(interval_at(140, 40, 179), Interval(1));
+    assert_eq!(interval_at(140, 40, 180), Interval(2));
+    assert_eq!(interval_at(11, 10, 10), Interval(u32::MAX / 10 + 1));
+    assert_eq!(interval_at(1, 1, 0), Interval(0), "2^32 intervals");
+    assert_eq!(interval_at(11, 0, 10), Interval(1), "a callback has one");
+    assert_eq!(interval_start(140, 40, Interval(0)), None);
+    assert_eq!(interval_end(140, 40, Interval(1)), Some(180));
+    assert_eq!(interval_end(u32::MAX - 9, 10, Interval(1)), None);
+    assert_eq!(interval_end(u32::MAX - 10, 10, Interval(1)), Some(u32::MAX));
 }
 
 /// Intervals that ran while the node could not answer are passed over, each at most once: what is
