@@ -10,6 +10,7 @@
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
+//! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
@@ -22,6 +23,7 @@ mod again;
 mod books;
 mod common;
 mod coverage;
+mod edges;
 mod events;
 mod hostile;
 mod life;
