@@ -4,6 +4,8 @@
 //! by becomes [`infernet_state::Config`] and thereby a recorded fact; addresses of listeners,
 //! URLs and secrets do not.
 
+mod record;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -12,8 +14,6 @@ use std::{
 };
 
 use infernet_state::{
-    Event,
-    codec::{self, CodecError, EVENT_BYTES_MAX},
     config::{ChainConfig, Config, ContainerConfig, Limits},
     types::{Address, Amount},
 };
@@ -359,70 +359,9 @@ impl FileConfig {
                 ..Limits::default()
             },
         };
-        fits_a_record(&config)?;
+        record::fits(&config)?;
         Ok(config)
     }
-}
-
-/// What decides is one record of the log, whatever the chain will say of its contracts.
-fn fits_a_record(config: &Config) -> Result<(), ConfigError> {
-    let widest = Config {
-        chain: Some(ChainConfig {
-            chain_id: u64::MAX,
-            registry: Address::ZERO,
-            coordinator: Address::ZERO,
-            wallet_factory: Address::ZERO,
-            fee_recipient: Address::ZERO,
-            node: Address::ZERO,
-            payment_wallet: Some(Address::ZERO),
-            trail_head_blocks: u64::MAX,
-            delivery_batch_max: u16::MAX,
-            max_fee_per_gas_cap: u128::MAX,
-            gas_limit_max: u64::MAX,
-        }),
-        ..config.clone()
-    };
-    let Err(CodecError::TooLarge { len, .. }) = codec::encode(&Event::ConfigChanged(widest)) else {
-        return Ok(());
-    };
-    Err(ConfigError::Invalid {
-        field: largest_field(config),
-        reason: format!(
-            "it is the largest part of what is recorded of this configuration, {len} bytes, \
-             where {EVENT_BYTES_MAX} is the most; shorten it"
-        ),
-    })
-}
-
-/// The dotted name of the field that takes the most bytes of a record.
-fn largest_field(config: &Config) -> String {
-    const ADDRESS: usize = 21;
-    const PAYMENT: usize = 54;
-    let words = |list: &[String]| list.iter().map(|word| word.len() + 1).sum::<usize>();
-    let chains = config.chains.iter().map(|chain| words(chain) + 1).sum();
-    let verifiers = config.verifiers.as_ref().map_or(0, Vec::len) * ADDRESS;
-    let of_containers = config.containers.iter().enumerate().flat_map(|(at, one)| {
-        [
-            ("id", one.id.len()),
-            ("description", one.description.len()),
-            ("image", one.image.len()),
-            ("allowed_addresses", one.allowed_addresses.len() * ADDRESS),
-            (
-                "allowed_delegate_addresses",
-                one.allowed_delegate_addresses.len() * ADDRESS,
-            ),
-            ("accepted_payments", one.accepted_payments.len() * PAYMENT),
-        ]
-        .map(|(name, bytes)| (bytes, format!("containers[{at}].{name}")))
-    });
-    [
-        (chains, "chains".to_owned()),
-        (verifiers, "verifiers".to_owned()),
-    ]
-    .into_iter()
-    .chain(of_containers)
-    .max()
-    .map_or_else(String::new, |(_, name)| name)
 }
 
 /// Longest permutation of container ids recognised on chain; longer ones are declared in
@@ -497,7 +436,7 @@ fn amount(field: &str, text: &str) -> Result<Amount, ConfigError> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         let file: FileConfig = toml::from_str(text).map_err(|e| ConfigError::Malformed {
             path: "test".into(),
             reason: e.to_string(),
@@ -580,42 +519,6 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(config.limits, expected);
-    }
-
-    #[test]
-    fn what_fits_no_record_is_named() {
-        let addresses = |count: usize| {
-            let list: Vec<String> = (0..count).map(|n| format!("\"0x{n:040x}\"")).collect();
-            format!("[{}]", list.join(","))
-        };
-        let container = "[[containers]]\nid = \"a\"\nurl = \"http://x\"\n";
-        for (text, named) in [
-            (format!("verifiers = {}", addresses(3_300)), "verifiers"),
-            (
-                format!(
-                    "{container}[[containers]]\nid = \"b\"\nurl = \"http://x\"\nallowed_addresses = {}",
-                    addresses(3_300)
-                ),
-                "containers[1].allowed_addresses",
-            ),
-            (
-                format!("{container}description = \"{}\"", "d".repeat(66_000)),
-                "containers[0].description",
-            ),
-        ] {
-            let error = parse(&text).err().map(|error| error.to_string());
-            let names = error.as_ref().is_some_and(|error| error.contains(named));
-            assert!(names, "{error:?} names {named}");
-        }
-        // As many as there is room for are read again from the log.
-        let config = parse(&format!(
-            "{container}allowed_addresses = {}",
-            addresses(3_000)
-        ));
-        let event = Event::ConfigChanged(config.expect("room"));
-        let encoded = codec::encode(&event).expect("small enough");
-        let decoded = codec::decode(encoded.kind, encoded.version, &encoded.body);
-        assert!(decoded == Ok(event));
     }
 
     #[test]
