@@ -63,6 +63,8 @@ fn largest_field(config: &Config) -> String {
     [
         (chains, "chains".to_owned()),
         (verifiers, "verifiers".to_owned()),
+        (config.stake_caps.len() * PAYMENT, "stake_caps".to_owned()),
+        (config.rates.len() * PAYMENT, "rates".to_owned()),
     ]
     .into_iter()
     .chain(of_containers)
