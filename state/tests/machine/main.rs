@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
+//! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -31,5 +32,6 @@ mod logs;
 mod nonsense;
 mod policy;
 mod scenes;
+mod sending;
 mod stakes;
 mod tables;
