@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     LogError,
     directory::free_bytes,
+    snapshot::BASE_FILE,
     volume::{storage, sync_dir},
 };
 use crate::crash;
@@ -33,12 +34,13 @@ const SUMS: &str = "preserved.json";
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// What a file of a database was.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Sum {
     /// Below the database's directory.
     name: PathBuf,
     len: u64,
-    crc32: u32,
+    /// None for one that is not a copy but the file itself, under a second name.
+    crc32: Option<u32>,
 }
 
 /// A database with a copy beside it.
@@ -160,7 +162,9 @@ impl Preserved {
     }
 }
 
-/// Copies a database, with a file that says what it was; all of it is durable.
+/// Copies a database, with a file that says what it was; all of it is durable. The snapshot that
+/// a log begins with is never changed, and says itself what it is: it only gets a second name,
+/// where the file system has such.
 fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
     make_directories(from, to)?;
     let mut sums = Vec::new();
@@ -170,12 +174,18 @@ fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
         if name == Path::new(SUMS) {
             continue;
         }
+        if name == Path::new(BASE_FILE) && fs::hard_link(&path, to.join(&name)).is_ok() {
+            let len = path.metadata()?.len();
+            let crc32 = None;
+            sums.push(Sum { name, len, crc32 });
+            continue;
+        }
         let mut copied = File::create_new(to.join(&name))?;
         copied.set_permissions(path.metadata()?.permissions())?;
         let (len, crc32) = read_through(&path, |bytes| copied.write_all(bytes))?;
+        let crc32 = Some(crc32);
         sums.push(Sum { name, len, crc32 });
     }
-    sums.sort();
     fs::write(to.join(SUMS), serde_json::to_vec(&sums)?)?;
     sync_all(to)
 }
@@ -202,21 +212,28 @@ fn is_whole(copy: &Path) -> io::Result<bool> {
     let Ok(said) = serde_json::from_slice::<Vec<Sum>>(&said) else {
         return Ok(false);
     };
-    Ok(sums(copy)? == said)
-}
-
-/// What the files of a copy are, by their names.
-fn sums(copy: &Path) -> io::Result<Vec<Sum>> {
-    let mut sums = Vec::new();
-    for path in files(copy)? {
-        let name = path.strip_prefix(copy).unwrap_or(&path).to_owned();
-        if name != Path::new(SUMS) {
-            let (len, crc32) = read_through(&path, |_| Ok(()))?;
-            sums.push(Sum { name, len, crc32 });
+    let mut names = said
+        .iter()
+        .map(|sum| copy.join(&sum.name))
+        .collect::<Vec<_>>();
+    names.push(copy.join(SUMS));
+    names.sort();
+    let mut found = files(copy)?;
+    found.sort();
+    if names != found {
+        return Ok(false);
+    }
+    for Sum { name, len, crc32 } in said {
+        let path = copy.join(name);
+        let fits = match crc32 {
+            Some(crc32) => read_through(&path, |_| Ok(()))? == (len, crc32),
+            None => path.metadata()?.len() == len,
+        };
+        if !fits {
+            return Ok(false);
         }
     }
-    sums.sort();
-    Ok(sums)
+    Ok(true)
 }
 
 /// Reads a file to its end: its length and CRC-32.
