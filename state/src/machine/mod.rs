@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub use check::{Refusal, Verdict};
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, layouts};
 pub use views::{BlockDeadline, JobStatus, PendingCounts};
 
 /// An invariant of money or sequence would break: the node stops before any effect.

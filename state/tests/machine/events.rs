@@ -3,7 +3,10 @@
 
 use std::fmt::Write;
 
-use crate::common::{golden, samples::samples};
+use crate::common::{
+    golden::{self, hex, unhex},
+    samples::samples,
+};
 use infernet_state::codec::{self, EVENT_BYTES_MAX, encodings};
 
 fn file(kind: u16, version: u8) -> String {
@@ -17,16 +20,6 @@ fn text(entries: &[(String, String)]) -> String {
         writeln!(text, "bytes {bytes}\n{view}\n").expect("text grows");
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2)
-        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hexadecimal"))
-        .collect()
 }
 
 /// The bytes of a committed file.

@@ -10,6 +10,7 @@
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
 //! | `logs` | golden logs, with their digests |
+//! | `snapshots` | golden snapshots, of every layout of the state |
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
@@ -22,4 +23,5 @@ mod lives;
 mod logs;
 mod nonsense;
 mod scenes;
+mod snapshots;
 mod tables;
