@@ -3,11 +3,13 @@
 //!
 //! ```text
 //!   accepted ─► Waiting ── its interval has begun ──► (the job runs; see `job`)
-//!                                                        │ included: the chain gives it an id
-//!                                                        ▼
-//!                                                 aliased to that id: later intervals are those
-//!                                                 of an ordinary subscription
+//!                  ▲                                     │    │ included: the chain gives it an id
+//!                  │ its next interval, by another job   │    ▼
+//!                  └──── failed, and nobody created it ──┘  aliased to that id: later intervals
+//!                                                           are those of an ordinary subscription
 //! ```
+//! As long as nobody created it, its later intervals are attempted like the first: nobody else
+//! would, and the client has its answer that it was accepted.
 //! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
 //! nonce, not to an id, so a reorg makes it no stranger's. An existing (owner, nonce) gets the
 //! old id whatever the signature: if the record behind that id is another than the signed one,
@@ -40,7 +42,7 @@ pub type DelegationKey = (Address, u32);
 pub struct Delegation {
     /// The request as accepted.
     pub request: DelegatedRequest,
-    /// The job of its first interval.
+    /// The job of the interval that is to create it: the first that could be answered.
     pub job: JobNo,
     /// Its id, once the chain has one.
     pub id: Option<SubscriptionId>,
@@ -102,6 +104,39 @@ pub fn delegated_job_id(key: DelegationKey) -> JobId {
         *place = byte;
     }
     JobId(id)
+}
+
+/// Whether a failure is one of its interval, so that the next may be answered.
+fn is_of_interval(cause: Cause) -> bool {
+    match cause {
+        Cause::Container
+        | Cause::NotRerun
+        | Cause::IntervalClosed
+        | Cause::ChainUnavailable
+        | Cause::Undelivered(
+            Loss::Closed
+            | Loss::Reverts(_)
+            | Loss::Reverted
+            | Loss::Unprofitable
+            | Loss::TooMuchGas
+            | Loss::Unavailable
+            | Loss::NoStake,
+        ) => true,
+        Cause::Expired
+        | Cause::Cancelled
+        | Cause::PayloadMissing
+        | Cause::Refused(_)
+        | Cause::Mismatched
+        | Cause::Superseded
+        | Cause::Reported
+        | Cause::Undelivered(
+            Loss::Gone
+            | Loss::Cancelled
+            | Loss::Met
+            | Loss::PayloadMissing
+            | Loss::Unconfigured,
+        ) => false,
+    }
 }
 
 impl Machine {
@@ -294,9 +329,78 @@ impl Machine {
             Chance::Early | Chance::Met => {
                 return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
             }
+            Chance::Lost(Loss::Closed) => {
+                let Some(at) = self.next_attempt(key, interval) else {
+                    return self.give_up(turn, no, Loss::Closed);
+                };
+                self.postpone_delegated(no, at);
+                return Ok(());
+            }
             Chance::Lost(loss) => return self.give_up(turn, no, loss),
         }
         self.begin_waiting(turn, no, paid)
+    }
+
+    /// When a delegated subscription that nobody created is attempted again: at its next
+    /// interval, if there is one, and its signature holds then.
+    fn next_attempt(&self, key: DelegationKey, after: Interval) -> Option<u64> {
+        let Delegation { request, id, .. } = self.delegations.get(key)?;
+        let terms = &request.subscription;
+        let next = Interval(after.0.checked_add(1)?);
+        if id.is_some() || next.0 > terms.frequency || terms.period == 0 {
+            return None;
+        }
+        let start = subscription::interval_start(terms.active_at, terms.period, next)?;
+        let head = self.chain.head?;
+        (start < request.expiry).then(|| subscription::in_epoch_of(head.time.0, start))
+    }
+
+    /// A waiting job goes on waiting: its interval is nearly over.
+    fn postpone_delegated(&mut self, no: JobNo, at: u64) {
+        let closes = self.jobs.get(no).and_then(|job| job.closes);
+        if let Some(closes) = closes {
+            self.schedule.ends.remove(&(closes, no));
+        }
+        self.set_delegated_interval(no, Interval(0), None);
+        self.schedule.delegated.insert((at, no));
+    }
+
+    /// The job of a delegated subscription failed. If nobody created the subscription, and what
+    /// failed may do better in its next interval, another job waits for that.
+    pub(crate) fn attempt_again(&mut self, no: JobNo, cause: Cause) {
+        if !is_of_interval(cause) {
+            return;
+        }
+        let Some(Work::Delegated {
+            job,
+            client,
+            key,
+            interval,
+        }) = self.jobs.get(no).map(|job| job.work.clone())
+        else {
+            return;
+        };
+        if interval.0 == 0 || self.delegations.get(key).is_none_or(|of| of.job != no) {
+            return;
+        }
+        let (Some(at), Some(failed)) = (self.next_attempt(key, interval), self.jobs.get(no)) else {
+            return;
+        };
+        let Some(input) = failed.input else {
+            return;
+        };
+        let (containers, requires_proof) = (failed.containers.clone(), failed.requires_proof);
+        let work = Work::Delegated {
+            job,
+            client,
+            key,
+            interval: Interval(0),
+        };
+        let next = self.wait_delegated(work, containers, requires_proof, input);
+        if let Some(delegation) = self.delegations.all.get_mut(&key) {
+            delegation.job = next;
+        }
+        self.schedule.delegated.insert((at, next));
     }
 
     /// Judges a delivery that creates its subscription, or finds it created.
@@ -439,8 +543,11 @@ impl Machine {
         }
     }
 
-    /// The job of a delegated subscription is forgotten, and the request with it.
-    pub(crate) fn forget_delegation(&mut self, key: DelegationKey) {
+    /// A job of a delegated subscription is forgotten, and with its newest one the request.
+    pub(crate) fn forget_delegation(&mut self, key: DelegationKey, no: JobNo) {
+        if self.delegations.get(key).is_none_or(|of| of.job != no) {
+            return;
+        }
         if let Some(delegation) = self.delegations.all.remove(&key) {
             let record = record_hash(&delegation.request.subscription);
             if self.delegations.by_record.get(&record) == Some(&key) {

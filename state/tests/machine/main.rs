@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
+//! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -16,6 +17,7 @@
 
 mod common;
 mod coverage;
+mod delegated;
 mod events;
 mod hostile;
 mod life;
