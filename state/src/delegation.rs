@@ -15,7 +15,11 @@
 //! old id whatever the signature: if the record behind that id is another than the signed one,
 //! nothing is delivered.
 
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -73,8 +77,10 @@ impl Delegation {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Delegations {
     pub(crate) all: BTreeMap<DelegationKey, Delegation>,
-    /// Those without an id, by the hash of their record.
-    pub(crate) by_record: BTreeMap<Hash, DelegationKey>,
+    /// Those without an id, by the hash of their record: several, where only the nonce differs.
+    pub(crate) by_record: BTreeSet<(Hash, DelegationKey)>,
+    /// Those with one, by it.
+    pub(crate) by_id: BTreeSet<(SubscriptionId, DelegationKey)>,
 }
 
 impl Delegations {
@@ -82,6 +88,24 @@ impl Delegations {
     #[must_use]
     pub fn get(&self, key: DelegationKey) -> Option<&Delegation> {
         self.all.get(&key)
+    }
+
+    /// The lowest of those without an id that have this record.
+    fn first_of(&self, record: Hash) -> Option<DelegationKey> {
+        self.by_record
+            .range((record, (Address::ZERO, 0))..)
+            .next()
+            .filter(|(of, _)| *of == record)
+            .map(|(_, key)| *key)
+    }
+
+    /// Those of an id: one, unless it was known before the chain gave it to another.
+    pub(crate) fn of_id(&self, id: SubscriptionId) -> Vec<DelegationKey> {
+        self.by_id
+            .range((id, (Address::ZERO, 0))..)
+            .take_while(|(of, _)| *of == id)
+            .map(|(_, key)| *key)
+            .collect()
     }
 
     /// All, by owner and nonce.
@@ -130,11 +154,7 @@ fn is_of_interval(cause: Cause) -> bool {
         | Cause::Superseded
         | Cause::Reported
         | Cause::Undelivered(
-            Loss::Gone
-            | Loss::Cancelled
-            | Loss::Met
-            | Loss::PayloadMissing
-            | Loss::Unconfigured,
+            Loss::Gone | Loss::Cancelled | Loss::Met | Loss::PayloadMissing | Loss::Unconfigured,
         ) => false,
     }
 }
@@ -252,7 +272,7 @@ impl Machine {
         );
         self.delegations
             .by_record
-            .insert(record_hash(&request.subscription), key);
+            .insert((record_hash(&request.subscription), key));
         if let Err(reason) = verdict {
             return self.fail_job(turn, no, Cause::Refused(reason));
         }
@@ -454,26 +474,45 @@ impl Machine {
         subscription: &Subscription,
         nonce: Option<u32>,
     ) {
-        if self.delegations.by_record.is_empty() {
-            return;
-        }
         let key = match nonce {
             Some(nonce) => Some((subscription.owner, nonce)),
-            None => self
-                .delegations
-                .by_record
-                .get(&record_hash(subscription))
-                .copied(),
+            None if self.delegations.by_record.is_empty() => None,
+            None => self.delegations.first_of(record_hash(subscription)),
         };
-        let Some(key) = key.filter(|key| {
-            self.delegations
-                .get(*key)
-                .is_some_and(|delegation| delegation.id.is_none())
-        }) else {
+        let Some(key) = key else {
             return;
         };
+        // Its nonce has one id at a time: an older one went with its block.
+        if self
+            .delegations
+            .get(key)
+            .is_some_and(|delegation| delegation.id.is_some_and(|known| known != id))
+        {
+            self.alias_undone(key);
+        }
+        if self
+            .delegations
+            .get(key)
+            .is_none_or(|delegation| delegation.id.is_some())
+        {
+            return;
+        }
         self.alias(key, id);
         self.journal(block.number, Undo::Aliased(key));
+    }
+
+    /// An id turns out to be another's than was known: what was aliased to it has none.
+    pub(crate) fn drop_strange_aliases(
+        &mut self,
+        id: SubscriptionId,
+        owner: Address,
+        nonce: Option<u32>,
+    ) {
+        for key in self.delegations.of_id(id) {
+            if key.0 != owner || nonce.is_some_and(|nonce| nonce != key.1) {
+                self.alias_undone(key);
+            }
+        }
     }
 
     fn alias(&mut self, key: DelegationKey, id: SubscriptionId) {
@@ -487,7 +526,8 @@ impl Machine {
             delegation.job,
             record_hash(&delegation.request.subscription),
         );
-        self.delegations.by_record.remove(&record);
+        self.delegations.by_record.remove(&(record, key));
+        self.delegations.by_id.insert((id, key));
         if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work)
             && interval.0 > 0
         {
@@ -534,7 +574,8 @@ impl Machine {
         };
         let no = delegation.job;
         let record = record_hash(&delegation.request.subscription);
-        self.delegations.by_record.insert(record, key);
+        self.delegations.by_record.insert((record, key));
+        self.delegations.by_id.remove(&(id, key));
         if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work) {
             let place = (id, *interval);
             if self.jobs.by_interval.get(&place) == Some(&no) {
@@ -550,11 +591,10 @@ impl Machine {
         }
         if let Some(delegation) = self.delegations.all.remove(&key) {
             let record = record_hash(&delegation.request.subscription);
-            if self.delegations.by_record.get(&record) == Some(&key) {
-                self.delegations.by_record.remove(&record);
-            }
+            self.delegations.by_record.remove(&(record, key));
             if let Some(id) = delegation.id {
-                let places: alloc::vec::Vec<(SubscriptionId, Interval)> = self
+                self.delegations.by_id.remove(&(id, key));
+                let places: Vec<(SubscriptionId, Interval)> = self
                     .jobs
                     .by_interval
                     .range((id, Interval(0))..=(id, Interval(u32::MAX)))

@@ -104,6 +104,7 @@ impl Machine {
             tracked.standing = Standing::Cancelled;
         }
         self.unschedule(id);
+        self.drop_strange_aliases(id, tracked.subscription.owner, tracked.delegation);
         let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
             Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
             None => Undo::Created(id),

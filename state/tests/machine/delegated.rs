@@ -7,7 +7,7 @@ use infernet_state::{
     delegation::delegated_job_id,
     event::{Failure, Outcome, Subscription},
     machine::JobStatus,
-    types::JobNo,
+    types::{Interval, JobNo, SubscriptionId},
 };
 
 /// Three intervals of 100 seconds, the first of which begins `ahead` of the head.
@@ -104,4 +104,74 @@ fn one_whose_signature_is_void_by_then_is_not_attempted_again() {
         world.machine.job_status(delegated_job_id((CONSUMER, 7))),
         Some(JobStatus::Running)
     );
+}
+
+#[test]
+fn two_with_the_same_record_get_an_id_each() {
+    for (first, known) in [(1, true), (2, true), (1, false)] {
+        let mut world = World::new(config());
+        world.mine(1);
+        let terms = recurring(&world, 50);
+        for nonce in [1, 2] {
+            let at = world.now();
+            world.apply(Event::DelegatedAccepted(delegated(
+                nonce,
+                terms.clone(),
+                at,
+            )));
+        }
+        let id_of = |world: &World, nonce| {
+            let all = world.machine.delegations();
+            all.get((CONSUMER, nonce)).expect("kept").id
+        };
+        // Somebody else creates them, one after the other.
+        for (id, nonce) in [(1, first), (2, 3 - first)] {
+            world
+                .next
+                .push(Next::Delegated(terms.clone(), nonce, known));
+            world.mine(1);
+            assert_eq!(id_of(&world, nonce), Some(SubscriptionId(id)), "{known}");
+        }
+        world.reorg(1);
+        assert_eq!(id_of(&world, first), Some(SubscriptionId(1)));
+        assert_eq!(id_of(&world, 3 - first), None);
+        world.reorg(1);
+        assert_eq!(id_of(&world, first), None);
+        assert_eq!(world.replayed(), world.machine);
+    }
+}
+
+#[test]
+fn an_id_that_was_known_and_went_with_its_block_is_no_strangers() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let terms = recurring(&world, 50);
+    world.next.push(Next::Delegated(terms.clone(), 7, true));
+    world.mine(1);
+    let mut request = delegated(7, terms.clone(), world.now());
+    request.known_id = SubscriptionId(1);
+    world.apply(Event::DelegatedAccepted(request));
+    // The creation is gone, and a stranger has the id.
+    world.reorg(1);
+    world.next.push(Next::Create(subscription(&["alpha"])));
+    world.mine(1);
+    // Somebody creates it again.
+    world.next.push(Next::Delegated(terms, 7, true));
+    world.mine(1);
+    let all = world.machine.delegations();
+    let again = all.get((CONSUMER, 7)).expect("kept").id;
+    assert_eq!(again, Some(SubscriptionId(2)));
+    pass(&mut world, 400);
+    world.finalize(0);
+    assert_eq!(
+        world.delivered(),
+        1 + 3,
+        "the stranger's, and each interval"
+    );
+    let first = world
+        .machine
+        .jobs()
+        .by_interval(SubscriptionId(2), Interval(1));
+    assert!(first.is_some());
+    assert_eq!(world.replayed(), world.machine);
 }
