@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
+//! | `books` | entries that look alike |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
@@ -15,6 +16,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod books;
 mod common;
 mod coverage;
 mod delegated;

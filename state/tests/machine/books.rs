@@ -1,0 +1,64 @@
+//! What the books make of the chain's events, where two of them look alike.
+
+use crate::common::{
+    act::{VERIFIER, world_config},
+    *,
+};
+use infernet_state::{
+    event::{Subscription, WalletChange, WalletFact},
+    ledger::{Balance, Code, EntryState, Role},
+    types::Amount,
+};
+
+fn verified(price: u128) -> Subscription {
+    let mut terms = subscription(&["prover"]);
+    terms.payment_amount = Amount::from(price);
+    terms.verifier = VERIFIER;
+    terms
+}
+
+fn codes(world: &World, code: Code) -> usize {
+    let entries = world.machine.ledger().entries();
+    entries
+        .filter(|(_, entry)| entry.code == code && entry.state != EntryState::Voided)
+        .count()
+}
+
+fn balance(world: &World, role: Role) -> Balance {
+    world.machine.ledger().totals(role, NATIVE).balance()
+}
+
+/// The node's wallet holds this much, in the next block.
+fn read_balance(world: &mut World, balance: u128) {
+    world.next.push(Next::Wallet(WalletFact {
+        wallet: NODE_WALLET,
+        owner: NODE,
+        tx: hash("read", 0),
+        change: WalletChange::BalanceRead {
+            token: NATIVE,
+            balance: Amount::from(balance),
+        },
+    }));
+    world.mine(1);
+    world.settle();
+}
+
+#[test]
+fn what_is_locked_in_the_wallet_is_no_gift() {
+    let mut world = World::new(world_config(false));
+    read_balance(&mut world, 100_000);
+    let begun = codes(&world, Code::Reconciled);
+    let held = |world: &World| balance(world, Role::NodeWallet);
+    assert_eq!(held(&world), Balance::Debit(100_000.into()));
+    world.next.push(Next::Create(verified(10_000)));
+    world.run(6);
+    assert_eq!(balance(&world, Role::Stake), Balance::Debit(10_000.into()));
+    // Its balance is what it was.
+    read_balance(&mut world, 100_000);
+    assert_eq!(codes(&world, Code::Reconciled), begun);
+    assert_eq!(held(&world), Balance::Debit(90_000.into()));
+    // A deposit without an event is one.
+    read_balance(&mut world, 100_007);
+    assert_eq!(codes(&world, Code::Reconciled), begun + 1);
+    assert_eq!(held(&world), Balance::Debit(90_007.into()));
+}
