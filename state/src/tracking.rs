@@ -410,23 +410,32 @@ impl Machine {
         let (Some(head), Some(tracked)) = (self.chain.head, self.subscriptions.get(id)) else {
             return Ok(());
         };
-        let interval = tracked.interval(&head);
-        match self.jobs.by_interval(id, interval) {
-            Some((_, job)) => {
-                let again = may_begin_again(job.stage);
-                if let Some(delivery) = job.delivery {
-                    self.unpark(turn, delivery)?;
-                }
-                if again {
-                    self.retake(id, interval);
-                }
+        // Of later intervals, too, the old chain may have met or passed over some.
+        let from = tracked.interval(&head);
+        let jobs: alloc::vec::Vec<(Interval, JobNo)> = self
+            .jobs
+            .by_interval
+            .range((id, from)..=(id, Interval(u32::MAX)))
+            .map(|((_, interval), no)| (*interval, *no))
+            .collect();
+        let mut open = from;
+        for (interval, no) in jobs {
+            let Some(job) = self.jobs.get(no) else {
+                continue;
+            };
+            if interval == open && !may_begin_again(job.stage) {
+                open = Interval(open.0.saturating_add(1));
             }
-            None => self.retake(id, interval),
+            if let Some(delivery) = job.delivery {
+                self.unpark(turn, delivery)?;
+            }
         }
+        self.retake(id, open);
         self.reschedule(id);
         Ok(())
     }
 
+    /// From this interval on, work may begin.
     fn retake(&mut self, id: SubscriptionId, interval: Interval) {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             let before = Interval(interval.0.saturating_sub(1));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
 //! | `books` | entries that look alike |
+//! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
@@ -26,6 +27,7 @@ mod life;
 mod lives;
 mod logs;
 mod nonsense;
+mod reorgs;
 mod scenes;
 mod snapshots;
 mod tables;
