@@ -5,9 +5,11 @@ use crate::common::{
     *,
 };
 use infernet_state::{
-    event::{Subscription, WalletChange, WalletFact},
+    Effect, Event,
+    effect::Action,
+    event::{ChainFact, Subscription, WalletChange, WalletFact},
     ledger::{Balance, Code, EntryState, Role},
-    types::Amount,
+    types::{Address, Amount},
 };
 
 fn verified(price: u128) -> Subscription {
@@ -61,4 +63,39 @@ fn what_is_locked_in_the_wallet_is_no_gift() {
     read_balance(&mut world, 100_007);
     assert_eq!(codes(&world, Code::Reconciled), begun + 1);
     assert_eq!(held(&world), Balance::Debit(90_007.into()));
+}
+
+#[test]
+fn another_wallet_has_allowed_nothing_yet() {
+    let mut world = World::new(world_config(false));
+    world.next.push(Next::Create(verified(10_000)));
+    world.run(6);
+    let allowed = |world: &World| world.machine.chores().allowances().count();
+    assert_eq!(allowed(&world), 1);
+    let mut config = world_config(false);
+    let wallet = Address([0xb0; 20]);
+    config.chain.as_mut().expect("a chain").payment_wallet = Some(wallet);
+    world.apply(Event::ConfigChanged(config));
+    assert_eq!(allowed(&world), 0);
+    // What it needs is allowed before anything is delivered with it.
+    world.next.push(Next::Create(verified(10_000)));
+    world.mine(1);
+    world.mine(1);
+    let mut approves = Vec::new();
+    while let Some(issued) = world.issued.pop_front() {
+        if let Effect::Simulate {
+            action: Action::ApproveStake { wallet, .. },
+            ..
+        } = &issued.effect
+        {
+            approves.push(*wallet);
+        }
+        if let Some(outcome) = world.answer(&issued) {
+            world.end(&issued, outcome);
+        }
+    }
+    assert_eq!(approves, [wallet]);
+    let facts = world.blocks.iter().flat_map(|block| &block.facts);
+    let approved = |fact: &&ChainFact| matches!(fact, ChainFact::Wallet(fact) if matches!(fact.change, WalletChange::Approved { .. }));
+    assert_eq!(facts.filter(approved).count(), 1, "the first wallet's");
 }
