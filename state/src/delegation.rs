@@ -31,6 +31,7 @@ use crate::{
     effect::{Action, ContainerInput},
     event::{DelegatedRequest, Subscription},
     job::{self, Cause, Work},
+    limits::DELEGATED_AHEAD_MAX_S,
     machine::{Halt, Machine, Refusal, Verdict},
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
@@ -179,9 +180,16 @@ impl Machine {
                 Verdict::Refused(Refusal::Conflict)
             };
         }
-        if self.expected_inclusion().as_contract_time() >= request.expiry && request.known_id.0 == 0
-        {
+        // To be created, it must be active before its signature is void.
+        let begins = self
+            .expected_inclusion()
+            .as_contract_time()
+            .max(request.subscription.active_at);
+        if begins >= request.expiry && request.known_id.0 == 0 {
             return Verdict::Refused(Refusal::SignatureExpired);
+        }
+        if self.is_too_far_ahead(request.subscription.active_at) {
+            return Verdict::Refused(Refusal::TooFarAhead);
         }
         let containers = self
             .catalog
@@ -231,6 +239,14 @@ impl Machine {
                 self.check_room(self.jobs.waiting)
             }
         }
+    }
+
+    /// Whether a subscription that becomes active then would wait longer than there is room for.
+    fn is_too_far_ahead(&self, active_at: u32) -> bool {
+        self.chain.head.is_some_and(|head| {
+            let begins = subscription::in_epoch_of(head.time.0, active_at);
+            active_at != CANCELLED_AT && begins > head.time.0.saturating_add(DELEGATED_AHEAD_MAX_S)
+        })
     }
 
     /// `DelegatedAccepted`.

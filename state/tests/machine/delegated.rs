@@ -6,7 +6,7 @@ use infernet_state::{
     config::Limits,
     delegation::delegated_job_id,
     event::{Failure, Outcome, Subscription},
-    machine::JobStatus,
+    machine::{JobStatus, Refusal, Verdict},
     types::{Interval, JobNo, SubscriptionId},
 };
 
@@ -174,4 +174,32 @@ fn an_id_that_was_known_and_went_with_its_block_is_no_strangers() {
         .by_interval(SubscriptionId(2), Interval(1));
     assert!(first.is_some());
     assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn what_cannot_be_created_or_waits_too_long_takes_nobodys_room() {
+    const DAY_S: u32 = 24 * 3_600;
+    let mut world = World::new(config());
+    world.mine(1);
+    let head = world.head().block.time.as_contract_time();
+    let verdict = |ahead: u32, expiry: u32, known: u32| {
+        let mut request = delegated(7, recurring(&world, ahead), world.now());
+        request.expiry = head + expiry;
+        request.known_id = SubscriptionId(known);
+        world.machine.check(&Event::DelegatedAccepted(request))
+    };
+    let refused = Verdict::Refused;
+    assert_eq!(verdict(DAY_S, 2 * DAY_S, 0), Verdict::Accept);
+    assert_eq!(
+        verdict(2 * DAY_S, DAY_S, 0),
+        refused(Refusal::SignatureExpired)
+    );
+    assert_eq!(verdict(DAY_S, DAY_S, 0), refused(Refusal::SignatureExpired));
+    // One that the chain has already needs no signature.
+    assert_eq!(verdict(2 * DAY_S, DAY_S, 1), Verdict::Accept);
+    assert_eq!(verdict(31 * DAY_S, 40 * DAY_S, 0), Verdict::Accept);
+    assert_eq!(
+        verdict(31 * DAY_S + 1, 40 * DAY_S, 0),
+        refused(Refusal::TooFarAhead)
+    );
 }
