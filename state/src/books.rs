@@ -240,7 +240,7 @@ impl Machine {
                 if self.account.by_tx.contains_key(&fact.tx) {
                     let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    self.escrow_seen(fact.wallet, *spender, *amount);
+                    self.escrow_seen(fact.tx, fact.wallet, *spender, *token, *amount);
                 }
                 Ok(())
             }
@@ -290,7 +290,7 @@ impl Machine {
         amount: Amount,
     ) -> Option<Sides> {
         let ours = self.account.by_tx.contains_key(&fact.tx);
-        if to == wallet && self.owes_escrow(fact.wallet, spender, token, amount) {
+        if to == wallet && self.owes_escrow(fact.tx, fact.wallet, spender, token, amount) {
             return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
         }
         if !ours {

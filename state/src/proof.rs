@@ -11,7 +11,7 @@
 //! ```
 //! When the week has passed and nobody has finalised, the node does so itself: a chore.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
@@ -165,32 +165,59 @@ impl Machine {
     }
 
     /// The consumer's escrow for a delivery was locked in the transaction of that delivery.
-    pub(crate) fn escrow_seen(&mut self, wallet: Address, owner: Address, amount: Amount) {
-        // In the order of their logs: the oldest open proof of this payer without an escrow.
-        if let Some(proof) =
-            self.proofs.all.values_mut().find(|proof| {
-                proof.wallet == wallet && proof.owner == owner && proof.escrow.is_zero()
-            })
-        {
-            proof.escrow = amount;
+    pub(crate) fn escrow_seen(
+        &mut self,
+        tx: Hash,
+        wallet: Address,
+        owner: Address,
+        token: Address,
+        amount: Amount,
+    ) {
+        // In the order of their logs: the transaction's first of this payer without an escrow.
+        for no in self.delivered_by(tx) {
+            let key = self
+                .deliveries
+                .get(no)
+                .map(|delivery| (self.chain_id_of(delivery), delivery.interval));
+            if let Some(proof) = key.and_then(|key| self.proofs.all.get_mut(&key))
+                && proof.delivery == no
+                && proof.escrow.is_zero()
+                && (proof.wallet, proof.owner, proof.token) == (wallet, owner, token)
+            {
+                proof.escrow = amount;
+                return;
+            }
         }
     }
 
-    /// Whether a payer owes this much to an open proof.
+    /// Whether a payer owes this much to an open proof: in a transaction that delivers, to one
+    /// that it opened; else it may be a plain price.
     pub(crate) fn owes_escrow(
         &self,
+        tx: Hash,
         wallet: Address,
         owner: Address,
         token: Address,
         amount: Amount,
     ) -> bool {
+        let delivered = self.delivered_by(tx);
         self.proofs.all.values().any(|proof| {
-            proof.wallet == wallet
-                && proof.owner == owner
-                && proof.token == token
+            (proof.wallet, proof.owner, proof.token) == (wallet, owner, token)
                 && proof.escrow == amount
                 && proof.state == ProofState::Open
+                && (delivered.is_empty() || delivered.contains(&proof.delivery))
         })
+    }
+
+    /// What a transaction of the node delivers, in its order; nothing for any other.
+    fn delivered_by(&self, tx: Hash) -> Vec<DeliveryNo> {
+        self.account
+            .by_tx
+            .get(&tx)
+            .and_then(|nonce| self.account.slots.get(nonce))
+            .and_then(|slot| slot.version(tx))
+            .map(|version| version.does.deliveries().to_vec())
+            .unwrap_or_default()
     }
 
     /// `ProofVerified` of a proof of this node.

@@ -66,6 +66,62 @@ fn what_is_locked_in_the_wallet_is_no_gift() {
 }
 
 #[test]
+fn a_plain_price_of_the_same_payer_is_no_escrow() {
+    let mut world = World::new(world_config(false));
+    world.next.push(Next::Create(verified(10_000)));
+    world.run(6);
+    let escrow = balance(&world, Role::Escrow);
+    assert_eq!(escrow, Balance::Debit(8_500.into()));
+    // What is left of 8,947 after the protocol's share is as much.
+    let mut plain = subscription(&["alpha"]);
+    plain.payment_amount = Amount::from(8_947);
+    world.next.push(Next::Create(plain));
+    world.run(6);
+    assert_eq!(world.delivered(), 2);
+    assert_eq!(codes(&world, Code::EscrowPaid), 0);
+    assert_eq!(balance(&world, Role::Escrow), escrow);
+    assert_eq!(balance(&world, Role::Receivable), Balance::Debit(0.into()));
+    // The verdict pays what was locked for it.
+    world.next.push(Next::Judge(0, true));
+    world.run(1);
+    assert_eq!(codes(&world, Code::EscrowPaid), 1);
+    assert_eq!(balance(&world, Role::Escrow), Balance::Debit(0.into()));
+}
+
+#[test]
+fn an_escrow_is_of_the_delivery_in_whose_transaction_it_was_locked() {
+    let mut world = World::new(world_config(false));
+    for price in [10_000, 20_000] {
+        world.next.push(Next::Create(verified(price)));
+    }
+    world.mine(1);
+    world.mine(1);
+    // The second is answered first, and both are in one block.
+    while let Some(issued) = world.issued.pop_back() {
+        if let Some(outcome) = world.answer(&issued) {
+            world.end(&issued, outcome);
+        }
+    }
+    world.run(6);
+    let block = world.blocks.iter().find(|block| block.proofs.len() == 2);
+    let block = block.expect("both are delivered");
+    assert_eq!(
+        world.blocks[block.block.number as usize - 1].proofs.len(),
+        0
+    );
+    let escrows: Vec<_> = world
+        .machine
+        .proofs()
+        .iter()
+        .map(|(id, _, proof)| (id.0, proof.escrow))
+        .collect();
+    assert_eq!(
+        escrows,
+        [(1, Amount::from(8_500)), (2, Amount::from(17_000))]
+    );
+}
+
+#[test]
 fn another_wallet_has_allowed_nothing_yet() {
     let mut world = World::new(world_config(false));
     world.next.push(Next::Create(verified(10_000)));
