@@ -15,6 +15,9 @@
 //! old id whatever the signature: if the record behind that id is another than the signed one,
 //! nothing is delivered.
 
+mod again;
+mod check;
+
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +34,7 @@ use crate::{
     effect::{Action, ContainerInput},
     event::{DelegatedRequest, Subscription},
     job::{self, Cause, Work},
-    limits::DELEGATED_AHEAD_MAX_S,
-    machine::{Halt, Machine, Refusal, Verdict},
+    machine::{Halt, Machine},
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
     trace::Transition,
@@ -131,124 +133,7 @@ pub fn delegated_job_id(key: DelegationKey) -> JobId {
     JobId(id)
 }
 
-/// Whether a failure is one of its interval, so that the next may be answered.
-fn is_of_interval(cause: Cause) -> bool {
-    match cause {
-        Cause::Container
-        | Cause::NotRerun
-        | Cause::IntervalClosed
-        | Cause::ChainUnavailable
-        | Cause::Undelivered(
-            Loss::Closed
-            | Loss::Reverts(_)
-            | Loss::Reverted
-            | Loss::Unprofitable
-            | Loss::TooMuchGas
-            | Loss::Unavailable
-            | Loss::NoStake,
-        ) => true,
-        Cause::Expired
-        | Cause::Cancelled
-        | Cause::PayloadMissing
-        | Cause::Refused(_)
-        | Cause::Mismatched
-        | Cause::Superseded
-        | Cause::Reported
-        | Cause::Undelivered(
-            Loss::Gone | Loss::Cancelled | Loss::Met | Loss::PayloadMissing | Loss::Unconfigured,
-        ) => false,
-    }
-}
-
 impl Machine {
-    /// Judges a delegated subscription before it is recorded, in the order of
-    /// `docs/spec/rest.md`. The same again is known; another under the same nonce conflicts.
-    pub(crate) fn check_delegated(&self, request: &DelegatedRequest) -> Verdict {
-        let (Some(config), Some(_)) = (self.config.as_ref(), self.chain_config()) else {
-            return Verdict::Refused(Refusal::ChainNotEnabled);
-        };
-        let key = (request.subscription.owner, request.nonce);
-        if let Some(known) = self.delegations.get(key) {
-            let known = &known.request;
-            let same = known.subscription == request.subscription
-                && known.expiry == request.expiry
-                && (known.v, known.r, known.s) == (request.v, request.r, request.s)
-                && known.input == request.input;
-            return if same {
-                Verdict::Known(delegated_job_id(key))
-            } else {
-                Verdict::Refused(Refusal::Conflict)
-            };
-        }
-        // To be created, it must be active before its signature is void.
-        let begins = self
-            .expected_inclusion()
-            .as_contract_time()
-            .max(request.subscription.active_at);
-        if begins >= request.expiry && request.known_id.0 == 0 {
-            return Verdict::Refused(Refusal::SignatureExpired);
-        }
-        if self.is_too_far_ahead(request.subscription.active_at) {
-            return Verdict::Refused(Refusal::TooFarAhead);
-        }
-        let containers = self
-            .catalog
-            .chain(config, &request.subscription.container_id);
-        let name = |container: Option<&&crate::config::ContainerConfig>| {
-            container
-                .map(|container| container.id.clone())
-                .unwrap_or_else(|| alloc::format!("{}", request.subscription.container_id))
-        };
-        match admission::admit(config, &self.catalog, &request.subscription, true) {
-            Err(admission::Reason::ContainerNotSupported) => {
-                Verdict::Refused(Refusal::ContainerNotSupported {
-                    container: name(None),
-                })
-            }
-            Err(admission::Reason::FirstContainerNotExternal) => {
-                Verdict::Refused(Refusal::FirstContainerNotExternal {
-                    container: name(containers.first()),
-                })
-            }
-            Err(admission::Reason::NoProof) => Verdict::Refused(Refusal::NoProof {
-                container: name(containers.last()),
-            }),
-            Err(admission::Reason::OwnerNotAllowed) => Verdict::Refused(Refusal::NotAllowed {
-                container: name(containers.first()),
-            }),
-            // A price is no matter of the request's form: as in the original it is accepted, and
-            // the reason is the job's.
-            Err(
-                admission::Reason::ChainNotEnabled
-                | admission::Reason::TokenNotAccepted
-                | admission::Reason::PriceTooLow
-                | admission::Reason::NoPaymentWallet
-                | admission::Reason::VerifierNotAccepted
-                | admission::Reason::StakeAboveCap
-                | admission::Reason::NothingWanted
-                | admission::Reason::WalletInvalid
-                | admission::Reason::BalanceTooLow
-                | admission::Reason::AllowanceTooLow
-                | admission::Reason::Unprofitable,
-            )
-            | Ok(()) => {
-                let of_client = self.jobs.waiting_of(request.client);
-                if of_client >= self.limits().delegated_waiting_max {
-                    return Verdict::Refused(Refusal::Busy);
-                }
-                self.check_room(self.jobs.waiting)
-            }
-        }
-    }
-
-    /// Whether a subscription that becomes active then would wait longer than there is room for.
-    fn is_too_far_ahead(&self, active_at: u32) -> bool {
-        self.chain.head.is_some_and(|head| {
-            let begins = subscription::in_epoch_of(head.time.0, active_at);
-            active_at != CANCELLED_AT && begins > head.time.0.saturating_add(DELEGATED_AHEAD_MAX_S)
-        })
-    }
-
     /// `DelegatedAccepted`.
     pub(crate) fn delegated_accepted(
         &mut self,
@@ -375,68 +260,6 @@ impl Machine {
             Chance::Lost(loss) => return self.give_up(turn, no, loss),
         }
         self.begin_waiting(turn, no, paid)
-    }
-
-    /// When a delegated subscription that nobody created is attempted again: at its next
-    /// interval, if there is one, and its signature holds then.
-    fn next_attempt(&self, key: DelegationKey, after: Interval) -> Option<u64> {
-        let Delegation { request, id, .. } = self.delegations.get(key)?;
-        let terms = &request.subscription;
-        let next = Interval(after.0.checked_add(1)?);
-        if id.is_some() || next.0 > terms.frequency || terms.period == 0 {
-            return None;
-        }
-        let start = subscription::interval_start(terms.active_at, terms.period, next)?;
-        let head = self.chain.head?;
-        (start < request.expiry).then(|| subscription::in_epoch_of(head.time.0, start))
-    }
-
-    /// A waiting job goes on waiting: its interval is nearly over.
-    fn postpone_delegated(&mut self, no: JobNo, at: u64) {
-        let closes = self.jobs.get(no).and_then(|job| job.closes);
-        if let Some(closes) = closes {
-            self.schedule.ends.remove(&(closes, no));
-        }
-        self.set_delegated_interval(no, Interval(0), None);
-        self.schedule.delegated.insert((at, no));
-    }
-
-    /// The job of a delegated subscription failed. If nobody created the subscription, and what
-    /// failed may do better in its next interval, another job waits for that.
-    pub(crate) fn attempt_again(&mut self, no: JobNo, cause: Cause) {
-        if !is_of_interval(cause) {
-            return;
-        }
-        let Some(Work::Delegated {
-            job,
-            client,
-            key,
-            interval,
-        }) = self.jobs.get(no).map(|job| job.work.clone())
-        else {
-            return;
-        };
-        if interval.0 == 0 || self.delegations.get(key).is_none_or(|of| of.job != no) {
-            return;
-        }
-        let (Some(at), Some(failed)) = (self.next_attempt(key, interval), self.jobs.get(no)) else {
-            return;
-        };
-        let Some(input) = failed.input else {
-            return;
-        };
-        let (containers, requires_proof) = (failed.containers.clone(), failed.requires_proof);
-        let work = Work::Delegated {
-            job,
-            client,
-            key,
-            interval: Interval(0),
-        };
-        let next = self.wait_delegated(work, containers, requires_proof, input);
-        if let Some(delegation) = self.delegations.all.get_mut(&key) {
-            delegation.job = next;
-        }
-        self.schedule.delegated.insert((at, next));
     }
 
     /// Judges a delivery that creates its subscription, or finds it created.
