@@ -24,10 +24,14 @@ const POWER_CUTS: usize = 60;
 /// Damaged copies.
 const DAMAGES: usize = 60;
 
+/// Every so many batches one takes several blocks of the store.
+const LARGE: u64 = 8;
+
 /// The n-th batch of the workload: the same in the child and in the parent.
 fn batch(number: u64) -> Vec<Record> {
     let mut rng = Lcg(number.wrapping_mul(0x1000_0001));
-    (0..1 + rng.below(40))
+    let most = if number % LARGE == LARGE - 1 { 400 } else { 40 };
+    (0..most / 2 + 1 + rng.below(most / 2))
         .map(|_| {
             let mut record = record(&mut rng, 1200);
             if rng.below(10) == 0 {
@@ -253,6 +257,48 @@ fn a_power_cut_between_two_syncs_loses_nothing_acknowledged() {
         fs::write(database(&before), image).unwrap();
         examine(&before, acknowledged, &format!("cut {cut}"));
         fs::remove_dir_all(&before).unwrap();
+    }
+}
+
+#[test]
+fn a_commit_of_several_blocks_is_there_or_not_wherever_its_writing_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let mut log = SledLog::open(&home, &options()).unwrap();
+    for number in 0..LARGE - 1 {
+        log.append(&batch(number)).unwrap();
+    }
+    let acknowledged = log.head().seq.0;
+    let before = dir.path().join("before");
+    copy(&home, &before);
+    log.append(&batch(LARGE - 1)).unwrap();
+    let whole = log.head().seq.0;
+    let old = fs::read(database(&before)).unwrap();
+    let new = fs::read(database(&home)).unwrap();
+    let differs = |at: &usize| old.get(*at).unwrap_or(&0) != &new[*at];
+    let first = (0..new.len()).find(differs).unwrap();
+    let last = (0..new.len()).rfind(differs).unwrap();
+    copy(&home.join("packs"), &before.join("packs"));
+    const STEPS: usize = 24;
+    for step in 0..=STEPS {
+        let reached = first + (last + 1 - first) * step / STEPS;
+        let copied = dir.path().join("copied");
+        copy(&before, &copied);
+        let mut image = new.clone();
+        for (at, byte) in image.iter_mut().enumerate().skip(reached) {
+            *byte = old.get(at).copied().unwrap_or(0);
+        }
+        fs::write(database(&copied), image).unwrap();
+        let what = format!("written up to {reached} of {first} to {last}");
+        let head = examine(&copied, acknowledged, &what);
+        assert_eq!(head == whole, step == STEPS, "{what}");
+        // It goes on over what is left of the commit.
+        let next = if head == whole { LARGE } else { LARGE - 1 };
+        let mut log = SledLog::open(&copied, &options()).unwrap();
+        let head = log.append(&batch(next)).unwrap().seq.0;
+        drop(log);
+        assert_eq!(examine(&copied, head, &what), head);
+        fs::remove_dir_all(&copied).unwrap();
     }
 }
 

@@ -462,19 +462,22 @@ pub struct Builder {
     before: Head,
     hash: Hash,
     count: u16,
-    frames: Vec<u8>,
+    /// Room for the head, then the frames.
+    block: Vec<u8>,
     payloads: Vec<u8>,
 }
 
 impl Builder {
-    /// A block that follows `before`.
+    /// A block that follows `before`, expected to take about `len` bytes.
     #[must_use]
-    pub fn new(before: Head) -> Self {
+    pub fn new(before: Head, len: usize) -> Self {
+        let mut block = Vec::with_capacity(HEAD_BYTES + len);
+        block.resize(HEAD_BYTES, 0);
         Self {
             before,
             hash: before.hash,
             count: 0,
-            frames: Vec::new(),
+            block,
             payloads: Vec::new(),
         }
     }
@@ -494,7 +497,7 @@ impl Builder {
     /// Its length, in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        HEAD_BYTES + self.frames.len() + self.payloads.len()
+        self.block.len() + self.payloads.len()
     }
 
     /// What the log's head is after it.
@@ -515,7 +518,7 @@ impl Builder {
         event: &EncodedEvent,
         payloads: &[(PayloadRef, Option<Place<'_>>)],
     ) -> Result<(), FrameError> {
-        frame::encode(event, &mut self.frames)?;
+        frame::encode(event, &mut self.block)?;
         let index = self.count;
         self.count += 1;
         self.hash = frame::chain_event(&self.hash, self.head().seq, event);
@@ -559,19 +562,23 @@ impl Builder {
                 .expect("within BLOCK_BYTES_MAX")
                 .to_be_bytes()
         };
-        let mut out = Vec::with_capacity(len);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[FORMAT, u8::from(ends_commit)]);
-        out.extend_from_slice(&self.count.to_be_bytes());
-        out.extend_from_slice(&(self.before.seq.0 + 1).to_be_bytes());
-        out.extend_from_slice(&self.before.hash.0);
-        out.extend_from_slice(&self.hash.0);
-        out.extend_from_slice(&packs.pack.to_be_bytes());
-        out.extend_from_slice(&packs.offset.to_be_bytes());
-        out.extend_from_slice(&length(&self.frames));
-        out.extend_from_slice(&length(&self.payloads));
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.frames);
+        let frames = length(&self.block[HEAD_BYTES..]);
+        let mut out = self.block;
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        put(&MAGIC);
+        put(&[FORMAT, u8::from(ends_commit)]);
+        put(&self.count.to_be_bytes());
+        put(&(self.before.seq.0 + 1).to_be_bytes());
+        put(&self.before.hash.0);
+        put(&self.hash.0);
+        put(&packs.pack.to_be_bytes());
+        put(&packs.offset.to_be_bytes());
+        put(&frames);
+        put(&length(&self.payloads));
         out.extend_from_slice(&self.payloads);
         let sum = checksum(&out).to_be_bytes();
         out[CHECKSUM_AT..HEAD_BYTES].copy_from_slice(&sum);

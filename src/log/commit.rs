@@ -140,22 +140,19 @@ fn blocks(
     places: &[Places<'_>],
     packs: PackAt,
 ) -> Result<Commit, LogError> {
+    let lens: Vec<usize> = batch
+        .iter()
+        .zip(places)
+        .map(|(draft, places)| record_len(draft, places))
+        .collect();
+    let mut left: usize = lens.iter().sum();
     let mut blocks = Vec::new();
-    let mut builder = Builder::new(before);
-    for (draft, places) in batch.iter().zip(places) {
-        let inline: usize = places
-            .iter()
-            .map(|(_, place)| match place {
-                Some(Place::Inline(bytes)) => bytes.len(),
-                Some(Place::Pack(_)) | None => 0,
-            })
-            .sum();
-        let len =
-            frame::HEAD_BYTES + draft.event.body.len() + inline + places.len() * ENTRY_BYTES_MAX;
+    let mut builder = Builder::new(before, left.min(BLOCK_BYTES_TARGET));
+    for ((draft, places), len) in batch.iter().zip(places).zip(lens) {
         if !builder.is_empty() && (builder.len() + len > BLOCK_BYTES_TARGET || builder.is_full()) {
             let head = builder.head();
             blocks.push(builder.finish(packs, false));
-            builder = Builder::new(head);
+            builder = Builder::new(head, left.min(BLOCK_BYTES_TARGET));
         }
         builder
             .push(draft.event, places)
@@ -164,10 +161,23 @@ fn blocks(
                 len: draft.event.body.len(),
                 limit: EVENT_BYTES_MAX,
             })?;
+        left -= len;
     }
     let head = builder.head();
     if !builder.is_empty() {
         blocks.push(builder.finish(packs, true));
     }
     Ok(Commit { blocks, head })
+}
+
+/// How many bytes a record takes in a block, at most.
+fn record_len(draft: &Draft<'_>, places: &[(PayloadRef, Option<Place<'_>>)]) -> usize {
+    let inline: usize = places
+        .iter()
+        .map(|(_, place)| match place {
+            Some(Place::Inline(bytes)) => bytes.len(),
+            Some(Place::Pack(_)) | None => 0,
+        })
+        .sum();
+    frame::HEAD_BYTES + draft.event.body.len() + inline + places.len() * ENTRY_BYTES_MAX
 }

@@ -16,6 +16,7 @@ mod pack;
 mod preserve;
 mod retention;
 mod roll;
+mod room;
 mod salvage;
 mod sled;
 mod snapshot;

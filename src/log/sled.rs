@@ -185,6 +185,7 @@ impl SledLog {
         if let Some(seen) = seen {
             check_witness(&store, extent, seen)?;
         }
+        store.cut(extent)?;
         let archives = archives(&directory, store.base().head.seq)?;
         if let Some(current) = store.path().file_name() {
             let logs = directory.path().join("log");

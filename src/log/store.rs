@@ -9,16 +9,22 @@
 //!   and an empty one lacks the base record that every log begins with.
 //! - Large pages go to files that are never synced: records are bounded, see [`super::limits`].
 //! - It panics on some damage: calls into it are caught and become errors.
-//! - A leaf of more than 16 records is split, and both halves are written again: a log that only
-//!   grows writes everything three times. So the keys of the next blocks are inserted ahead, with
-//!   empty values, while splitting their leaves costs nothing; a block then takes the place of an
-//!   empty value, and is written once.
+//! - A leaf of more than 16 records is split, and both halves are written again; so is one that was
+//!   changed more than nine times since. A log that only grows writes everything three times. So
+//!   the keys of the next blocks are inserted ahead, with empty values and in their order, while
+//!   splitting their leaves costs nothing: it leaves nine places in each. A block then takes the
+//!   place of an empty value, and is written once.
+//! - A batch costs a write and a wait of its own, for the record that says where the batch ends;
+//!   and it writes in no particular order. So the blocks of a commit are inserted one by one: sled
+//!   recovers what was written up to some point, in the order of writing, and the last block of a
+//!   commit says that it is the last. Blocks at the end of the log without it are of a commit that
+//!   was never acknowledged, and are taken away when the log is opened.
 //!
 //! Keys: `b` is the base record (JSON); `e` and a big-endian number, counted from 1 without gaps,
 //! a block, or nothing yet.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -27,13 +33,14 @@ use std::{
 
 use infernet_state::types::{Hash, Seq};
 use serde::{Deserialize, Serialize};
-use sled::{Batch, Db, IVec};
+use sled::{Db, IVec};
 
 use super::{
     Head, LogError,
     block::{Block, PackAt},
     commit::Commit,
     limits::SEGMENT_BYTES,
+    room::Room,
     volume::{storage, sync_dir},
 };
 use crate::crash;
@@ -96,6 +103,7 @@ pub(crate) struct Store {
     db: Db,
     /// Our own descriptor of sled's file.
     file: File,
+    room: Room,
     path: PathBuf,
     base: Base,
     /// The block that was found last: the next one sought is likely beside it.
@@ -145,10 +153,11 @@ impl Store {
         };
         let bytes = serde_json::to_vec(&record).map_err(|error| unreadable(path, error))?;
         guarded(path, || db.insert(BASE_KEY, bytes))?;
-        let file = File::open(path.join(DB_FILE)).map_err(storage("open", path.display()))?;
+        let file = database_file(path)?;
         let store = Self {
             db,
             file,
+            room: Room::default(),
             path: path.to_owned(),
             base,
             hint: AtomicU64::new(1),
@@ -208,6 +217,7 @@ impl Store {
         Ok(Self {
             db,
             file,
+            room: Room::default(),
             path: path.to_owned(),
             base,
             hint: AtomicU64::new(1),
@@ -224,8 +234,8 @@ impl Store {
         &self.path
     }
 
-    /// Stores the blocks of one commit as one atomic, durable step, and returns how far the log
-    /// then goes.
+    /// Stores the blocks of one commit as one durable step, and returns how far the log then goes.
+    /// Of a commit that was interrupted nothing is seen.
     ///
     /// # Errors
     /// [`LogError`]; nothing may be assumed about the commit.
@@ -242,23 +252,17 @@ impl Store {
             places: extent.places,
         };
         if after.places < after.blocks + PLACES_AHEAD_MIN {
-            // A batch of its own: sled writes a batch in no particular order, and empty places
-            // are as good as none if the block's batch does not follow.
             crash::point("store.before-places");
             after.places = after.blocks + PLACES_AHEAD;
-            let mut ahead = Batch::default();
             for number in extent.places + 1..=after.places {
-                ahead.insert(key(number).as_slice(), &[] as &[u8]);
+                guarded(&self.path, || self.db.insert(key(number), &[] as &[u8]))?;
             }
-            guarded(&self.path, || self.db.apply_batch(ahead))?;
         }
-        let mut batch = Batch::default();
+        crash::point("store.before-blocks");
         for (number, block) in (extent.blocks + 1..).zip(commit.blocks) {
-            batch.insert(key(number).as_slice(), block);
+            guarded(&self.path, || self.db.insert(key(number), block))?;
         }
-        crash::point("store.before-batch");
-        guarded(&self.path, || self.db.apply_batch(batch))?;
-        crash::point("store.after-batch");
+        crash::point("store.after-blocks");
         self.sync()?;
         Ok(after)
     }
@@ -343,9 +347,6 @@ impl Store {
             let block = parse(&bytes, near)?;
             block.check().map_err(|error| damaged(block.first, error))?;
             match after {
-                None if !block.ends_commit => {
-                    return Err(damaged(block.last(), "the last commit is incomplete"));
-                }
                 None => {
                     extent.head = block.head();
                     extent.packs = block.packs;
@@ -357,6 +358,14 @@ impl Store {
                 Some(_) => {}
             }
             after = Some((number, block.head_before()));
+        }
+        if let Some(begun) = tail.unfinished
+            && begun != extent.head
+        {
+            return Err(damaged(
+                extent.head.seq,
+                "the commit behind it, which is unfinished, does not follow it",
+            ));
         }
         match after {
             Some((1, first)) if first != self.base.head => Err(damaged(
@@ -374,13 +383,22 @@ impl Store {
     fn read_tail(&self, checked: u64) -> Result<Tail, LogError> {
         let mut tail = Tail {
             places: 0,
+            unfinished: None,
             blocks: Vec::new(),
         };
         for item in self.blocks_from(1).rev() {
             let (number, bytes) = item?;
             tail.places = tail.places.max(number);
-            if bytes.is_empty() && tail.blocks.is_empty() {
-                continue;
+            if tail.blocks.is_empty() {
+                if bytes.is_empty() {
+                    continue;
+                }
+                let near = tail.unfinished.map_or(Seq(u64::MAX), |head| head.seq);
+                let block = parse(&bytes, near)?;
+                if !block.ends_commit {
+                    tail.unfinished = Some(block.head_before());
+                    continue;
+                }
             }
             tail.blocks.push((number, bytes));
             if tail.blocks.len() as u64 == checked {
@@ -390,9 +408,31 @@ impl Store {
         Ok(tail)
     }
 
+    /// Takes the blocks behind the log's end away, durably: they are of a commit that was
+    /// interrupted. From the last to the first, so that one that is interrupted itself leaves an
+    /// unfinished commit.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub(crate) fn cut(&self, extent: Extent) -> Result<(), LogError> {
+        let mut cut = false;
+        for number in (extent.blocks + 1..=extent.places).rev() {
+            let block = guarded(&self.path, || self.db.get(key(number)))?;
+            if block.is_some_and(|bytes| !bytes.is_empty()) {
+                guarded(&self.path, || self.db.insert(key(number), &[] as &[u8]))?;
+                cut = true;
+            }
+        }
+        if cut {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
     /// sled's flush, then `fdatasync` on its file.
     fn sync(&self) -> Result<(), LogError> {
-        guarded(&self.path, || self.db.flush())?;
+        let written = guarded(&self.path, || self.db.flush())?;
+        self.room.advance(&self.file, written as u64);
         crash::point("store.flushed");
         self.file
             .sync_data()
@@ -405,6 +445,8 @@ impl Store {
 /// The end of a log as it stands in the store.
 struct Tail {
     places: u64,
+    /// The head before the first block of a commit that was interrupted.
+    unfinished: Option<Head>,
     blocks: Vec<(u64, IVec)>,
 }
 
@@ -449,7 +491,11 @@ fn number_of(key: &[u8]) -> u64 {
 
 /// Our own descriptor of sled's file.
 fn database_file(path: &Path) -> Result<File, LogError> {
-    match File::open(path.join(DB_FILE)) {
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path.join(DB_FILE))
+    {
         Ok(file) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(unreadable(path, "its database file is missing"))

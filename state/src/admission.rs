@@ -179,13 +179,16 @@ impl Catalog {
     }
 
     /// The configured containers behind a hash, in order.
-    pub(crate) fn chain<'c>(&self, config: &'c Config, hash: &Hash) -> Vec<&'c ContainerConfig> {
+    pub(crate) fn chain<'c>(
+        &'c self,
+        config: &'c Config,
+        hash: &Hash,
+    ) -> impl DoubleEndedIterator<Item = &'c ContainerConfig> + Clone {
         self.by_hash
             .get(hash)
-            .into_iter()
-            .flatten()
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
             .filter_map(|place| config.containers.get(*place))
-            .collect()
     }
 }
 
@@ -201,8 +204,9 @@ pub(crate) fn admit(
 ) -> Result<(), Reason> {
     let chain = config.chain.as_ref().ok_or(Reason::ChainNotEnabled)?;
     let containers = catalog.chain(config, &subscription.container_id);
-    let first = containers.first().ok_or(Reason::ContainerNotSupported)?;
-    let last = containers.last().ok_or(Reason::ContainerNotSupported)?;
+    let mut ends = containers.clone();
+    let first = ends.next().ok_or(Reason::ContainerNotSupported)?;
+    let last = ends.next_back().unwrap_or(first);
     if !first.external {
         return Err(Reason::FirstContainerNotExternal);
     }
@@ -211,7 +215,7 @@ pub(crate) fn admit(
         return Err(Reason::NoProof);
     }
     let allowed = |list: &[Address]| list.is_empty() || list.contains(&subscription.owner);
-    if !containers.iter().all(|container| {
+    if !containers.clone().all(|container| {
         allowed(&container.allowed_addresses)
             && (!delegated || allowed(&container.allowed_delegate_addresses))
     }) {
@@ -220,7 +224,7 @@ pub(crate) fn admit(
     if subscription.redundancy == 0 || subscription.frequency == 0 {
         return Err(Reason::NothingWanted);
     }
-    admit_price(&containers, subscription)?;
+    admit_price(containers, subscription)?;
     if subscription.payment_amount.is_zero() {
         return Ok(());
     }
@@ -252,7 +256,10 @@ pub(crate) fn stake_cap(config: &Config, token: Address) -> Option<Amount> {
 }
 
 /// Token accepted by each container, and the price at least the sum of their minimums.
-fn admit_price(containers: &[&ContainerConfig], subscription: &Subscription) -> Result<(), Reason> {
+fn admit_price<'c>(
+    containers: impl Iterator<Item = &'c ContainerConfig>,
+    subscription: &Subscription,
+) -> Result<(), Reason> {
     let mut least = Amount::ZERO;
     for container in containers {
         if container.accepted_payments.is_empty() {

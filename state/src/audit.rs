@@ -93,8 +93,8 @@ impl Machine {
 
     fn audit_jobs(&self) -> Result<(), Broken> {
         let (mut client, mut interval, mut waiting, mut ends) = (0_u32, 0_u32, 0_u32, 0_usize);
-        for (no, job) in &self.jobs.all {
-            self.audit_job(*no, job)
+        for (no, job) in self.jobs.all.iter() {
+            self.audit_job(no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
             ends = ends.saturating_add(usize::from(job.closes.is_some()));
             let count = match (&job.work, job.stage) {

@@ -31,7 +31,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
     proof::{PROOF_WEEK_S, Proof, ProofState},
-    transaction::Phase,
+    transaction::{Phase, Use},
     types::{Address, Amount, BlockRef, Hash, Nonce, SubscriptionId},
 };
 
@@ -109,14 +109,13 @@ impl Machine {
         block: &BlockRef,
         receipt: &Receipt,
     ) -> Result<(), Halt> {
-        let list = self
+        let does = self
             .account
             .slots
             .get(&receipt.nonce)
             .and_then(|slot| slot.version(receipt.tx))
-            .map(|version| version.does.deliveries().to_vec())
-            .unwrap_or_default();
-        for no in list {
+            .map(|version| version.does.clone());
+        for no in does.iter().flat_map(Use::deliveries).copied() {
             let Some(delivery) = self.deliveries.get(no) else {
                 continue;
             };

@@ -20,7 +20,7 @@ impl Machine {
                 Timer::Retry(id) => self.retry_due(turn, id),
                 Timer::Bump(nonce) => self.bump_due(turn, nonce)?,
                 Timer::JobExpiry(no) => {
-                    if let Some(job) = self.jobs.all.get_mut(&no) {
+                    if let Some(job) = self.jobs.all.get_mut(no) {
                         job.expires = None;
                     }
                     self.fail_job(turn, no, Cause::Expired)?;

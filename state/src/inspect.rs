@@ -71,7 +71,7 @@ impl Machine {
 impl Jobs {
     /// The jobs that are open or kept, from a number on, ascending.
     pub fn range_from(&self, no: JobNo) -> impl DoubleEndedIterator<Item = (JobNo, &Job)> {
-        self.all.range(no..).map(|(no, job)| (*no, job))
+        self.all.range_from(no)
     }
 }
 
@@ -79,13 +79,13 @@ impl Ledger {
     /// An entry that is pending or among the newest settled ones.
     #[must_use]
     pub fn entry(&self, no: EntryNo) -> Option<&Entry> {
-        self.entries.get(&no)
+        self.entries.get(no)
     }
 
     /// The entries behind a number, as far as they are kept.
     pub fn entries_after(&self, no: EntryNo) -> impl Iterator<Item = (EntryNo, &Entry)> {
         let next = EntryNo(no.0.saturating_add(1));
-        self.entries.range(next..).map(|(no, entry)| (*no, entry))
+        self.entries.range_from(next)
     }
 }
 

@@ -68,6 +68,7 @@ pub mod ledger;
 pub mod limits;
 pub mod machine;
 mod needs;
+mod numbered;
 pub mod outbox;
 mod paged;
 pub mod proof;

@@ -91,7 +91,7 @@ impl Machine {
         let sent = self.account.slots.values().flat_map(|slot| {
             let uses = slot.versions.iter().map(|version| &version.does);
             uses.flat_map(|does| does.deliveries())
-                .filter_map(|no| self.deliveries.all.get(no))
+                .filter_map(|no| self.deliveries.all.get(*no))
         });
         let deliveries = live.chain(sent).flat_map(|delivery| {
             let bytes = &delivery.arguments;

@@ -366,7 +366,7 @@ impl Machine {
         job: JobNo,
         head: &BlockRef,
     ) -> Result<(), Halt> {
-        if let Some(job) = self.jobs.all.get_mut(&job) {
+        if let Some(job) = self.jobs.all.get_mut(job) {
             job.closes = None;
         }
         let Some((terms, interval)) = self.interval_terms(job) else {
@@ -394,7 +394,7 @@ impl Machine {
             .filter(|end| *end > head.time.0);
         match end {
             Some(end) if sent => {
-                if let Some(kept) = self.jobs.all.get_mut(&job) {
+                if let Some(kept) = self.jobs.all.get_mut(job) {
                     kept.closes = Some(end);
                     self.schedule.ends.insert((end, job));
                 }

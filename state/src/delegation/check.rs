@@ -40,10 +40,10 @@ impl Machine {
         if self.is_too_far_ahead(request.subscription.active_at) {
             return Verdict::Refused(Refusal::TooFarAhead);
         }
-        let containers = self
+        let mut containers = self
             .catalog
             .chain(config, &request.subscription.container_id);
-        let name = |container: Option<&&crate::config::ContainerConfig>| {
+        let name = |container: Option<&crate::config::ContainerConfig>| {
             container
                 .map(|container| container.id.clone())
                 .unwrap_or_else(|| alloc::format!("{}", request.subscription.container_id))
@@ -56,14 +56,14 @@ impl Machine {
             }
             Err(admission::Reason::FirstContainerNotExternal) => {
                 Verdict::Refused(Refusal::FirstContainerNotExternal {
-                    container: name(containers.first()),
+                    container: name(containers.next()),
                 })
             }
             Err(admission::Reason::NoProof) => Verdict::Refused(Refusal::NoProof {
-                container: name(containers.last()),
+                container: name(containers.next_back()),
             }),
             Err(admission::Reason::OwnerNotAllowed) => Verdict::Refused(Refusal::NotAllowed {
-                container: name(containers.first()),
+                container: name(containers.next()),
             }),
             // A price is no matter of the request's form: as in the original it is accepted, and
             // the reason is the job's.

@@ -148,7 +148,6 @@ impl Machine {
         let containers = self
             .catalog
             .chain(config, &request.subscription.container_id)
-            .into_iter()
             .map(|container| container.id.clone())
             .collect();
         let input = ContainerInput::Json(PayloadAt {

@@ -34,7 +34,7 @@ impl Machine {
         let height = newest.unwrap_or_else(|| self.chain.head.map_or(0, |head| head.number));
         self.unwait(no);
         if self.move_delivery(no, Move::Park) {
-            if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+            if let Some(delivery) = self.deliveries.all.get_mut(no) {
                 delivery.parked_at = Some(height);
             }
             self.deliveries.parked.insert((height, no));
@@ -46,7 +46,7 @@ impl Machine {
         let parked = self
             .deliveries
             .all
-            .get_mut(&no)
+            .get_mut(no)
             .and_then(|delivery| delivery.parked_at.take());
         if let Some(height) = parked {
             self.deliveries.parked.remove(&(height, no));
@@ -122,7 +122,7 @@ impl Machine {
         self.deliveries.blocked.remove(&no);
         self.deliveries.ready.remove(&no);
         self.leave_allowance(no);
-        let delivery = self.deliveries.all.get_mut(&no)?;
+        let delivery = self.deliveries.all.get_mut(no)?;
         if let Some(at) = delivery.replan_at.take() {
             self.schedule.timers.remove(&(at, Timer::Replan(no)));
         }

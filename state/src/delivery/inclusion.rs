@@ -42,7 +42,7 @@ impl Machine {
         }
         let attempts_max = self.limits().delivery_attempts_max;
         self.count_loss();
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
         delivery.reverts = delivery.reverts.saturating_add(1);
@@ -88,7 +88,7 @@ impl Machine {
         no: DeliveryNo,
         nonce: Nonce,
     ) -> Result<bool, Halt> {
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(false);
         };
         let job = delivery.job;

@@ -33,6 +33,7 @@ use crate::{
     event::Subscription,
     limits::DELIVERIES_KEPT,
     machine::Machine,
+    numbered::Numbered,
     subscription::Identity,
     trace::Transition,
     transaction::Quote,
@@ -301,7 +302,7 @@ pub struct Delivery {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Deliveries {
     last: DeliveryNo,
-    pub(crate) all: BTreeMap<DeliveryNo, Delivery>,
+    pub(crate) all: Numbered<DeliveryNo, Delivery>,
     /// Planned, but the account may not send.
     pub(crate) blocked: BTreeSet<DeliveryNo>,
     /// Ready, with gas and fees.
@@ -316,12 +317,12 @@ impl Deliveries {
     /// A delivery by its number.
     #[must_use]
     pub fn get(&self, no: DeliveryNo) -> Option<&Delivery> {
-        self.all.get(&no)
+        self.all.get(no)
     }
 
     /// All that are live or kept, ascending by number.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (DeliveryNo, &Delivery)> {
-        self.all.iter().map(|(no, delivery)| (*no, delivery))
+        self.all.iter()
     }
 
     fn insert(&mut self, delivery: Delivery) -> DeliveryNo {
@@ -336,7 +337,7 @@ impl Deliveries {
         if self.ended.len() > DELIVERIES_KEPT
             && let Some(oldest) = self.ended.pop_first()
         {
-            self.all.remove(&oldest);
+            self.all.remove(oldest);
         }
     }
 }
@@ -370,7 +371,7 @@ impl Machine {
 
     /// Moves a delivery on; `false` where the move does not apply.
     pub(crate) fn move_delivery(&mut self, no: DeliveryNo, step: Move) -> bool {
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return false;
         };
         let Some(next) = delivery.state.step(step) else {

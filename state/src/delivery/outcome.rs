@@ -1,6 +1,6 @@
 //! What came of a simulation: the guards before a nonce is given, and batches.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
 use crate::{
@@ -81,7 +81,7 @@ impl Machine {
         base_fee: u128,
         priority_fee: u128,
     ) -> Result<(), Halt> {
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.effect = None;
             delivery.refusals = 0;
         }
@@ -123,7 +123,7 @@ impl Machine {
             self.deliveries.ready.insert(no, quote);
             return Ok(());
         }
-        let nonce = self.open_slot(turn, Use::Deliver(vec![no]), quote)?;
+        let nonce = self.open_slot(turn, Use::Deliver(no.into()), quote)?;
         self.move_delivery(no, Move::Send(nonce));
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Machine {
             }
             batch.sort_unstable();
             let batch: Vec<DeliveryNo> = batch.into_iter().map(|(_, no)| no).collect();
-            let nonce = self.open_slot(turn, Use::Deliver(batch.clone()), total)?;
+            let nonce = self.open_slot(turn, Use::Deliver(batch.clone().into()), total)?;
             for no in batch {
                 self.move_delivery(no, Move::Send(nonce));
             }
@@ -190,7 +190,7 @@ impl Machine {
         selector: [u8; 4],
     ) -> Result<(), Halt> {
         let attempts_max = self.limits().delivery_attempts_max;
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
         delivery.effect = None;
@@ -233,7 +233,7 @@ impl Machine {
         responded: bool,
     ) -> Result<(), Halt> {
         let attempts_max = self.limits().delivery_attempts_max;
-        let Some(delivery) = self.deliveries.all.get_mut(&no) else {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
         delivery.effect = None;

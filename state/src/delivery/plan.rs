@@ -50,7 +50,7 @@ impl Machine {
             replan_at: None,
             parked_at: None,
         });
-        if let Some(job) = self.jobs.all.get_mut(&job) {
+        if let Some(job) = self.jobs.all.get_mut(job) {
             job.delivery = Some(no);
         }
         self.note_stake(no);
@@ -110,7 +110,7 @@ impl Machine {
         effect: Effect,
     ) -> Result<(), Halt> {
         let id = self.issue(turn, Owner::Delivery(no), effect)?;
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.effect = Some(id);
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Machine {
         }
         let limits = self.limits();
         let now = self.now;
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             let failures = delivery.refusals.max(delivery.reverts).max(1);
             let wait = backoff_ms(
                 limits.retry_backoff_ms,
@@ -200,7 +200,7 @@ impl Machine {
 
     /// The timer of a waiting delivery passed.
     pub(crate) fn replan_due(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
-        if let Some(delivery) = self.deliveries.all.get_mut(&no) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
             delivery.replan_at = None;
         }
         self.attempt_delivery(turn, no)

@@ -63,7 +63,6 @@ impl Machine {
         let containers = self
             .catalog
             .chain(config, &tracked.subscription.container_id)
-            .into_iter()
             .map(|container| container.id.clone())
             .collect();
         let subscription = &tracked.subscription;
@@ -145,7 +144,7 @@ impl Machine {
         interval: Interval,
         closes: Option<u64>,
     ) {
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             if let Work::Delegated { interval: of, .. } = &mut job.work {
                 *of = interval;
             }
@@ -181,7 +180,7 @@ impl Machine {
 
     /// Calls the container of a running job's position.
     pub(crate) fn run_container(&mut self, turn: &mut Turn, no: JobNo) -> Result<(), Halt> {
-        let Some(job) = self.jobs.all.get(&no) else {
+        let Some(job) = self.jobs.all.get(no) else {
             return Ok(());
         };
         let Stage::Running { position } = job.stage else {

@@ -312,7 +312,7 @@ impl Machine {
         if !self.step_job(no, Step::Fail(cause)) {
             return Ok(());
         }
-        let effect = self.jobs.all.get_mut(&no).and_then(|job| job.effect.take());
+        let effect = self.jobs.all.get_mut(no).and_then(|job| job.effect.take());
         if let Some(id) = effect {
             self.drop_effect(turn, id)?;
         }
@@ -323,7 +323,7 @@ impl Machine {
 
     /// An ended job leaves the schedule and is kept for its time.
     pub(crate) fn close_job(&mut self, no: JobNo) {
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             if let Some(at) = job.closes.take() {
                 self.schedule.ends.remove(&(at, no));
             }
@@ -336,7 +336,7 @@ impl Machine {
 
     /// Moves a job on; `false` where the step does not apply.
     pub(crate) fn step_job(&mut self, no: JobNo, step: Step) -> bool {
-        let Some(job) = self.jobs.all.get_mut(&no) else {
+        let Some(job) = self.jobs.all.get_mut(no) else {
             return false;
         };
         let Some(next) = job.stage.step(step) else {
@@ -361,14 +361,14 @@ impl Machine {
     /// A client's job that is not final after its time fails.
     fn expire_later(&mut self, no: JobNo) {
         let at = WallTime(self.now.0.saturating_add(self.limits().job_expiry_ms));
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             job.expires = Some(at);
             self.schedule.timers.insert((at, Timer::JobExpiry(no)));
         }
     }
 
     fn job_waits(&mut self, no: JobNo, id: EffectId) {
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             job.effect = Some(id);
         }
     }

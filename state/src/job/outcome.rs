@@ -92,7 +92,7 @@ impl Machine {
     }
 
     fn record_error(&mut self, no: JobNo, turn: &Turn, error: PayloadRef) {
-        if let Some(job) = self.jobs.all.get_mut(&no) {
+        if let Some(job) = self.jobs.all.get_mut(no) {
             job.error = Some(PayloadAt {
                 seq: turn.seq,
                 payload: error,
@@ -106,7 +106,7 @@ impl Machine {
         no: JobNo,
         success: &Success,
     ) -> Result<(), Halt> {
-        let Some(job) = self.jobs.all.get_mut(&no) else {
+        let Some(job) = self.jobs.all.get_mut(no) else {
             return Ok(());
         };
         job.effect = None;

@@ -56,7 +56,7 @@ impl Machine {
         match status {
             ReportedStatus::Running => Ok(()),
             ReportedStatus::Success => {
-                if let Some(job) = self.jobs.all.get_mut(&no) {
+                if let Some(job) = self.jobs.all.get_mut(no) {
                     job.results.extend(result);
                 }
                 self.step_job(no, Step::AnsweredClient);
@@ -64,7 +64,7 @@ impl Machine {
                 Ok(())
             }
             ReportedStatus::Failed => {
-                if let Some(job) = self.jobs.all.get_mut(&no) {
+                if let Some(job) = self.jobs.all.get_mut(no) {
                     job.error = result;
                 }
                 self.fail_job(turn, no, Cause::Reported)

@@ -11,6 +11,7 @@ use super::{Job, Work};
 use crate::{
     config::ClientId,
     delegation::DelegationKey,
+    numbered::Numbered,
     types::{Hash, Interval, JobId, JobNo, SubscriptionId, WallTime},
 };
 
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
     last: JobNo,
-    pub(crate) all: BTreeMap<JobNo, Job>,
+    pub(crate) all: Numbered<JobNo, Job>,
     by_id: BTreeMap<JobId, JobNo>,
     by_client: BTreeSet<(ClientId, JobNo)>,
     by_key: BTreeMap<(ClientId, Hash), (Hash, JobNo)>,
@@ -40,28 +41,28 @@ impl Jobs {
     /// A job by its number.
     #[must_use]
     pub fn get(&self, no: JobNo) -> Option<&Job> {
-        self.all.get(&no)
+        self.all.get(no)
     }
 
     /// A client's job by its id.
     #[must_use]
     pub fn by_id(&self, job: JobId) -> Option<(JobNo, &Job)> {
         let no = *self.by_id.get(&job)?;
-        self.all.get(&no).map(|job| (no, job))
+        self.all.get(no).map(|job| (no, job))
     }
 
     /// The job of an interval.
     #[must_use]
     pub fn by_interval(&self, id: SubscriptionId, interval: Interval) -> Option<(JobNo, &Job)> {
         let no = *self.by_interval.get(&(id, interval))?;
-        self.all.get(&no).map(|job| (no, job))
+        self.all.get(no).map(|job| (no, job))
     }
 
     /// The jobs of a client, in the order of their acceptance.
     pub fn of_client(&self, client: ClientId) -> impl Iterator<Item = (JobNo, &Job)> {
         self.by_client
             .range((client, JobNo(0))..=(client, JobNo(u64::MAX)))
-            .filter_map(|(_, no)| self.all.get(no).map(|job| (*no, job)))
+            .filter_map(|(_, no)| self.all.get(*no).map(|job| (*no, job)))
     }
 
     /// The body and job of an idempotency key.
@@ -112,7 +113,7 @@ impl Jobs {
     /// Counts a job as ended and keeps it for its time. Jobs end at most once at a time; a late
     /// inclusion opens an interval's job again.
     pub(super) fn close(&mut self, no: JobNo, now: WallTime) {
-        let Some(job) = self.all.get_mut(&no) else {
+        let Some(job) = self.all.get_mut(no) else {
             return;
         };
         job.ended = Some(now);
@@ -138,7 +139,7 @@ impl Jobs {
     pub(super) fn begin(&mut self, no: JobNo) {
         self.waiting = self.waiting.saturating_sub(1);
         self.open_interval = self.open_interval.saturating_add(1);
-        if let Some(Work::Delegated { client, .. }) = self.all.get(&no).map(|job| &job.work)
+        if let Some(Work::Delegated { client, .. }) = self.all.get(no).map(|job| &job.work)
             && let Some(of) = self.waiting_of.get_mut(client)
         {
             *of = of.saturating_sub(1);
@@ -150,7 +151,7 @@ impl Jobs {
 
     /// Takes an ended interval's job up again.
     pub(super) fn reopen(&mut self, no: JobNo) {
-        let Some(job) = self.all.get_mut(&no) else {
+        let Some(job) = self.all.get_mut(no) else {
             return;
         };
         if let Some(at) = job.ended.take() {
@@ -205,7 +206,7 @@ impl Jobs {
     }
 
     fn forget(&mut self, no: JobNo) -> Option<(DelegationKey, JobNo)> {
-        let job = self.all.remove(&no)?;
+        let job = self.all.remove(no)?;
         match job.work {
             Work::Client {
                 job,

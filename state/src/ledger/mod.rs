@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limits::LEDGER_ENTRIES_KEPT,
+    numbered::Numbered,
     types::{Address, Amount, EntryNo, Hash, Seq},
 };
 
@@ -245,7 +246,7 @@ pub(crate) struct Unbalanced;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     pub(crate) last: EntryNo,
-    pub(crate) entries: BTreeMap<EntryNo, Entry>,
+    pub(crate) entries: Numbered<EntryNo, Entry>,
     pub(crate) accounts: BTreeMap<Account, Totals>,
     /// Settled entries that are still kept, oldest first.
     pub(crate) settled: VecDeque<EntryNo>,
@@ -269,7 +270,7 @@ impl Ledger {
     /// The entries that are pending or among the newest settled ones, ascending by number. Older
     /// ones are in the log: a replay up to their range shows them.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (EntryNo, &Entry)> {
-        self.entries.iter().map(|(no, entry)| (*no, entry))
+        self.entries.iter()
     }
 
     /// The entries of the events from `from` to `to`, both included, as far as they are kept;
@@ -349,7 +350,7 @@ impl Ledger {
         step: Settlement,
         change: impl FnOnce(&mut Totals, &mut Totals, Sum) -> Option<()>,
     ) -> Result<(), Unbalanced> {
-        let entry = self.entries.get_mut(&no).ok_or(Unbalanced)?;
+        let entry = self.entries.get_mut(no).ok_or(Unbalanced)?;
         entry.state = entry.state.step(step).ok_or(Unbalanced)?;
         let entry = entry.clone();
         self.change(&entry, change)?;
@@ -357,7 +358,7 @@ impl Ledger {
         if self.settled.len() > LEDGER_ENTRIES_KEPT
             && let Some(oldest) = self.settled.pop_front()
         {
-            self.entries.remove(&oldest);
+            self.entries.remove(oldest);
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ impl Statement {
         let entries = &mut self.entries;
         self.pending.retain(|no| {
             // Settled entries are kept for a while: none is missed by who looks at each event.
-            let state = ledger.entries.get(no).map(|entry| entry.state);
+            let state = ledger.entries.get(*no).map(|entry| entry.state);
             match (state, entries.get_mut(no)) {
                 (Some(EntryState::Pending), _) | (_, None) => true,
                 (Some(state), Some(entry)) => {

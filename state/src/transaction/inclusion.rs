@@ -85,9 +85,9 @@ impl Machine {
             return Ok(());
         };
         let wanted = match &does {
-            Use::Deliver(list) => {
+            Use::Deliver(batch) => {
                 let mut waiting = Vec::new();
-                for no in list {
+                for no in batch.as_slice() {
                     if self.delivery_undone(turn, *no, nonce)? {
                         waiting.push(*no);
                     }
@@ -95,7 +95,7 @@ impl Machine {
                 if waiting.is_empty() {
                     Use::Fill
                 } else {
-                    Use::Deliver(waiting)
+                    Use::Deliver(waiting.into())
                 }
             }
             Use::Stake { .. } | Use::Finalize { .. } => {
@@ -174,12 +174,9 @@ impl Machine {
         let Phase::Included { tx, .. } = slot.phase else {
             return;
         };
-        let list = slot
-            .version(tx)
-            .map(|version| version.does.deliveries().to_vec())
-            .unwrap_or_default();
-        for no in list {
-            self.delivery_final(no, nonce);
+        let does = slot.version(tx).map(|version| version.does.clone());
+        for no in does.iter().flat_map(Use::deliveries) {
+            self.delivery_final(*no, nonce);
         }
         self.close_slot(nonce);
         self.account.settled = self.account.settled.max(after(nonce));

@@ -17,6 +17,7 @@
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
 //! of all versions at most one is included.
 
+mod batch;
 mod inclusion;
 mod outcome;
 mod send;
@@ -39,6 +40,8 @@ use crate::{
     },
 };
 
+pub use batch::Batch;
+
 /// Gas of an empty transfer.
 const TRANSFER_GAS: u64 = 21_000;
 
@@ -50,7 +53,7 @@ const BUMP_DIVISOR: u128 = 4;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Use {
     /// One delivery, or several in a batch.
-    Deliver(Vec<DeliveryNo>),
+    Deliver(Batch),
     /// The stake allowance of a token is set.
     Stake {
         /// The token.
@@ -74,7 +77,7 @@ impl Use {
     #[must_use]
     pub fn deliveries(&self) -> &[DeliveryNo] {
         match self {
-            Self::Deliver(list) => list,
+            Self::Deliver(batch) => batch.as_slice(),
             Self::Stake { .. } | Self::Finalize { .. } | Self::Fill => &[],
         }
     }
@@ -356,7 +359,7 @@ impl Machine {
     /// What a use of a nonce does, as the signer needs it.
     fn action_of(&self, wanted: &Use) -> Option<Action> {
         match wanted {
-            Use::Deliver(list) => match list.as_slice() {
+            Use::Deliver(batch) => match batch.as_slice() {
                 [one] => self.delivery_action(*one),
                 several => {
                     let calls: Option<Vec<Call>> =

@@ -86,20 +86,20 @@ impl Machine {
     /// Looks once more whether the deliveries of a nonce would be taken, and takes out those
     /// that would not.
     pub(super) fn prune(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<Pruned, Halt> {
-        let list = match self.account.slots.get(&nonce).map(|slot| &slot.wanted) {
-            Some(Use::Deliver(list)) => list.clone(),
+        let batch = match self.account.slots.get(&nonce).map(|slot| &slot.wanted) {
+            Some(Use::Deliver(batch)) => batch.clone(),
             Some(Use::Stake { .. } | Use::Finalize { .. } | Use::Fill) | None => {
                 return Ok(Pruned::Same);
             }
         };
         let mut lost = Vec::new();
         let mut early = false;
-        for no in list {
-            match self.chance_of(no) {
+        for no in batch.as_slice() {
+            match self.chance_of(*no) {
                 Chance::Open => {}
                 Chance::Early => early = true,
-                Chance::Met => lost.push((no, Loss::Met)),
-                Chance::Lost(loss) => lost.push((no, loss)),
+                Chance::Met => lost.push((*no, Loss::Met)),
+                Chance::Lost(loss) => lost.push((*no, loss)),
             }
         }
         if !lost.is_empty() {

@@ -62,9 +62,9 @@ impl Machine {
         }
         let sent = slot.sent;
         let mut empty = false;
-        if let Use::Deliver(list) = &mut slot.wanted {
-            list.retain(|no| lost.iter().all(|(gone, _)| gone != no));
-            empty = list.is_empty();
+        if let Use::Deliver(batch) = &mut slot.wanted {
+            batch.retain(|no| lost.iter().all(|(gone, _)| *gone != no));
+            empty = batch.as_slice().is_empty();
         }
         if empty {
             if !self.release(turn, nonce)? {
