@@ -10,7 +10,7 @@ use crate::{
     delivery::{Loss, State},
     event::{Subscription, SyncedSubscription},
     job::{Cause, Stage},
-    limits::TAKE_UPS_PER_EVENT_MAX,
+    limits::{RETIRED_SUBSCRIPTIONS_KEPT, TAKE_UPS_PER_EVENT_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{
@@ -170,7 +170,7 @@ impl Machine {
         tracked.subscription.active_at = CANCELLED_AT;
         self.step_standing(id, Step::Cancel);
         self.journal(block.number, undo);
-        self.unschedule(id);
+        self.reschedule(id);
         for job in self.jobs_on(id) {
             self.give_up(turn, job, Loss::Cancelled)?;
         }
@@ -219,6 +219,9 @@ impl Machine {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             match core::mem::take(&mut tracked.due) {
                 Due::Never => {}
+                Due::Retired(height) => {
+                    self.schedule.retired.remove(&(height, id));
+                }
                 Due::Height(height) => {
                     self.schedule.depths.remove(&(height, id));
                 }
@@ -235,20 +238,53 @@ impl Machine {
         let Some(tracked) = self.subscriptions.get(id) else {
             return;
         };
-        let due = self.next_due(tracked);
+        let mut due = self.next_due(tracked);
         if due == Due::Never {
             self.step_standing(id, Step::Complete);
+            due = Due::Retired(self.chain.head.map_or(0, |head| head.number));
         }
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             tracked.due = due;
         }
         match due {
             Due::Never => {}
+            Due::Retired(height) => {
+                self.schedule.retired.insert((height, id));
+                self.forget_retired();
+            }
             Due::Height(height) => {
                 self.schedule.depths.insert((height, id));
             }
             Due::Time(time) => {
                 self.schedule.starts.insert((time, id));
+            }
+        }
+    }
+
+    /// Each retired subscription makes room for itself: of those beyond what is kept, up to two
+    /// are forgotten, the oldest first, if what retired them is final and no job on them is open.
+    /// A sync that reads one again judges it anew.
+    fn forget_retired(&mut self) {
+        let head = self.chain.head.map_or(0, |head| head.number);
+        let finalized = self.chain.finalized.map(|block| block.number);
+        for _ in 0..2 {
+            let oldest = self.schedule.retired.first().copied();
+            let beyond = self.schedule.retired.len() > RETIRED_SUBSCRIPTIONS_KEPT;
+            let Some((height, id)) =
+                oldest.filter(|(height, _)| beyond && Some(*height) <= finalized)
+            else {
+                return;
+            };
+            let open = self
+                .jobs_on(id)
+                .into_iter()
+                .any(|no| self.jobs.get(no).is_some_and(|job| !job.stage.is_end()));
+            self.schedule.retired.remove(&(height, id));
+            if !open {
+                self.subscriptions.tracked.remove(id.0);
+            } else if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+                tracked.due = Due::Retired(head);
+                self.schedule.retired.insert((head, id));
             }
         }
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
 //! | `books` | entries that look alike |
+//! | `retired` | what strangers leave behind |
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `lives` | random lives: every promise after every event |
@@ -28,6 +29,7 @@ mod lives;
 mod logs;
 mod nonsense;
 mod reorgs;
+mod retired;
 mod scenes;
 mod snapshots;
 mod tables;
