@@ -11,7 +11,6 @@ use infernet_state::{
     effect::Action,
     event::ChainFact,
     inspect::Waiting,
-    subscription::Due,
     types::{EffectId, EntryNo, Seq},
 };
 
