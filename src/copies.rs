@@ -2,9 +2,9 @@
 //! checkpoints.
 //!
 //! A thread of its own follows the log; the loop never waits for a disk that it does not need.
-//! When the loop ends, the thread makes the last round and ends too. A mirror that fails is
-//! opened anew, and the node goes on without it meanwhile: what is acknowledged stands in the
-//! log, the mirror is a second copy of it.
+//! When the loop ends, the thread makes the last round and ends too. A mirror that fails is an
+//! alarm in `/health` and is opened anew, and the node goes on without it meanwhile: what is
+//! acknowledged stands in the log, the mirror is a second copy of it.
 
 use std::{
     io,
@@ -22,8 +22,20 @@ use crate::{
     log::{LogError, Mirror, SledReader, checkpoint::Tree},
 };
 
-/// How long a mirror that failed is left alone.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How long a mirror that failed is left alone: twice as long each time, since opening one reads
+/// all of it.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long at most.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// What `/health` says of a mirror that fails; clients read it too, so it names no file.
+const FAILED: &str =
+    "the mirror of the log failed and is tried again; the node's own messages say why";
+
+/// What it says of one that no try will mend.
+const USELESS: &str = "the mirror of the log is damaged, or lacks events that the log no longer \
+     keeps; make a new one in an empty directory";
 
 /// Events between two checkpoints, unless told otherwise: a digest of the whole state each, for
 /// which the loop waits.
@@ -78,20 +90,21 @@ pub fn start(
 ) -> Result<Option<JoinHandle<()>>, LogError> {
     let mirror = match &wanted.mirror {
         Some(path) => {
-            let (mirror, failed) = match opened(path, &reader) {
-                Ok(mirror) => (Some(mirror), None),
+            let mut follower = Follower {
+                mirror: None,
+                path: path.clone(),
+                failed: None,
+                handle: handle.clone(),
+            };
+            match opened(path, &reader) {
+                Ok(mirror) => follower.mirror = Some(mirror),
                 // The log is whole: the node goes on without its copy.
-                Err(error @ (LogError::Gone { .. } | LogError::Damaged { .. })) => {
-                    tracing::warn!(%error, mirror = %path.display(), "the mirror does not follow; make a new one in an empty directory");
-                    (None, Some(Instant::now()))
+                Err(error) if is_useless(&error) || matches!(error, LogError::Damaged { .. }) => {
+                    follower.fail(&error);
                 }
                 Err(error) => return Err(error),
-            };
-            Some(Follower {
-                mirror,
-                path: path.clone(),
-                failed,
-            })
+            }
+            Some(follower)
         }
         None => None,
     };
@@ -129,11 +142,25 @@ fn opened(path: &Path, reader: &SledReader) -> Result<Mirror, LogError> {
 }
 
 impl Copies {
-    /// A round whenever the log has grown, and one more when the loop has ended.
+    /// A round whenever the log has grown or a mirror that failed is due, and one more when the
+    /// loop has ended.
     fn follow(mut self, runtime: &runtime::Handle, mut head: watch::Receiver<Seq>) {
         loop {
             self.round(false);
-            if runtime.block_on(head.changed()).is_err() {
+            let due = self.mirror.as_ref().and_then(Follower::due);
+            let ended = runtime.block_on(async {
+                let due = async {
+                    match due {
+                        Some(due) => tokio::time::sleep_until(due.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = head.changed() => changed.is_err(),
+                    () = due => false,
+                }
+            });
+            if ended {
                 self.round(true);
                 return;
             }
@@ -157,14 +184,20 @@ impl Copies {
 struct Follower {
     path: PathBuf,
     mirror: Option<Mirror>,
-    /// When it last failed.
-    failed: Option<Instant>,
+    failed: Option<Failed>,
+    handle: Handle,
+}
+
+/// When a mirror failed, and how long it is left alone.
+#[derive(Clone, Copy)]
+struct Failed {
+    at: Instant,
+    wait: Duration,
 }
 
 impl Follower {
     fn round(&mut self, reader: &SledReader, last: bool) {
-        let waits = |at: Instant| at.elapsed() < RETRY_AFTER;
-        if self.failed.is_some_and(waits) && !last {
+        if self.due().is_some_and(|due| Instant::now() < due) && !last {
             return;
         }
         let mirror = self.mirror.take();
@@ -172,15 +205,43 @@ impl Follower {
             Ok(mirror) => {
                 if self.failed.take().is_some() {
                     tracing::info!(mirror = %self.path.display(), "the mirror has caught up");
+                    self.handle.alarm_of_mirror(None);
                 }
                 self.mirror = Some(mirror);
             }
-            Err(error) => {
-                tracing::warn!(%error, mirror = %self.path.display(), "the mirror does not follow; it is tried again");
-                self.failed = Some(Instant::now());
-            }
+            Err(error) => self.fail(&error),
         }
     }
+
+    /// When one that failed is tried again.
+    fn due(&self) -> Option<Instant> {
+        self.failed.map(|failed| failed.at + failed.wait)
+    }
+
+    fn fail(&mut self, error: &LogError) {
+        let path = self.path.display();
+        let why = if is_useless(error) {
+            tracing::warn!(%error, mirror = %path, "the mirror does not follow; make a new one in an empty directory");
+            USELESS
+        } else {
+            tracing::warn!(%error, mirror = %path, "the mirror does not follow; it is tried again");
+            FAILED
+        };
+        self.handle.alarm_of_mirror(Some(why));
+        let wait = self.failed.map_or(RETRY_AFTER, |failed| failed.wait * 2);
+        self.failed = Some(Failed {
+            at: Instant::now(),
+            wait: wait.min(RETRY_AFTER_MAX),
+        });
+    }
+}
+
+/// Whether no further try will make a mirror follow.
+fn is_useless(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::Gone { .. } | LogError::MirrorDamaged { .. }
+    )
 }
 
 /// Lets a mirror catch up; one that failed is opened anew.
@@ -256,5 +317,66 @@ impl Signer {
             }
             grown => grown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infernet_state::{
+        codec::EncodedEvent,
+        types::{Hash, WallTime},
+    };
+
+    use super::*;
+    use crate::log::{EventLog as _, Options, Record, Retention, SledLog, Snapshot, Upkeep as _};
+
+    const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+    fn append(log: &mut SledLog) {
+        let event = |number| EncodedEvent {
+            kind: 1,
+            version: 1,
+            body: vec![number],
+        };
+        let batch: Vec<Record> = (0..10)
+            .map(|number| Record {
+                event: event(number),
+                payloads: Vec::new(),
+            })
+            .collect();
+        log.append(&batch).unwrap();
+    }
+
+    #[test]
+    fn a_tree_that_fell_behind_what_is_kept_begins_anew_where_the_log_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = SledLog::open(dir.path(), &Options::new("chain 1")).unwrap();
+        append(&mut log);
+        let reader = log.reader();
+        let key = NodeKey::from_hex(KEY).unwrap();
+        let mut signer = Signer::new(key, 1, &reader).unwrap();
+        append(&mut log);
+        let snapshot = Snapshot {
+            head: log.head(),
+            digest: Hash::ZERO,
+            bytes: vec![1],
+        };
+        log.roll(&snapshot).unwrap();
+        append(&mut log);
+        let all = Retention {
+            budget_bytes: Some(1),
+            keep_events: Some(0),
+            ..Retention::default()
+        };
+        log.retain(&all, Seq(u64::MAX)).unwrap();
+        assert_eq!(reader.first(), Seq(21));
+        signer.grow(&reader, Seq(30)).unwrap();
+        let said = |tree: &Tree| tree.statement(Hash::ZERO, WallTime(1));
+        let statement = said(&signer.tree);
+        assert_eq!((statement.first, statement.head), (Seq(21), log.head()));
+        // It is the tree over what is kept, as anybody makes it.
+        let mut fresh = Tree::begin(&reader).unwrap();
+        fresh.grow(&reader, Seq(30)).unwrap();
+        assert_eq!(said(&fresh), statement);
     }
 }

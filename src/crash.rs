@@ -74,6 +74,7 @@ pub const POINTS: &[&str] = &[
 /// Places that only a tool passes, or a node with a mirror.
 pub const TOOL_POINTS: &[&str] = &[
     "mirror.began",
+    "mirror.blocks-read",
     "mirror.packs-copied",
     "mirror.blocks-written",
     "mirror.blocks-synced",

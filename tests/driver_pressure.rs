@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{Arc, Condvar, Mutex},
     task::{Context, Poll, Waker},
@@ -11,14 +12,17 @@ use std::{
 };
 
 use infernet_node::{
+    api::{ApiConfig, ApiParts, ApiServer, ClientKey},
+    container::Containers,
     driver::{
         BATCH_EVENTS_MAX, BoxFuture, Busy, Clock, Dispatch, Driver, Handle, INBOX_MAX, Policy,
-        Random, Reply, Spawner, Work,
+        Random, Reply, Spawner, SystemWorld, Work,
     },
     log::{
         Durability, EventLog, Head, LogError, MemoryKeeper, MemoryLog, MemoryReader, Record,
         Retention, Snapshot, Space, Upkeep,
     },
+    streams::Streams,
 };
 use infernet_state::{
     Event, Issued, Machine,
@@ -146,10 +150,16 @@ impl Dispatch for Nothing {
 
 /// A loop on a thread of its own, behind an open gate; its first commit is done.
 fn started() -> (Handle, Gate) {
+    let (handle, _, gate) = started_with_reader();
+    (handle, gate)
+}
+
+fn started_with_reader() -> (Handle, MemoryReader, Gate) {
     let gate = Gate::default();
     gate.set(true);
     let log = GatedLog(MemoryLog::new(), gate.clone());
     let (driver, handle) = Driver::recover(log, StillWorld, Policy::default()).unwrap();
+    let reader = driver.reader();
     let first = vec![Event::NodeStarted {
         at: WallTime(1),
         version: "test".to_owned(),
@@ -160,7 +170,7 @@ fn started() -> (Handle, Gate) {
         assert!(begun.elapsed() < PATIENCE);
         thread::yield_now();
     }
-    (handle, gate)
+    (handle, reader, gate)
 }
 
 /// Runs a future on this thread.
@@ -264,4 +274,73 @@ fn a_full_queue_refuses_clients_and_makes_observers_wait() {
             .iter()
             .all(|batch| *batch <= BATCH_EVENTS_MAX)
     );
+}
+
+#[test]
+fn a_full_queue_is_503_with_retry_after_over_http() {
+    let (handle, reader, gate) = started_with_reader();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let url = runtime.block_on(async {
+        let server = ApiServer::bind(
+            ApiConfig {
+                listen: any,
+                admin_listen: any,
+                rate_limit: None,
+                development: None,
+            },
+            ApiParts {
+                handle: handle.clone(),
+                log: reader,
+                world: SystemWorld::current(),
+                containers: Arc::new(Containers::new(Vec::new()).unwrap()),
+                delegation: None,
+                streams: Streams::default(),
+                client_key: ClientKey::new([7; 32]),
+            },
+        )
+        .await
+        .unwrap();
+        let url = format!("http://{}", server.local_addr());
+        tokio::spawn(server.serve(std::future::pending()));
+        url
+    });
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let send = |method: &str, path: &str, body: serde_json::Value| {
+        let method = method.parse().unwrap();
+        let sent = client.request(method, format!("{url}{path}")).json(&body);
+        let response = runtime.block_on(sent.send()).unwrap();
+        let after = response.headers().get("retry-after").cloned();
+        (response.status().as_u16(), after)
+    };
+    let report = || {
+        let job = "6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+        send(
+            "PUT",
+            "/api/status",
+            serde_json::json!({ "id": job, "status": "running" }),
+        )
+    };
+    gate.set(false);
+    let first = put(&handle, 0);
+    gate.wait_for_batch();
+    let waiting: Vec<_> = (1..=INBOX_MAX as u64)
+        .map(|number| put(&handle, number))
+        .collect();
+    let job = serde_json::json!({ "containers": ["echo"], "data": {} });
+    for (status, after) in [report(), send("POST", "/api/jobs", job)] {
+        assert_eq!(status, 503);
+        let after = after.expect("when to come back");
+        assert!(after.to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    }
+    // What is only read needs no place in it.
+    let health = send("GET", "/health", serde_json::Value::Null);
+    assert_eq!(health, (200, None));
+    gate.set(true);
+    block_on(async {
+        for request in std::iter::once(first).chain(waiting) {
+            assert!(matches!(request.await, Ok(Reply::Recorded(_))));
+        }
+    });
+    assert_eq!(report(), (200, None));
 }

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use infernet_node::log::{EventLog, LogError, LogReader, MemoryLog, Record, SledLog, Stored};
+use infernet_node::log::{
+    EventLog, LogError, LogReader, MemoryLog, Record, Salvage, SledLog, SledReader, Source as _,
+    Stored,
+};
 use infernet_state::types::{PayloadAt, Seq};
 use log_common::{Lcg, copy, options, payload, record};
 
@@ -413,6 +416,19 @@ fn unfinished_snapshots_of_sled_do_not_lock_the_log_out() {
     }
 }
 
+/// Opens a log in a process that is killed when the database was copied; where the copy is.
+fn killed_while_opening(dir: &Path) -> PathBuf {
+    let output = Command::new("sh")
+        .args(["-c", &child_command(dir)])
+        .env("INFERNET_CRASH_POINT", "open.preserved:1")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let before = database(dir).parent().unwrap().with_extension("before");
+    assert!(before.join("db").exists());
+    before
+}
+
 #[test]
 fn an_opening_that_was_interrupted_begins_again_from_what_was_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -423,16 +439,16 @@ fn an_opening_that_was_interrupted_begins_again_from_what_was_there() {
     let acknowledged = log.head().seq.0;
     drop(log);
     let sled = database(dir.path()).parent().unwrap().to_owned();
-    let before = sled.with_extension("before");
     // Killed while it copied: the copy is not whole, the database is.
     copy(&sled, &sled.with_extension("copying"));
     fs::write(sled.with_extension("copying").join("db"), b"half").unwrap();
     examine(dir.path(), acknowledged, "killed while copying");
     // Killed while sled changed the database, or while the copy was put back.
-    copy(&sled, &before);
+    killed_while_opening(dir.path());
     fs::write(database(dir.path()), vec![0; 100_000]).unwrap();
     examine(dir.path(), acknowledged, "killed while opening");
-    fs::rename(&sled, &before).unwrap();
+    killed_while_opening(dir.path());
+    fs::remove_dir_all(&sled).unwrap();
     examine(dir.path(), acknowledged, "killed while putting back");
     // Killed while the copy was thrown away: what was appended since counts.
     copy(&sled, &sled.with_extension("discard"));
@@ -443,4 +459,57 @@ fn an_opening_that_was_interrupted_begins_again_from_what_was_there() {
     examine(dir.path(), acknowledged, "killed while discarding");
     let names = fs::read_dir(sled.parent().unwrap()).unwrap().count();
     assert_eq!(names, 1, "nothing is left over");
+}
+
+#[test]
+fn a_copy_that_a_power_cut_kept_from_the_disk_does_not_take_the_logs_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = SledLog::open(dir.path(), &options()).unwrap();
+    for number in 0..10 {
+        log.append(&batch(number)).unwrap();
+    }
+    let acknowledged = log.head().seq.0;
+    drop(log);
+    let before = killed_while_opening(dir.path());
+    let made = dir.path().join("made");
+    fs::rename(&before, &made).unwrap();
+    // Its name reached the disk, and so much of its bytes.
+    type Lose = fn(&Path);
+    let losses: [(&str, Lose); 6] = [
+        ("the database is empty", |copy| {
+            fs::write(copy.join("db"), b"").unwrap();
+        }),
+        ("the database is zeroes", |copy| {
+            let len = copy.join("db").metadata().unwrap().len();
+            fs::write(copy.join("db"), vec![0; usize::try_from(len).unwrap()]).unwrap();
+        }),
+        ("the end of the database is zeroes", |copy| {
+            let mut bytes = fs::read(copy.join("db")).unwrap();
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+            bytes[used - 3000..].fill(0);
+            fs::write(copy.join("db"), bytes).unwrap();
+        }),
+        ("the database is not there", |copy| {
+            fs::remove_file(copy.join("db")).unwrap();
+        }),
+        ("the list is empty", |copy| {
+            fs::write(copy.join("preserved.json"), b"").unwrap();
+        }),
+        ("nothing is there", |copy| {
+            fs::remove_dir_all(copy).unwrap();
+            fs::create_dir(copy).unwrap();
+        }),
+    ];
+    for (what, lose) in losses {
+        copy(&made, &before);
+        lose(&before);
+        let looked = SledReader::look(dir.path()).unwrap();
+        assert_eq!(looked.head().seq.0, acknowledged, "{what}: looked at");
+        drop(looked);
+        let salvaged = Salvage::open(dir.path()).unwrap();
+        assert_eq!(salvaged.newest().seq.0, acknowledged, "{what}: salvaged");
+        drop(salvaged);
+        examine(dir.path(), acknowledged, what);
+        assert!(!before.exists(), "{what}: it is gone");
+    }
 }

@@ -461,7 +461,7 @@ fn a_damaged_mirror_is_refused_and_left_as_it_is() {
         ];
         for result in results {
             assert!(
-                matches!(result, Some(LogError::Damaged { .. })),
+                matches!(result, Some(LogError::MirrorDamaged { .. })),
                 "byte {place}: {result:?}"
             );
         }
@@ -504,7 +504,7 @@ fn a_torn_end_of_a_mirror_is_not_read_and_cut_only_by_its_writer() {
         Mirror::open(&at, &log.reader()).err(),
     ] {
         assert!(
-            matches!(result, Some(LogError::Damaged { .. })),
+            matches!(result, Some(LogError::MirrorDamaged { .. })),
             "{result:?}"
         );
     }

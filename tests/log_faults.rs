@@ -1,36 +1,62 @@
-//! Faults while the log is opened and written: at each system call in turn that changes or reads
-//! the disk, the disk is full, the disk fails, or the process is killed. Whatever happens, the
-//! next start has everything that was acknowledged.
+//! Faults while the log is opened and written: at each system call in turn that touches the log's
+//! directory, the disk fails, is full, or the process is killed. Whatever happens, the next start
+//! has everything that was acknowledged.
 //!
-//! `strace` makes the faults.
+//! `strace` says which calls there are, and makes the faults.
 
 mod log_common;
 
-use std::{path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
-use infernet_node::log::{EventLog, LogReader, Record, SledLog, Stored};
-use infernet_state::types::Seq;
+use infernet_node::log::{EventLog, LogReader, Record, SledLog, Snapshot, Stored};
+use infernet_state::types::{Hash, Seq};
 use log_common::{Lcg, copy, options, payload, record};
 
-/// The calls at which faults are made.
-const CALLS: [&str; 10] = [
+/// The calls at which faults are made: all that the log makes on files and directories, but for
+/// those that cannot fail (`close`, `fcntl` on an open file).
+const CALLS: [&str; 24] = [
+    "openat",
+    "write",
     "pwrite64",
-    "pread64",
+    "copy_file_range",
+    "ftruncate",
+    "fallocate",
     "sync_file_range",
     "fdatasync",
     "fsync",
-    "ftruncate",
     "rename",
     "mkdir",
+    "rmdir",
     "unlink",
-    "copy_file_range",
+    "unlinkat",
+    "fchmod",
+    "read",
+    "pread64",
+    "getdents64",
+    "lseek",
+    "flock",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "statfs",
 ];
 
 /// What goes wrong at a call.
 const FAULTS: [&str; 3] = ["error=ENOSPC", "error=EIO", "signal=KILL"];
 
-/// Faults made at one kind of call, at most.
-const FAULTS_PER_CALL_MAX: usize = 12;
+/// Children that run at once.
+const WORKERS: usize = 4;
+
+/// No child takes this long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The events that the child appends after it has opened the log.
 fn batch(number: u64) -> Vec<Record> {
@@ -77,24 +103,34 @@ fn child() {
 struct Run {
     acknowledged: u64,
     refusal: Option<String>,
-    hit: bool,
+    trace: String,
 }
 
-/// Runs the child with a fault at the n-th call of a kind; without one to see that all is well.
-fn run(dir: &Path, fault: Option<(&str, &str, usize)>) -> Run {
+/// A fault at the n-th call of a kind of any thread.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    call: &'static str,
+    at: usize,
+    what: &'static str,
+}
+
+/// Runs the child with a fault; without one, and with all its calls in the trace, to see what it
+/// does when all is well.
+fn run(dir: &Path, fault: Option<Fault>) -> Run {
     let trace = dir.with_extension("trace");
+    let said = dir.with_extension("said");
     let mut command = Command::new("strace");
-    command.args(["-f", "-o"]).arg(&trace);
+    command.args(["-f", "-y", "-o"]).arg(&trace);
     match fault {
-        Some((call, fault, at)) => {
+        Some(Fault { call, at, what }) => {
             command.args(["-e", &format!("trace={call}")]);
-            command.args(["-e", &format!("inject={call}:{fault}:when={at}")]);
+            command.args(["-e", &format!("inject={call}:{what}:when={at}")]);
         }
         None => {
-            command.args(["-e", "trace=none"]);
+            command.args(["-e", &format!("trace={}", CALLS.join(","))]);
         }
     }
-    let output = command
+    let mut child = command
         .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -104,11 +140,20 @@ fn run(dir: &Path, fault: Option<(&str, &str, usize)>) -> Run {
             "--test-threads=1",
         ])
         .env("INFERNET_TEST_LOG", dir)
-        .output()
+        .stdout(fs::File::create(&said).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap_or_else(|error| panic!("strace: {error}; install it with apt-get install strace"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("{fault:?}: it hangs");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    let text = fs::read_to_string(&said).unwrap();
     let lines = || text.lines();
-    let traced = std::fs::read_to_string(&trace).unwrap_or_default();
     Run {
         acknowledged: lines()
             .filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
@@ -117,8 +162,31 @@ fn run(dir: &Path, fault: Option<(&str, &str, usize)>) -> Run {
         refusal: lines()
             .find(|line| line.starts_with("refused"))
             .map(str::to_owned),
-        hit: traced.contains("INJECTED") || traced.contains("killed by SIGKILL"),
+        trace: fs::read_to_string(&trace).unwrap(),
     }
+}
+
+/// Which calls of each kind touch the directory, counted in each thread, as `strace` counts.
+fn calls_on(dir: &Path, trace: &str) -> BTreeMap<&'static str, BTreeSet<usize>> {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut found: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+    for line in trace.lines() {
+        let Some((thread, call)) = line.split_once(' ') else {
+            continue;
+        };
+        let Some((name, arguments)) = call.trim_start().split_once('(') else {
+            continue;
+        };
+        let Some(name) = CALLS.into_iter().find(|known| *known == name) else {
+            continue;
+        };
+        let count = counts.entry((thread, name)).or_default();
+        *count += 1;
+        if arguments.contains(dir.to_str().unwrap()) {
+            found.entry(name).or_default().insert(*count);
+        }
+    }
+    found
 }
 
 fn events(dir: &Path) -> Vec<Stored> {
@@ -128,49 +196,103 @@ fn events(dir: &Path) -> Vec<Stored> {
     events
 }
 
+/// Where faults are made many hundred times: in memory where there is such a place, since no call
+/// that is made to fail, or counted, depends on what is below.
+fn place() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let roomy = rustix::fs::statvfs(memory)
+        .is_ok_and(|space| space.f_bavail * space.f_frsize > 512 * 1024 * 1024);
+    roomy
+        .then(|| tempfile::tempdir_in(memory).ok())
+        .flatten()
+        .unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
 #[test]
 fn a_fault_at_any_call_loses_nothing_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = place();
     let home = dir.path().join("home");
     let mut log = SledLog::open(&home, &options()).unwrap();
     for number in 10..16 {
         log.append(&batch(number)).unwrap();
+        if number == 12 {
+            let snapshot = Snapshot {
+                head: log.head(),
+                digest: Hash([1; 32]),
+                bytes: vec![5; 100],
+            };
+            log.roll(&snapshot).unwrap();
+        }
     }
     let before = log.head().seq.0;
     drop(log);
     let whole = dir.path().join("whole");
     copy(&home, &whole);
-    assert!(run(&whole, None).refusal.is_none());
+    let well = run(&whole, None);
+    assert_eq!((well.acknowledged, well.refusal), (before + 40, None));
     let expected = events(&whole);
-    assert_eq!(expected.len() as u64, before + 40);
-    let (mut faults, mut refusals) = (0, 0);
-    for call in CALLS {
-        for fault in FAULTS {
-            for at in 1..=FAULTS_PER_CALL_MAX {
-                let what = format!("{fault} at {call} number {at}");
-                let copied = dir.path().join("copy");
-                copy(&home, &copied);
-                let run = run(&copied, Some((call, fault, at)));
-                faults += usize::from(run.hit);
-                refusals += usize::from(run.refusal.is_some());
-                if let Some(refusal) = run.refusal {
-                    assert!(refusal.contains("E-LOG-0"), "{what}: {refusal}");
-                }
-                let found = events(&copied);
-                let acknowledged = run.acknowledged.max(before);
-                assert!(
-                    found.len() as u64 >= acknowledged,
-                    "{what}: {} of {acknowledged}",
-                    found.len()
-                );
-                assert!(found == expected[..found.len()], "{what}: another history");
-                std::fs::remove_dir_all(&copied).unwrap();
-                if !run.hit {
-                    break;
-                }
-            }
+    let calls = calls_on(&whole, &well.trace);
+    let mut faults = Vec::new();
+    for (call, places) in &calls {
+        for at in places {
+            faults.extend(FAULTS.map(|what| Fault {
+                call,
+                at: *at,
+                what,
+            }));
         }
     }
-    assert!(faults > 80, "only {faults} faults were made");
-    assert!(refusals > 60, "only {refusals} of them were noticed");
+    assert!(faults.len() > 300, "{calls:?}");
+    let (next, hits, refusals) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    let check = |number: usize, fault: Fault| {
+        let copied = dir.path().join(format!("copy-{number}"));
+        copy(&home, &copied);
+        let run = run(&copied, Some(fault));
+        let hit = run.trace.contains("INJECTED") || run.trace.contains("killed by SIGKILL");
+        hits.fetch_add(usize::from(hit), Ordering::Relaxed);
+        refusals.fetch_add(usize::from(run.refusal.is_some()), Ordering::Relaxed);
+        if let Some(refusal) = run.refusal {
+            assert!(refusal.contains("E-LOG-0"), "{fault:?}: {refusal}");
+        }
+        let found = events(&copied);
+        let acknowledged = run.acknowledged.max(before);
+        assert!(
+            found.len() as u64 >= acknowledged,
+            "{fault:?}: {} of {acknowledged}",
+            found.len()
+        );
+        assert!(
+            found == expected[..found.len()],
+            "{fault:?}: another history"
+        );
+        fs::remove_dir_all(&copied).unwrap();
+    };
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(fault) = faults.get(number) else {
+                        return;
+                    };
+                    check(number, *fault);
+                }
+            });
+        }
+    });
+    let (hits, refusals) = (hits.into_inner(), refusals.into_inner());
+    println!(
+        "{} faults at {calls:?}: {hits} made, {refusals} refusals",
+        faults.len()
+    );
+    // Threads may share calls otherwise than they did when all was well.
+    assert!(hits * 5 > faults.len() * 4, "only {hits} were made");
+    assert!(
+        refusals * 3 > hits,
+        "only {refusals} of {hits} were noticed"
+    );
 }

@@ -6,7 +6,7 @@ mod log_common;
 use std::{fs, path::Path};
 
 use infernet_node::log::{
-    Durability, EventLog, LogError, LogReader, MemoryLog, Options, SledLog,
+    Durability, EventLog, LogError, LogReader, MemoryLog, Options, SledLog, SledReader,
     limits::{BLOCK_BYTES_MAX, INLINE_BYTES_MAX},
 };
 use infernet_state::{
@@ -181,6 +181,20 @@ fn a_log_of_another_node_a_newer_program_or_another_process_is_refused() {
     ));
     drop(reader);
 
+    // What stands in a directory that another process holds is not judged: it may be half of
+    // what that process is about to write.
+    let format = dir.path().join("FORMAT");
+    let kept = fs::read_to_string(&format).unwrap();
+    let log = open(dir.path());
+    for half in ["", "{\"format\": 9}"] {
+        fs::write(&format, half).unwrap();
+        let looked = SledReader::look(dir.path()).unwrap_err();
+        assert!(looked.to_string().starts_with("E-LOG-003"), "{looked}");
+    }
+    fs::write(&format, &kept).unwrap();
+    drop(log);
+    SledReader::look(dir.path()).unwrap();
+
     let other = SledLog::open(dir.path(), &Options::new("chain 2")).unwrap_err();
     let text = other.to_string();
     assert!(text.starts_with("E-LOG-006") && text.contains("chain 2") && text.contains("chain 1"));
@@ -192,8 +206,6 @@ fn a_log_of_another_node_a_newer_program_or_another_process_is_refused() {
     let full = SledLog::open(dir.path(), &greedy).unwrap_err();
     assert!(full.to_string().starts_with("E-LOG-007"), "{full}");
 
-    let format = dir.path().join("FORMAT");
-    let kept = fs::read_to_string(&format).unwrap();
     fs::write(
         &format,
         kept.replace("\"format\": 1", "\"format\": 2, \"more\": {}"),

@@ -5,8 +5,14 @@ mod node_common;
 
 use std::collections::BTreeSet;
 
-use infernet_node::log::{EventLog as _, LogReader as _};
-use infernet_state::{Event, types::PayloadAt};
+use infernet_node::{
+    audit::Past,
+    log::{EventLog as _, LogReader as _, MirrorReader, Retention, Source as _, Upkeep as _},
+};
+use infernet_state::{
+    Event,
+    types::{PayloadAt, Seq},
+};
 use node_common::{Outside, event, judge_log, lock, open_log};
 
 /// More requests than any of these disks can take.
@@ -20,7 +26,7 @@ fn recorded(outside: &Outside) -> BTreeSet<u64> {
     for seq in 1..=reader.head().seq.0 {
         if let Event::JobAccepted(request) = event(&reader, seq) {
             let at = PayloadAt {
-                seq: infernet_state::types::Seq(seq),
+                seq: Seq(seq),
                 payload: request.input,
             };
             let input = reader.payload(at).expect("readable").expect("kept");
@@ -110,27 +116,7 @@ fn without_room_clients_are_told_to_come_back() {
     let mut running = outside.start(outside.command(&[]));
     let (api, _) = running.urls();
     outside.ask(&api, 2, 0);
-    let health = || {
-        outside.runtime.block_on(async {
-            let response = reqwest::get(format!("{api}/health"))
-                .await
-                .expect("answers");
-            let status = response.status().as_u16();
-            let body: serde_json::Value = response.json().await.expect("JSON");
-            (status, body)
-        })
-    };
-    let wait_for = |wanted: u16| {
-        let begun = std::time::Instant::now();
-        loop {
-            let (status, body) = health();
-            if status == wanted {
-                return body;
-            }
-            assert!(begun.elapsed() < node_common::PATIENCE, "{status}: {body}");
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
-    };
+    let wait_for = |wanted: u16| outside.wait_for_health(&api, wanted);
     assert_eq!(wait_for(200)["status"], "healthy");
 
     // Somebody fills the directory, and the node keeps everything.
@@ -169,5 +155,137 @@ fn without_room_clients_are_told_to_come_back() {
     outside.ask(&api, 2, 0);
     outside.settle(&api);
     running.kill();
+    judge_log(&outside.data_dir(), &outside.told);
+}
+
+#[test]
+fn a_mirror_that_fails_is_an_alarm_until_it_works_again() {
+    let outside = Outside::new(false);
+    let (mirror, away) = (outside.path("mirror"), outside.path("mirror.away"));
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    // Some of the payloads go to a pack.
+    outside.ask(&api, 6, 0);
+    assert_eq!(outside.wait_for_health(&api, 200)["status"], "healthy");
+
+    // The disk goes, and something else is in its place.
+    std::fs::rename(&mirror, &away).expect("moved");
+    std::fs::write(&mirror, "no directory").expect("written");
+    outside.ask(&api, 6, 0);
+    let body = outside.wait_for_health(&api, 503);
+    let why = body["reasons"][0].as_str().expect("a reason");
+    assert!(why.contains("the mirror of the log failed"), "{why}");
+    assert!(
+        !why.contains(
+            outside
+                .data_dir()
+                .parent()
+                .and_then(|at| at.to_str())
+                .expect("a path")
+        )
+    );
+    // It is no reason to take nothing in.
+    outside.ask(&api, 3, 0);
+
+    std::fs::remove_file(&mirror).expect("removed");
+    std::fs::rename(&away, &mirror).expect("moved back");
+    outside.wait_for_health(&api, 200);
+    outside.settle(&api);
+    running.stop();
+    let followed = MirrorReader::look(&mirror).expect("whole");
+    assert_eq!(followed.newest(), open_log(&outside.data_dir()).head());
+    judge_log(&outside.data_dir(), &outside.told);
+}
+
+#[test]
+fn a_mirror_behind_what_is_kept_is_an_alarm_that_says_what_to_do() {
+    let outside = Outside::new(false);
+    let mirror = outside.path("mirror");
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 6, 0);
+    outside.settle(&api);
+    running.stop();
+    // The log goes on without it, and drops what it has not.
+    outside.configure("");
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 6, 0);
+    outside.settle(&api);
+    running.stop();
+    let data = outside.data_dir();
+    let snapshot = Past::directory(&data)
+        .and_then(|past| past.replay_to(None)?.snapshot())
+        .expect("a snapshot");
+    let mut log = open_log(&data);
+    log.roll(&snapshot).expect("rolled");
+    let all = Retention {
+        budget_bytes: Some(1),
+        keep_events: Some(0),
+        ..Retention::default()
+    };
+    log.retain(&all, Seq(u64::MAX)).expect("dropped");
+    drop(log);
+    let before = std::fs::read(mirror.join("blocks")).expect("read");
+
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    let body = outside.wait_for_health(&api, 503);
+    let why = body["reasons"][0].as_str().expect("a reason");
+    assert!(
+        why.contains("lacks events") && why.contains("a new one in an empty directory"),
+        "{why}"
+    );
+    outside.ask(&api, 3, 0);
+    running.kill();
+    let (_, said) = running.end();
+    assert!(said.contains("E-LOG-014"), "{said}");
+    assert!(before == std::fs::read(mirror.join("blocks")).expect("read"));
+
+    // As it says.
+    let mirror = outside.path("mirror.new");
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.wait_for_health(&api, 200);
+    running.stop();
+    let followed = MirrorReader::look(&mirror).expect("whole");
+    assert_eq!(followed.base_snapshot().expect("read"), Some(snapshot));
+    assert_eq!(followed.newest(), open_log(&data).head());
+}
+
+#[test]
+fn a_mirror_that_hangs_does_not_hold_a_stop_up() {
+    let outside = Outside::new(false);
+    let (mirror, away) = (outside.path("mirror"), outside.path("mirror.away"));
+    outside.configure(&format!("mirror = {mirror:?}"));
+    let mut running = outside.start(outside.command(&[]));
+    let (api, _) = running.urls();
+    outside.ask(&api, 3, 0);
+    std::fs::rename(&mirror, &away).expect("moved");
+    std::fs::write(&mirror, "no directory").expect("written");
+    outside.ask(&api, 6, 0);
+    outside.wait_for_health(&api, 503);
+    // When it is opened again, a read of it never ends.
+    let hanging = outside.path("mirror.hanging");
+    std::fs::create_dir(&hanging).expect("made");
+    let made = std::process::Command::new("mkfifo")
+        .arg(hanging.join("checkpoints.jsonl"))
+        .status();
+    assert!(made.expect("mkfifo starts").success());
+    std::fs::remove_file(&mirror).expect("removed");
+    std::fs::rename(&hanging, &mirror).expect("moved");
+    let begun = std::time::Instant::now();
+    while !mirror.join("MIRROR").exists() {
+        assert!(begun.elapsed() < node_common::PATIENCE, "not opened again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // Clients do not notice, and neither does a stop: it ends by itself, with code 0.
+    outside.ask(&api, 3, 0);
+    outside.settle(&api);
+    running.stop();
     judge_log(&outside.data_dir(), &outside.told);
 }

@@ -8,6 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use infernet_state::account::Quarantine;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
@@ -41,18 +42,46 @@ struct ChainInfo {
 }
 
 pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
-    let Alarms { intake, upkeep } = node.handle.alarms();
+    let Alarms {
+        intake,
+        upkeep,
+        mirror,
+    } = node.handle.alarms();
     // A log that cannot be written ends the loop: the one tells of both.
     let dead = (!node.handle.is_alive())
         .then(|| "the log cannot be written any more, or the node is stopping".to_owned());
     let intake = intake.map(|why| format!("no new work is taken in: {why}"));
-    let upkeep = upkeep.map(|why| why.to_string());
-    let reasons: Vec<String> = [dead, intake, upkeep].into_iter().flatten().collect();
+    let quarantine = node
+        .handle
+        .view(|machine| machine.account().quarantine())
+        .map(quarantined);
+    let others = [upkeep, mirror].map(|why| why.map(|why| why.to_string()));
+    let reasons: Vec<String> = [dead, intake, quarantine]
+        .into_iter()
+        .chain(others)
+        .flatten()
+        .collect();
     if reasons.is_empty() {
         return Json(json!({ "status": "healthy" })).into_response();
     }
     let body = json!({ "status": "unhealthy", "reasons": reasons });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+/// Why nothing is sent to the chain, and what is to be done.
+fn quarantined(why: Quarantine) -> String {
+    let counts = match why {
+        Quarantine::ChainAhead { known, observed } => {
+            format!("the chain has {observed} transactions of the node, the log knows {known}")
+        }
+        Quarantine::ChainBehind { known, observed } => {
+            format!("the chain has {observed} transactions of the node, {known} were final")
+        }
+    };
+    format!(
+        "nothing is sent to the chain: {counts}; when it is sure that no second copy runs with \
+         the same key, start with --lift-quarantine"
+    )
 }
 
 pub(super) async fn get_info(State(node): State<Arc<Node>>) -> Json<impl Serialize> {

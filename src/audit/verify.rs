@@ -9,7 +9,7 @@ use std::{
 
 use infernet_state::{
     codec::CodecError,
-    types::{Address, Hash, PayloadRef, Seq},
+    types::{Address, Hash, Seq},
 };
 
 use super::{
@@ -18,9 +18,9 @@ use super::{
     view,
 };
 use crate::log::{
-    Full, Source,
+    Source,
     checkpoint::Checkpoint,
-    export::{self, ExportError, Item, PROGRAM, Reader, Verified, without_numbers},
+    export::{self, ExportError, Item, Misfit, PROGRAM, Reader, Verified, misfit, without_numbers},
 };
 
 /// What a log was found to be.
@@ -84,7 +84,12 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
                         ControlFlow::Continue(())
                     })
                     .map_err(|error| unfit(stored.seq, error))?;
-                check_payloads(&full, named)?;
+                let seq = stored.seq;
+                match misfit(&full, named) {
+                    Some(Misfit::Unnamed(hash)) => return Err(AuditError::Unnamed { seq, hash }),
+                    Some(Misfit::Absent(hash)) => return Err(AuditError::Absent { seq, hash }),
+                    None => {}
+                }
             }
             Item::Checkpoint(checkpoint) => {
                 let said = &checkpoint.statement;
@@ -116,28 +121,6 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
         state: replay.machine.digest(),
         views,
     })
-}
-
-/// Holds the payloads beside an event against those that its frame names: the same, and each as
-/// often.
-fn check_payloads(full: &Full, mut named: Vec<PayloadRef>) -> Result<(), AuditError> {
-    let seq = full.stored.seq;
-    for payload in &full.payloads {
-        let hash = payload.reference.hash;
-        match named.iter().position(|named| *named == payload.reference) {
-            Some(at) => {
-                named.swap_remove(at);
-            }
-            None => return Err(AuditError::Unnamed { seq, hash }),
-        }
-    }
-    match named.first() {
-        Some(missing) => Err(AuditError::Absent {
-            seq,
-            hash: missing.hash,
-        }),
-        None => Ok(()),
-    }
 }
 
 /// An event that does not hold: what is verified is not what a node recorded. One of a newer

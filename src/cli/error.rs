@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use infernet_state::codec::CodecError;
+use infernet_state::{codec::CodecError, machine::Halt};
 
 use crate::{
     audit::AuditError,
@@ -100,11 +100,8 @@ impl CliError {
             | Self::Audit(AuditError::Log(error) | AuditError::Export(ExportError::Log(error)))
             | Self::Export(ExportError::Log(error))
             | Self::Node(NodeError::Fatal(Fatal::Log(error))) => log_help(error, data_dir),
-            Self::Node(NodeError::Fatal(Fatal::Halt(halt))) => vec![format!(
-                "infernet replay --data-dir {} --break {}   the state before it",
-                shown(data_dir),
-                halt.seq.0.saturating_sub(1)
-            )],
+            Self::Node(NodeError::Fatal(Fatal::Halt(halt)))
+            | Self::Audit(AuditError::Halt(halt)) => halt_help(halt, data_dir),
             Self::Node(_)
             | Self::Export(_)
             | Self::Audit(_)
@@ -124,6 +121,26 @@ fn shown(data_dir: Option<&Path>) -> String {
     data_dir.map_or_else(|| "DIR".to_owned(), |path| path.display().to_string())
 }
 
+/// What to do about a log with an event that halts the machine. The one of a newer program has
+/// nothing wrong with it.
+fn halt_help(halt: &Halt, data_dir: Option<&Path>) -> Vec<String> {
+    const NEWER_LOGIC: u16 = 2;
+    let before = halt.seq.0.saturating_sub(1);
+    if halt.code == NEWER_LOGIC || before == 0 {
+        return Vec::new();
+    }
+    let dir = shown(data_dir);
+    vec![
+        format!("infernet replay --data-dir {dir} --break {before}   the state before it"),
+        format!(
+            "infernet log export --data-dir {dir} --to {before} before.jsonl   the log as it was then"
+        ),
+        "infernet log import before.jsonl --data-dir NEW   a log made of it, once the cause is \
+         mended (docs/audit.md, \"After a halt\")"
+            .to_owned(),
+    ]
+}
+
 fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
     let dir = shown(data_dir);
     let restore = [
@@ -140,6 +157,16 @@ fn log_help(error: &LogError, data_dir: Option<&Path>) -> Vec<String> {
         | LogError::Lost { .. }
         | LogError::PackMissing { .. }
         | LogError::Payload { .. } => restore.into(),
+        LogError::MirrorDamaged { directory, .. } => vec![
+            format!(
+                "infernet log mirror update EMPTY --data-dir {dir}   another one, of a log that is whole"
+            ),
+            format!(
+                "infernet log salvage --data-dir {directory} salvaged.jsonl   what can be read of this \
+                 one, as an export"
+            ),
+            "infernet log import salvaged.jsonl --data-dir NEW   a log made of it".to_owned(),
+        ],
         LogError::Directory { .. } if data_dir.is_some_and(|dir| dir.join("log").exists()) => {
             restore.into()
         }
@@ -174,6 +201,7 @@ fn log_code(error: &LogError) -> u8 {
         | LogError::Directory { .. }
         | LogError::Failed
         | LogError::Mirror { .. }
+        | LogError::MirrorDamaged { .. }
         | LogError::NoScratch { .. } => 5,
     }
 }

@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     audit::{AuditError, Past, Subject},
     chain::signer::{KeyError, NodeKey},
+    config::FileConfig,
     dev::Flower,
     node::NodeError,
 };
@@ -167,7 +168,7 @@ pub fn main() -> ExitCode {
         // It would be told where it just failed, on standard error.
         .log_internal_errors(false)
         .init();
-    let data_dir = cli.command.data_dir().map(Path::to_owned);
+    let data_dir = cli.command.data_dir();
     let outcome = match cli.command {
         Command::Run(args) => run::run(args).map_err(CliError::from),
         Command::Dev(args) => dev::run(args).map_err(CliError::from),
@@ -198,14 +199,17 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    /// The data directory that it is about, where the command line says so.
-    fn data_dir(&self) -> Option<&Path> {
+    /// The data directory that it is about, where the command line or the configuration says so.
+    fn data_dir(&self) -> Option<PathBuf> {
         match self {
-            Self::Run(args) => args.data_dir.as_deref(),
-            Self::Dev(args) => args.data_dir.as_deref(),
+            Self::Run(args) => args
+                .data_dir
+                .clone()
+                .or_else(|| FileConfig::read(&args.config).ok()?.data_dir),
+            Self::Dev(args) => args.data_dir.clone(),
             Self::Request(_) => None,
-            Self::Replay(args) => args.data_dir.as_deref(),
-            Self::Log(command) => command.data_dir(),
+            Self::Replay(args) => args.data_dir.clone(),
+            Self::Log(command) => command.data_dir().map(Path::to_owned),
         }
     }
 }

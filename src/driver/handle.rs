@@ -150,7 +150,7 @@ pub struct Handle {
     inbox: mpsc::Sender<Submission>,
     machine: Arc<RwLock<Machine>>,
     head: watch::Receiver<Seq>,
-    alarms: watch::Receiver<Alarms>,
+    alarms: watch::Sender<Alarms>,
 }
 
 impl Handle {
@@ -158,7 +158,7 @@ impl Handle {
         inbox: mpsc::Sender<Submission>,
         machine: Arc<RwLock<Machine>>,
         head: watch::Receiver<Seq>,
-        alarms: watch::Receiver<Alarms>,
+        alarms: watch::Sender<Alarms>,
     ) -> Self {
         Self {
             inbox,
@@ -258,6 +258,15 @@ impl Handle {
     #[must_use]
     pub fn alarms(&self) -> Alarms {
         self.alarms.borrow().clone()
+    }
+
+    /// Says why the mirror does not follow the log, or that it does.
+    pub(crate) fn alarm_of_mirror(&self, why: Option<&'static str>) {
+        self.alarms.send_if_modified(|alarms| {
+            let changed = alarms.mirror.as_deref() != why;
+            alarms.mirror = why.map(Arc::from);
+            changed
+        });
     }
 
     /// Whether the loop still takes events.

@@ -65,7 +65,11 @@ pub enum Fatal {
     #[error(transparent)]
     Log(#[from] LogError),
     /// An invariant of money or sequence would break.
-    #[error("{0}; the log is kept as it is, nothing was sent: replay it with `infernet replay`")]
+    #[error(
+        "{0}; the log is kept as it is, nothing was done about this event or told to a client \
+         since: replay it with `infernet replay`; `infernet log export --to` gives the log as it \
+         was before"
+    )]
     Halt(Halt),
     /// An event cannot be encoded, or one in the log cannot be decoded.
     #[error(transparent)]

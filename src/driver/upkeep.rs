@@ -62,6 +62,8 @@ pub struct Alarms {
     pub intake: Option<Arc<str>>,
     /// What of the upkeep failed.
     pub upkeep: Option<Arc<str>>,
+    /// Why the mirror does not follow the log.
+    pub mirror: Option<Arc<str>>,
 }
 
 /// What work beside the loop came to.
@@ -126,9 +128,9 @@ impl<K: Keeper> Care<K> {
         }
     }
 
-    /// What an operator must know, as it changes.
-    pub(super) fn alarms(&self) -> watch::Receiver<Alarms> {
-        self.alarms.subscribe()
+    /// What an operator must know; others raise alarms there too.
+    pub(super) fn alarms(&self) -> watch::Sender<Alarms> {
+        self.alarms.clone()
     }
 
     /// The log's configured size.

@@ -21,7 +21,7 @@ const MAGIC: [u8; 4] = *b"IFLG";
 const FORMAT: u8 = 1;
 
 /// The bytes before the first block.
-const HEAD_BYTES: usize = 48;
+pub(crate) const HEAD_BYTES: usize = 48;
 
 /// What a scan reads at once, in bytes: many blocks, and never less than the largest.
 const SCAN_BYTES: usize = 8 * BLOCK_BYTES_MAX;

@@ -123,31 +123,41 @@ impl<V: Volume + Clone> FileLog<V> {
 }
 
 impl<V: Volume> FileLog<V> {
-    /// Adds blocks that another log made, after the parts of its packs that they refer to.
+    /// Copies the parts of another log's packs that its blocks up to the packs' end `to` refer
+    /// to. What it copies counts with [`FileLog::take`], and can be copied again before.
     ///
     /// # Durability
-    /// The blocks and their payloads are durable when it returns.
+    /// The parts are durable when it returns.
     ///
     /// # Errors
     /// [`LogError`]; the log is then to be opened anew.
-    pub(crate) fn take<W: Volume>(
-        &mut self,
-        blocks: &[Vec<u8>],
+    pub(crate) fn copy_packs<W: Volume>(
+        &self,
         from: &Packs<W>,
-        packs: PackAt,
-    ) -> Result<Head, LogError> {
+        to: PackAt,
+    ) -> Result<(), LogError> {
         let have = self.writer.end();
-        for pack in have.pack.max(1)..=packs.pack {
-            if pack < packs.pack && !from.has(pack) {
+        for pack in have.pack.max(1)..=to.pack {
+            if pack < to.pack && !from.has(pack) {
                 // Only events that are no longer kept referred to it.
                 continue;
             }
             let begin = if pack == have.pack { have.offset } else { 0 };
-            let end = (pack == packs.pack).then_some(packs.offset);
+            let end = (pack == to.pack).then_some(to.offset);
             from.copy_part(&self.shared.packs, pack, begin, end)?;
         }
+        self.shared.packs.reach(to)
+    }
+
+    /// Adds blocks that another log made, behind [`FileLog::copy_packs`] up to `packs`.
+    ///
+    /// # Durability
+    /// The blocks are durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError`]; the log is then to be opened anew.
+    pub(crate) fn take(&mut self, blocks: &[Vec<u8>], packs: PackAt) -> Result<Head, LogError> {
         self.writer = PackWriter::at(packs);
-        crash::point("mirror.packs-copied");
         self.store(blocks)
     }
 

@@ -77,17 +77,18 @@ impl SledReader {
         if !path.is_dir() {
             return Err(holds_no_log(path));
         }
+        // First of all: a node that ends in the middle of a roll has another log behind it.
+        let lock = lock_to_read(path)?;
         let Some(description) = read_description(path)? else {
             return Err(holds_no_log(path));
         };
         let Some(name) = description.log else {
             return Err(holds_no_log(path));
         };
-        let lock = lock_to_read(path)?;
         let current = path.join("log").join(name);
         // An opening that did not come to an end may have changed the database itself.
-        let before = preserve::before(&current);
-        let database = if before.exists() { &before } else { &current };
+        let before = preserve::whole(&current)?;
+        let database = before.as_ref().unwrap_or(&current);
         if !database.exists() {
             return Err(super::store::unreadable(
                 database,

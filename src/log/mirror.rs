@@ -22,8 +22,9 @@ use infernet_state::types::{PayloadAt, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EventLog as _, Head, LogError,
+    EventLog as _, Head, LogError, LogReader,
     block::{self, PackAt},
+    blockfile,
     checkpoint::{self, Checkpoint},
     directory::{lock, lock_to_read, replace},
     file::{BLOCKS, FileLog, FileReader, no_payload},
@@ -32,12 +33,13 @@ use super::{
     snapshot::{self, Snapshot},
     source::Source,
     store::{damaged, parse},
+    view::View,
     volume::{Directory, storage, sync_dir},
 };
 use crate::crash;
 
 /// Name of the snapshot that a mirror begins with.
-const BASE_FILE: &str = "base.snap";
+pub(super) const BASE_FILE: &str = "base.snap";
 
 /// Name of the file that says whose log it is.
 const DESCRIPTION_FILE: &str = "MIRROR";
@@ -82,14 +84,22 @@ impl Mirror {
             Some(_) => {}
             None => write_description(path, source.identity())?,
         }
-        if !path.join(BLOCKS).exists()
-            && let Some(snapshot) = source.base_snapshot()?
-        {
-            replace(&path.join(BASE_FILE), &snapshot::encode(&snapshot))?;
-        }
+        let acknowledged = acknowledged(path)?;
+        let base = if acknowledged == Seq(0) && holds_nothing(&path.join(BLOCKS)) {
+            // Of one moment: retention may move the log's beginning, also since an earlier try.
+            let (base, snapshot) =
+                source.steadily(|view| Ok((view.base()?, view.base_snapshot()?)))?;
+            if let Some(snapshot) = snapshot {
+                replace(&path.join(BASE_FILE), &snapshot::encode(&snapshot))?;
+            }
+            remove_if_there(&path.join(BLOCKS))?;
+            base
+        } else {
+            Head::default()
+        };
         crash::point("mirror.began");
-        let volume = Directory::new(path);
-        let log = FileLog::open_from(volume, source.base()?, acknowledged(path)?)?;
+        let log = FileLog::open_from(Directory::new(path), base, acknowledged)
+            .map_err(|error| of_mirror(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             log,
@@ -138,6 +148,9 @@ impl Mirror {
 
     /// Copies what the log has and the mirror has not; returns the mirror's newest event.
     ///
+    /// The log's keeper is never held up. What it erases or drops while a part is copied makes
+    /// that part be copied again, as it is then.
+    ///
     /// # Durability
     /// What it returns is durable in the mirror.
     ///
@@ -146,32 +159,25 @@ impl Mirror {
     /// log dropped what comes next; [`LogError::Storage`]: the mirror is then to be opened anew.
     pub fn follow(&mut self, source: &SledReader) -> Result<Head, LogError> {
         self.agrees(source)?;
-        let view = source.view();
-        let mut have = self.log.head();
-        while have.seq < view.extent.head.seq {
-            let mut blocks = Vec::new();
-            let mut bytes = 0;
-            let mut end = have;
-            let mut packs = PackAt::default();
-            let mut whole = false;
-            while !whole || (bytes < MIRROR_BYTES && end.seq < view.extent.head.seq) {
-                let next = Seq(end.seq.0 + 1);
-                let block = view.block(next)?;
-                let parsed = parse(&block, next)?;
-                parsed.check().map_err(|error| damaged(next, error))?;
-                if parsed.head_before() != end {
-                    return Err(damaged(next, "the chain is broken before it"));
-                }
-                whole = parsed.ends_commit;
-                end = parsed.head();
-                packs = parsed.packs;
-                bytes += block.len();
-                blocks.push(block);
+        while self.log.head().seq < LogReader::head(source).seq {
+            let removals = source.removals();
+            let read = Batch::read(&source.view(), self.log.head());
+            crash::point("mirror.blocks-read");
+            let copied = read.and_then(|batch| {
+                self.log.copy_packs(source.packs(), batch.packs)?;
+                Ok(batch)
+            });
+            crash::point("mirror.packs-copied");
+            let steady = removals == source.removals();
+            match copied {
+                Ok(batch) if steady => drop(self.log.take(&batch.blocks, batch.packs)?),
+                Ok(_) => {}
+                Err(error) if steady => return Err(error),
+                Err(_) => self.log = reopen(&self.path)?,
             }
-            have = self.log.take(&blocks, source.packs(), packs)?;
         }
         self.copy_checkpoints(source)?;
-        Ok(have)
+        Ok(self.log.head())
     }
 
     /// Whether the log goes on where the mirror ends.
@@ -180,21 +186,22 @@ impl Mirror {
     /// [`LogError::Mirror`] when the mirror holds another history, or a longer one;
     /// [`LogError::Gone`] when the log dropped what comes next.
     pub fn agrees(&self, source: &SledReader) -> Result<(), LogError> {
-        let view = source.view();
         let have = self.log.head();
-        if have.seq.0 + 1 < view.first().0 {
-            return Err(LogError::Gone {
-                seq: Seq(have.seq.0 + 1),
-                first: view.first(),
-            });
-        }
-        let shared = if have.seq == Seq(0) {
-            Some(Head::default())
-        } else if have.seq.0 + 1 == view.first().0 {
-            Some(view.base()?)
-        } else {
-            view.head_at(have.seq)?
-        };
+        let shared = source.steadily(|view| {
+            if have.seq.0 + 1 < view.first().0 {
+                return Err(LogError::Gone {
+                    seq: Seq(have.seq.0 + 1),
+                    first: view.first(),
+                });
+            }
+            if have.seq == Seq(0) {
+                Ok(Some(Head::default()))
+            } else if have.seq.0 + 1 == view.first().0 {
+                view.base().map(Some)
+            } else {
+                view.head_at(have.seq)
+            }
+        })?;
         if shared == Some(have) {
             return Ok(());
         }
@@ -254,8 +261,43 @@ impl Mirror {
     }
 }
 
+/// What is copied between two syncs: whole commits.
+struct Batch {
+    blocks: Vec<Vec<u8>>,
+    /// Where the packs end behind it.
+    packs: PackAt,
+}
+
+impl Batch {
+    /// What a view has behind `have`, checked.
+    fn read(view: &View, have: Head) -> Result<Self, LogError> {
+        let mut batch = Self {
+            blocks: Vec::new(),
+            packs: PackAt::default(),
+        };
+        let mut bytes = 0;
+        let mut end = have;
+        let mut whole = false;
+        while !whole || (bytes < MIRROR_BYTES && end.seq < view.extent.head.seq) {
+            let next = Seq(end.seq.0 + 1);
+            let block = view.block(next)?;
+            let parsed = parse(&block, next)?;
+            parsed.check().map_err(|error| damaged(next, error))?;
+            if parsed.head_before() != end {
+                return Err(damaged(next, "the chain is broken before it"));
+            }
+            whole = parsed.ends_commit;
+            end = parsed.head();
+            batch.packs = parsed.packs;
+            bytes += block.len();
+            batch.blocks.push(block);
+        }
+        Ok(batch)
+    }
+}
+
 /// Whose log a mirror is of; `None` for one that does not say.
-fn read_description(path: &Path) -> Result<Option<String>, LogError> {
+pub(super) fn read_description(path: &Path) -> Result<Option<String>, LogError> {
     let file = path.join(DESCRIPTION_FILE);
     let bytes = match fs::read(&file) {
         Ok(bytes) => bytes,
@@ -304,14 +346,15 @@ impl MirrorReader {
     /// Opens a mirror that nobody writes.
     ///
     /// # Errors
-    /// [`LogError`]; [`LogError::Directory`] when there is none, [`LogError::Damaged`] when what
-    /// was acknowledged is not whole.
+    /// [`LogError`]; [`LogError::Directory`] when there is none, [`LogError::MirrorDamaged`] when
+    /// what was acknowledged is not whole.
     pub fn look(path: &Path) -> Result<Self, LogError> {
         check_is_there(path)?;
         let lock = lock_to_read(path)?;
         Ok(Self {
             path: path.to_owned(),
-            log: FileReader::look(Directory::to_read(path), acknowledged(path)?)?,
+            log: FileReader::look(Directory::to_read(path), acknowledged(path)?)
+                .map_err(|error| of_mirror(path, error))?,
             identity: read_description(path)?,
             _lock: lock,
         })
@@ -342,9 +385,38 @@ fn check_is_there(path: &Path) -> Result<(), LogError> {
     })
 }
 
+/// Damage to a mirror: what helps is not what helps a log.
+fn of_mirror(path: &Path, error: LogError) -> LogError {
+    match error {
+        LogError::Damaged { seq, reason } => LogError::MirrorDamaged {
+            directory: path.display().to_string(),
+            seq,
+            reason,
+        },
+        other => other,
+    }
+}
+
+/// Whether a block file has not even the beginning of a block, or is not there.
+fn holds_nothing(blocks: &Path) -> bool {
+    match fs::metadata(blocks) {
+        Ok(file) => file.len() <= blockfile::HEAD_BYTES as u64,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+fn remove_if_there(file: &Path) -> Result<(), LogError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(storage("remove", file.display())(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The newest event that a mirror is known to have held: the one of its newest checkpoint, which
 /// is copied behind the events.
-fn acknowledged(path: &Path) -> Result<Seq, LogError> {
+pub(super) fn acknowledged(path: &Path) -> Result<Seq, LogError> {
     let checkpoints = checkpoint::saved(path)?;
     let newest = checkpoints.iter().map(|known| known.statement.head.seq);
     Ok(newest.max().unwrap_or_default())
@@ -353,6 +425,7 @@ fn acknowledged(path: &Path) -> Result<Seq, LogError> {
 /// Opens the blocks and packs of a mirror to write them.
 fn reopen(path: &Path) -> Result<FileLog<Directory>, LogError> {
     FileLog::open_from(Directory::new(path), Head::default(), acknowledged(path)?)
+        .map_err(|error| of_mirror(path, error))
 }
 
 /// The snapshot that a mirror begins with.

@@ -328,6 +328,20 @@ pub enum LogError {
         /// The first event that differs, at the latest.
         seq: Seq,
     },
+    /// A mirror is not what was written.
+    #[error(
+        "E-LOG-018: the mirror {directory} is damaged at event {seq}: {reason}; keep it as it is, \
+         and let the node begin a new one in an empty directory; where the log itself is lost, \
+         `infernet log salvage` reads what is readable here"
+    )]
+    MirrorDamaged {
+        /// The mirror.
+        directory: String,
+        /// The first unreadable event.
+        seq: Seq,
+        /// What does not fit.
+        reason: String,
+    },
     /// No space for the copy that a log is looked at in.
     #[error(
         "E-LOG-017: {directory} has {free} bytes free, a copy of the log to look at takes \

@@ -253,8 +253,7 @@ impl<V: Volume> Packs<V> {
             if pack == end.pack && len > end.offset {
                 continue;
             }
-            file.set_len(0)
-                .and_then(|()| file.set_len(len))
+            file.clear()
                 .and_then(|()| file.sync())
                 .map_err(storage("empty a pack", &name))?;
         }

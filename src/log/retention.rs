@@ -99,6 +99,7 @@ impl SledLog {
                 return Ok(());
             };
             shared.update(|view| view.archives = Arc::new(view.archives[1..].to_vec()));
+            shared.removing();
             crash::point("retain.before-drop");
             // Whether it is whole does not matter any more.
             oldest.remove()?;

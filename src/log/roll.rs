@@ -166,6 +166,7 @@ impl SledKeeper {
         let (rewritten, packs) = archive.without_payloads()?;
         crash::point("erase.rewritten");
         self.shared.update(|view| view.replace_archive(&rewritten));
+        self.shared.removing();
         self.shared.packs().erase_all(&packs)?;
         if older_are_bare && let Some(from) = packs.iter().map(|(at, _)| at.pack).min() {
             let end = rewritten.blocks()?.packs();

@@ -1,4 +1,4 @@
-//! Reads the events of a log that sled does not open.
+//! Reads the events of a log that sled does not open, or of a damaged mirror.
 //!
 //! sled keeps a block's bytes in one piece in its file, and a block names its place in the chain.
 //! So the file is searched for blocks, and the chain is put together from them, without sled.
@@ -19,8 +19,9 @@ use super::{
     archive::{self, Archive},
     block::{Block, MAGIC},
     directory::{Witness, lock_to_read, read_description},
-    file::payload_of,
+    file::{BLOCKS, payload_of},
     limits::BLOCK_BYTES_MAX,
+    mirror::{self, Mirror},
     pack::Packs,
     preserve,
     snapshot::{self, BASE_FILE, Snapshot},
@@ -68,15 +69,32 @@ struct Chain {
     blocks: BTreeMap<u64, (u64, usize)>,
 }
 
-impl Salvage {
-    /// Searches a data directory that no process holds.
-    ///
-    /// # Errors
-    /// [`LogError::Directory`] when there is no database file, [`LogError::Locked`],
-    /// [`LogError::Storage`].
-    pub fn open(path: &Path) -> Result<Self, LogError> {
-        let lock = lock_to_read(path)?;
-        let mut lost = Vec::new();
+/// Where the parts of a log or of a mirror are, and what stands beside them.
+struct Place {
+    identity: Option<String>,
+    /// The file with the blocks.
+    file: PathBuf,
+    snapshot: PathBuf,
+    packs: PathBuf,
+    /// The newest event that is known to have been acknowledged.
+    acknowledged: Seq,
+}
+
+impl Place {
+    fn mirror(path: &Path, lost: &mut Vec<String>) -> Self {
+        let unreadable = |error: LogError| lost.push(error.to_string());
+        Self {
+            identity: mirror::read_description(path)
+                .map_err(unreadable)
+                .unwrap_or(None),
+            file: path.join(BLOCKS),
+            snapshot: path.join(mirror::BASE_FILE),
+            packs: path.to_owned(),
+            acknowledged: mirror::acknowledged(path).unwrap_or_default(),
+        }
+    }
+
+    fn log(path: &Path, lost: &mut Vec<String>) -> Result<Self, LogError> {
         let description = read_description(path).unwrap_or_else(|error| {
             lost.push(error.to_string());
             None
@@ -90,10 +108,35 @@ impl Salvage {
                 reason: "there is no database in it".into(),
             });
         };
-        let name = database.join(DB_FILE).display().to_string();
-        let file = File::open(database.join(DB_FILE)).map_err(storage("open", &name))?;
+        let seen = Witness::seen(path).unwrap_or(None);
+        Ok(Self {
+            identity,
+            file: database.join(DB_FILE),
+            snapshot: database.join(BASE_FILE),
+            packs: path.join("packs"),
+            acknowledged: seen.map_or(Seq(0), |head| head.seq),
+        })
+    }
+}
+
+impl Salvage {
+    /// Searches a data directory, or a mirror, that no process holds.
+    ///
+    /// # Errors
+    /// [`LogError::Directory`] when there is no database file, [`LogError::Locked`],
+    /// [`LogError::Storage`].
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let lock = lock_to_read(path)?;
+        let mut lost = Vec::new();
+        let place = if Mirror::is_at(path) {
+            Place::mirror(path, &mut lost)
+        } else {
+            Place::log(path, &mut lost)?
+        };
+        let name = place.file.display().to_string();
+        let file = File::open(&place.file).map_err(storage("open", &name))?;
         let found = search(&file, &name)?;
-        let snapshot = snapshot::read_file(&database.join(BASE_FILE)).unwrap_or(None);
+        let snapshot = snapshot::read_file(&place.snapshot).unwrap_or(None);
         let archives = archive::list(&path.join("archives")).unwrap_or_else(|error| {
             lost.push(format!("the archives: {error}"));
             Vec::new()
@@ -102,11 +145,11 @@ impl Salvage {
             .last()
             .and_then(|archive| Some(archive.blocks().ok()?.head()));
         let chain = put_together(&found, snapshot.as_ref(), archived.unwrap_or_default());
-        let packs = Packs::open_to_read(Directory::to_read(path.join("packs")))
+        let packs = Packs::open_to_read(Directory::to_read(place.packs))
             .map_err(|error| lost.push(format!("the payloads: {error}")))
             .ok();
         let mut salvage = Self {
-            identity,
+            identity: place.identity,
             file,
             name,
             base: chain.base,
@@ -120,9 +163,7 @@ impl Salvage {
         };
         salvage.join_archives(archives);
         salvage.check_snapshot();
-        let acknowledged = Witness::seen(path)
-            .unwrap_or(None)
-            .map_or(Seq(0), |head| head.seq);
+        let acknowledged = place.acknowledged;
         if acknowledged > salvage.head.seq {
             salvage.lost.push(format!(
                 "events {}-{acknowledged}, which were acknowledged",
@@ -206,8 +247,8 @@ fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
     };
     let database = logs.join(named.or_else(newest)?);
     // An opening that did not come to an end may have changed the database itself.
-    let before = preserve::before(&database);
-    let database = if before.exists() { before } else { database };
+    let before = preserve::whole(&database).unwrap_or(None);
+    let database = before.unwrap_or(database);
     database.join(DB_FILE).exists().then_some(database)
 }
 

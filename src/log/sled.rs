@@ -60,6 +60,8 @@ pub(super) struct Shared {
     archiving: Mutex<()>,
     /// Payloads erased so far: a copy that was made meanwhile is not what it should be.
     erasures: AtomicU64,
+    /// How often something that readers saw was about to be overwritten or removed.
+    removals: AtomicU64,
     /// A reader keeps sled open, so it keeps the directory locked too.
     _lock: Option<Arc<File>>,
     /// Where the database was copied to, if it is only looked at.
@@ -109,6 +111,12 @@ impl Shared {
     /// Payloads erased so far.
     pub(super) fn erasures(&self) -> u64 {
         self.erasures.load(Ordering::SeqCst)
+    }
+
+    /// To be called before bytes are overwritten or removed, and behind the publication of a view
+    /// that no longer refers to them, see [`SledReader::removals`].
+    pub(super) fn removing(&self) {
+        self.removals.fetch_add(1, Ordering::SeqCst);
     }
 
     fn head(&self) -> Head {
@@ -206,6 +214,7 @@ impl SledLog {
             packs,
             archiving: Mutex::default(),
             erasures: AtomicU64::new(0),
+            removals: AtomicU64::new(0),
             root: directory.path().to_owned(),
             identity: directory.identity().to_owned(),
             _lock: Some(directory.lock()),
@@ -272,6 +281,7 @@ impl SledLog {
             }
         }
         crash::point("erase.block-replaced");
+        shared.removing();
         shared.packs.erase_all(&erased.packs)?;
         crash::point("erase.payload-overwritten");
         Ok(())
@@ -360,6 +370,7 @@ impl SledReader {
                 packs,
                 archiving: Mutex::default(),
                 erasures: AtomicU64::new(0),
+                removals: AtomicU64::new(0),
                 root,
                 identity,
                 _lock: lock.map(Arc::new),
@@ -394,6 +405,26 @@ impl SledReader {
     /// The packs.
     pub(super) fn packs(&self) -> &Packs<Directory> {
         &self.shared.packs
+    }
+
+    /// How often something was erased or dropped. What is read through a view that is taken
+    /// behind one look at this number was there, whole, if a look afterwards shows the same.
+    pub(super) fn removals(&self) -> u64 {
+        self.shared.removals.load(Ordering::SeqCst)
+    }
+
+    /// Reads what may be erased or dropped meanwhile, again until it was not.
+    pub(super) fn steadily<T>(
+        &self,
+        mut read: impl FnMut(&View) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        loop {
+            let removals = self.removals();
+            let found = read(&self.view());
+            if removals == self.removals() {
+                return found;
+            }
+        }
     }
 }
 

@@ -68,6 +68,17 @@ pub trait VolumeFile: std::fmt::Debug + Send + Sync + 'static {
     /// Of the system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Gives the space of all its bytes back: they read as zeroes, and the length stays, also for
+    /// those who read meanwhile where the file system can do that.
+    ///
+    /// # Errors
+    /// Of the system; the length may have changed.
+    fn clear(&self) -> io::Result<()> {
+        let len = self.length()?;
+        self.set_len(0)?;
+        self.set_len(len)
+    }
+
     /// Makes contents and length durable.
     ///
     /// # Errors
@@ -160,6 +171,25 @@ impl VolumeFile for File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn clear(&self) -> io::Result<()> {
+        use rustix::{
+            fs::{FallocateFlags, fallocate},
+            io::Errno,
+        };
+
+        let len = self.length()?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(self, hole, 0, len) {
+            // A file system without holes, or nothing to make one in.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                File::set_len(self, 0)?;
+                File::set_len(self, len)
+            }
+            made => Ok(made?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -56,6 +56,9 @@ pub struct Account {
     pub(crate) observed: bool,
     /// Nonces used by others with the same key, ever noticed.
     pub(crate) foreign: u64,
+    /// How many of the open nonces are in hand.
+    #[serde(skip)]
+    pub(crate) in_hand: u32,
 }
 
 impl Account {

@@ -48,8 +48,6 @@ pub enum Reason {
     BalanceTooLow,
     /// The owner may spend less than the price from the wallet.
     AllowanceTooLow,
-    /// The expected gas costs more than the price.
-    Unprofitable,
 }
 
 impl fmt::Display for Reason {
@@ -69,7 +67,6 @@ impl fmt::Display for Reason {
             Self::WalletInvalid => "consumer's wallet is not of the factory",
             Self::BalanceTooLow => "consumer's wallet holds less than the price",
             Self::AllowanceTooLow => "consumer's allowance is below the price",
-            Self::Unprofitable => "gas costs more than the price",
         })
     }
 }
@@ -299,7 +296,8 @@ pub(crate) fn admit_payer(
     }
 }
 
-/// The profit guard: whether a price covers the gas, where the token has a rate.
+/// The profit guard: whether a price covers the gas, where the token has a rate. As much is
+/// enough.
 ///
 /// `gas_cost` is in wei; a rate is the value of one smallest unit in wei times 10^18.
 pub(crate) fn profitable(config: &Config, token: Address, price: Amount, gas_cost: Amount) -> bool {

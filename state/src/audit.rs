@@ -34,12 +34,14 @@ impl Machine {
     /// # Errors
     /// The first invariant that does not hold: a mistake of the machine, never of its input.
     pub fn audit(&self) -> Result<(), Broken> {
+        hold(self.adds_up(), || "the running sums add up".into())?;
         self.audit_money()?;
         self.audit_subscriptions()?;
         self.audit_jobs()?;
         self.audit_deliveries()?;
         self.audit_nonces()?;
         self.audit_chores()?;
+        self.audit_proofs()?;
         self.audit_effects()
     }
 
@@ -106,7 +108,8 @@ impl Machine {
         for (no, job) in self.jobs.all.iter() {
             self.audit_job(no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
-            ends = ends.saturating_add(usize::from(job.closes.is_some()));
+            let scheduled = job.closes.is_some() && job.stage != Stage::Waiting;
+            ends = ends.saturating_add(usize::from(scheduled));
             let count = match (&job.work, job.stage) {
                 (_, Stage::Succeeded | Stage::Failed(_)) => continue,
                 (Work::Client { .. } | Work::Reported { .. }, _) => &mut client,
@@ -126,6 +129,10 @@ impl Machine {
         )?;
         hold(ends == self.schedule.ends.len(), || {
             "each closing is a job's".into()
+        })?;
+        let waiting = usize::try_from(self.jobs.waiting).unwrap_or(usize::MAX);
+        hold(waiting == self.schedule.delegated.len(), || {
+            "what becomes active is a waiting job's".into()
         })
     }
 
@@ -139,7 +146,9 @@ impl Machine {
             .and_then(|no| self.deliveries.get(no))
             .map(|delivery| delivery.state);
         let waits = match job.stage {
-            Stage::Waiting => self.schedule.delegated.iter().any(|(_, of)| *of == no),
+            Stage::Waiting => job
+                .closes
+                .is_some_and(|at| self.schedule.delegated.contains(&(at, no))),
             Stage::ReadingPayer | Stage::ReadingInputs => asked,
             Stage::Running { .. } => asked || matches!(job.work, Work::Reported { .. }),
             Stage::Delivering => delivery.is_some_and(State::is_live),
@@ -149,6 +158,7 @@ impl Machine {
         hold(waits, || "waits for something that comes".into())?;
         let closes = job
             .closes
+            .filter(|_| job.stage != Stage::Waiting)
             .is_none_or(|at| self.schedule.ends.contains(&(at, no)));
         hold(closes, || "its closing is scheduled".into())?;
         let timer = Timer::JobExpiry(no);
@@ -268,6 +278,27 @@ impl Machine {
         hold(self.breaker.open_until.is_none_or(closes), || {
             "the breaker closes again".into()
         })
+    }
+
+    /// An open proof waits for its week, or is finalised; nothing else is.
+    fn audit_proofs(&self) -> Result<(), Broken> {
+        for (id, interval, proof) in self.proofs.iter() {
+            let chore = Chore::Finalize(id, interval);
+            let entry = (proof.expires, id, interval);
+            let waits =
+                self.schedule.proofs.contains(&entry) || self.chores.tasks.contains_key(&chore);
+            let is_open = self.proofs.is_open(id, interval);
+            hold(waits == is_open, || {
+                format!("an open proof waits for something that comes: {proof:?}")
+            })?;
+        }
+        for (expires, id, interval) in &self.schedule.proofs {
+            let proof = self.proofs.all.get(&(*id, *interval));
+            hold(proof.is_some_and(|proof| proof.expires == *expires), || {
+                format!("a week of {id}, {interval} is a proof's")
+            })?;
+        }
+        Ok(())
     }
 
     /// What is asked of the outside is asked for somebody, and comes again where it waits.

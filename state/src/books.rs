@@ -13,7 +13,7 @@
 //! | other transfer, with a verifier | VerifierFees | Receivable |
 //! | consumer's escrow locked | Escrow | Receivable |
 //! | node's stake locked, unlocked | Stake, NodeWallet | NodeWallet, Stake |
-//! | escrow paid out | NodeWallet | Escrow |
+//! | escrow given back, then transferred to the node's wallet | NodeWallet | Escrow |
 //! | verdict "not valid" | Earnings | Escrow |
 //! | node's stake transferred away | Slashes | NodeWallet |
 //! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
@@ -239,7 +239,7 @@ impl Machine {
                 if self.account.by_tx.contains_key(&fact.tx) {
                     let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    self.escrow_seen(fact.tx, fact.wallet, *spender, *token, *amount);
+                    self.escrow_seen(fact.tx, (fact.wallet, *spender, *token), *amount);
                 }
                 Ok(())
             }
@@ -250,6 +250,8 @@ impl Machine {
                 locked: false,
             } => {
                 if !(own && *spender == node) {
+                    let payer = (fact.tx, *token, fact.wallet, *spender);
+                    self.chain.payments.released = Some((payer, *amount));
                     return Ok(());
                 }
                 let sides = (Role::NodeWallet, Role::Stake, Code::StakeReleased);
@@ -289,7 +291,10 @@ impl Machine {
         amount: Amount,
     ) -> Option<Sides> {
         let ours = self.account.by_tx.contains_key(&fact.tx);
-        if to == wallet && self.owes_escrow(fact.tx, fact.wallet, spender, token, amount) {
+        let payer = (fact.tx, token, fact.wallet, spender);
+        let escrow = self.chain.payments.is_escrow(payer, amount);
+        let owed = (fact.wallet, spender, token, amount);
+        if to == wallet && escrow && self.proofs.owed.of(&owed) != Sum::ZERO {
             return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
         }
         if !ours {
@@ -305,7 +310,6 @@ impl Machine {
         if own_stake {
             return None; // A slash within the delivery: booked as what leaves the wallet.
         }
-        let payer = (fact.tx, token, fact.wallet, spender);
         let first = self.chain.payments.first(payer, to);
         Some(if to == wallet {
             (Role::NodeWallet, Role::Receivable, Code::Payout)
@@ -367,13 +371,23 @@ impl Machine {
 /// others says nothing of it. Transaction, token, wallet, spender.
 type Payer = (Hash, Address, Address, Address);
 
-/// The transfers of a block's transactions so far: to whom the first of each payer went.
+/// The transfers of a block's transactions so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Payments {
+    /// To whom the first of each payer went.
     first: BTreeMap<Payer, Address>,
+    /// The escrow given back last, since the last verdict: a verdict gives it back to the payer,
+    /// and then transfers it, where the node is paid.
+    pub(crate) released: Option<(Payer, Amount)>,
 }
 
 impl Payments {
+    /// Whether a transfer is the escrow that was just given back to its payer.
+    fn is_escrow(&mut self, payer: Payer, amount: Amount) -> bool {
+        let released = self.released.take_if(|last| *last == (payer, amount));
+        released.is_some()
+    }
+
     /// Whether this is the first transfer of this payer in this transaction; remembers to whom
     /// it went.
     fn first(&mut self, payer: Payer, to: Address) -> bool {

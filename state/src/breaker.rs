@@ -6,7 +6,8 @@
 //!            ▼       │                ▼           │
 //!          Closed ───┴── the last loss of a row ──┴──► Open ── timer ──► Closed
 //! ```
-//! A loss is gas paid for a revert, or a stake slashed. What was taken on before goes on.
+//! A loss is gas paid for a revert (of a delivery, an approval, a finalisation), or a stake
+//! slashed. What was taken on before goes on.
 
 use serde::{Deserialize, Serialize};
 

@@ -187,6 +187,9 @@ impl Machine {
             }
         }
         for fact in facts {
+            if matches!(fact, ChainFact::ProofVerified { .. }) {
+                self.chain.payments.released = None;
+            }
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
                     self.subscription_cancelled(turn, block, *id)?;
@@ -229,9 +232,9 @@ impl Machine {
             let reason = alloc::format!(
                 "a reorg back to block {} ({}) reaches below the final block {} ({}): the chain \
                  broke its promise, or another chain is behind the RPC; nothing was done since. \
-                 Compare the RPC with others: where it alone says so, go on from a copy of the \
-                 data directory made before this event; else begin a new one, since this log \
-                 tells of a chain that is no more",
+                 Compare the RPC with others: where it alone says so, go on from the log as it was \
+                 before this event; else begin a new data directory, since this log tells of a \
+                 chain that is no more",
                 ancestor.number,
                 ancestor.hash,
                 finalized.number,

@@ -5,9 +5,11 @@
 //!                 │  ▲                      │
 //!        reverted │  │ timer                │ reverted, nonce used by another
 //!                 ▼  │                      │
-//!              BackingOff ◄─────────────────┘ ── too often ──► (lost)
+//!              BackingOff ◄─────────────────┘ ── an allowance, too often ──► (lost)
 //! ```
 //! At most one chore of a kind is under way: one allowance per token, one finalisation per proof.
+//! An allowance is lost to the deliveries that wait for it; a finalisation never is, since stake
+//! and price stay locked until it succeeds: it begins anew after a long rest.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +19,13 @@ use crate::{
     chain::Undo,
     delivery::Loss,
     effect::{Action, Effect},
-    event::{Failure, Outcome, Success},
-    limits::{GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX},
+    event::Outcome,
+    limits::{FINALIZE_REST_MS, GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
+    simulation::Simulation,
+    tally::Tally,
     trace::Transition,
     transaction::{Quote, Use},
     types::{
@@ -106,6 +110,12 @@ pub struct Chores {
     pub(crate) stakes: BTreeMap<DeliveryNo, (Address, Amount)>,
     /// Deliveries that wait for an allowance.
     pub(crate) waiting: BTreeSet<(Address, DeliveryNo)>,
+    /// The sum of `stakes`, by token.
+    #[serde(skip)]
+    pub(crate) wanted: Tally<Address>,
+    /// The part of it whose deliveries are on their way into a block.
+    #[serde(skip)]
+    pub(crate) committed: Tally<Address>,
 }
 
 impl Chores {
@@ -118,12 +128,30 @@ impl Chores {
     /// The stakes of a token that live deliveries will lock; saturating.
     #[must_use]
     pub fn wanted(&self, token: Address) -> Amount {
-        self.stakes
-            .values()
-            .filter(|(of, _)| *of == token)
-            .fold(Amount::ZERO, |sum, (_, stake)| {
-                sum.checked_add(*stake).unwrap_or(Amount::MAX)
-            })
+        self.wanted.of(&token).amount().unwrap_or(Amount::MAX)
+    }
+
+    /// Sets the stake of a delivery that is not on its way yet.
+    pub(crate) fn stake(&mut self, no: DeliveryNo, stake: Option<(Address, Amount)>) {
+        let before = match stake {
+            Some((token, amount)) => {
+                self.wanted.add(token, amount);
+                self.stakes.insert(no, (token, amount))
+            }
+            None => self.stakes.remove(&no),
+        };
+        if let Some((token, amount)) = before {
+            self.wanted.take(token, amount);
+        }
+    }
+
+    /// A delivery with a stake sets out, or no longer is on its way.
+    pub(crate) fn commit(&mut self, no: DeliveryNo, commits: bool) {
+        match self.stakes.get(&no) {
+            Some((token, amount)) if commits => self.committed.add(*token, *amount),
+            Some((token, amount)) => self.committed.take(*token, *amount),
+            None => {}
+        }
     }
 }
 
@@ -242,7 +270,11 @@ impl Machine {
             limits.retry_backoff_max_ms,
             failures.max(1),
         );
-        let at = WallTime(self.now.0.saturating_add(wait.max(1)));
+        self.rest_chore(chore, wanted, failures, wait.max(1));
+    }
+
+    fn rest_chore(&mut self, chore: Chore, wanted: Use, failures: u16, wait_ms: u64) {
+        let at = WallTime(self.now.0.saturating_add(wait_ms));
         self.schedule.timers.insert((at, Timer::Chore(chore)));
         self.step_chore(chore, Step::BackOff(at), Some((wanted, failures)));
     }
@@ -303,18 +335,18 @@ impl Machine {
         id: EffectId,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        match outcome {
-            Outcome::Succeeded(Success::Simulated {
+        match outcome.into() {
+            Simulation::Good {
                 gas,
                 base_fee,
                 priority_fee,
-            }) => {
+            } => {
                 self.close_effect(id);
                 let Some(task) = self.chores.tasks.get(&chore) else {
                     return Ok(());
                 };
                 let (wanted, failures) = (task.wanted.clone(), task.failures);
-                let quote = self.quote(*gas, *base_fee, *priority_fee);
+                let quote = self.quote(gas, base_fee, priority_fee);
                 match quote.filter(|_| self.account.may_send()) {
                     Some(quote) if self.still_wanted(chore) => {
                         let nonce = self.open_slot(turn, wanted.clone(), quote)?;
@@ -327,27 +359,11 @@ impl Machine {
                 }
                 Ok(())
             }
-            Outcome::Failed(Failure::Reverted { .. } | Failure::Missing { .. }) => {
+            Simulation::Reverts(_) | Simulation::Missing => {
                 self.close_effect(id);
                 self.chore_failed(turn, chore)
             }
-            Outcome::Failed(
-                Failure::Unavailable { .. }
-                | Failure::Container { .. }
-                | Failure::Rejected(_)
-                | Failure::NotRerun,
-            )
-            | Outcome::Unknown { .. }
-            | Outcome::Succeeded(
-                Success::InputsRead { .. }
-                | Success::PayerRead { .. }
-                | Success::ResponsesRead { .. }
-                | Success::ContainerAnswered { .. }
-                | Success::ContainerAnsweredOnchain { .. }
-                | Success::Signed { .. }
-                | Success::Broadcast
-                | Success::LookedUp(_),
-            ) => {
+            Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }
@@ -375,25 +391,26 @@ impl Machine {
     }
 
     /// An attempt at a chore failed: it is tried again a bounded number of times; then whoever
-    /// waits for it is told.
+    /// waits for an allowance is told, and a finalisation rests. What speaks against it (a wallet
+    /// of the consumer that was emptied) may be gone by then.
     pub(crate) fn chore_failed(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
         let Some(task) = self.chores.tasks.get(&chore) else {
             return Ok(());
         };
         let failures = task.failures.saturating_add(1);
+        let wanted = task.wanted.clone();
         if failures < self.limits().delivery_attempts_max {
-            let wanted = task.wanted.clone();
             self.back_off_chore(chore, wanted, failures);
             return Ok(());
         }
-        self.end_chore(chore);
         match chore {
             Chore::Stake(token) => {
+                self.end_chore(chore);
                 for no in self.waiting_for(token) {
                     self.abandon(turn, no, Loss::NoStake)?;
                 }
             }
-            Chore::Finalize(..) => {}
+            Chore::Finalize(..) => self.rest_chore(chore, wanted, 0, FINALIZE_REST_MS),
         }
         Ok(())
     }
@@ -438,14 +455,20 @@ impl Machine {
             return self.chore_failed(turn, chore);
         }
         self.end_chore(chore);
-        if let Use::Stake { token, amount } = does {
-            self.set_allowance(turn, block, *token, *amount)?;
+        match does {
+            Use::Stake { token, amount } => self.set_allowance(turn, block, *token, *amount),
+            // The verdict comes with the same block; until it does, the proof is open.
+            Use::Finalize { id, interval } => {
+                self.expect_verdict(*id, *interval);
+                Ok(())
+            }
+            Use::Deliver(_) | Use::Fill => Ok(()),
         }
-        Ok(())
     }
 
     /// The block of a chore's transaction is gone. Says whether the chore waits at this nonce
-    /// again; if not, another attempt is under way, and the nonce is to be used up.
+    /// again; if not, another attempt is under way, or the proof was judged in a block that
+    /// stays, and the nonce is to be used up.
     pub(crate) fn chore_undone(
         &mut self,
         turn: &mut Turn,
@@ -455,6 +478,11 @@ impl Machine {
         let Some(chore) = does.chore() else {
             return Ok(false);
         };
+        if let Chore::Finalize(id, interval) = chore
+            && !self.proofs.is_open(id, interval)
+        {
+            return Ok(false);
+        }
         let failures = match self.chores.tasks.get(&chore) {
             Some(task) => {
                 let failures = task.failures;

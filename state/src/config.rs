@@ -26,7 +26,7 @@ pub struct Config {
     /// that is not listed has no cap.
     pub stake_caps: Vec<(Address, Amount)>,
     /// Value of one smallest unit of a token in wei, times 10^18, for the profit guard. A token
-    /// without a rate is not guarded. The native coin's rate is implied.
+    /// without a rate is not guarded; the native coin's is implied where any other has one.
     pub rates: Vec<(Address, Amount)>,
     /// Limits of time, count and attempts.
     pub limits: Limits,
@@ -108,7 +108,7 @@ pub struct Limits {
     pub job_expiry_ms: u64,
     /// Results of finished jobs are kept this long.
     pub result_age_max_ms: u64,
-    /// At most this many finished jobs are kept.
+    /// At most this many finished jobs of clients are kept, and as many of intervals.
     pub results_max: u32,
     /// At most this many jobs are running or waiting; more are refused.
     pub jobs_open_max: u32,

@@ -35,13 +35,13 @@ impl Display for Bytes<'_> {
     }
 }
 
-/// A token's name: its address, or "native".
+/// What an amount is of: a token, or wei of the native coin.
 struct Token<'a>(&'a Address);
 
 impl Display for Token<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.is_zero() {
-            f.write_str("native")
+            f.write_str("wei")
         } else {
             write!(f, "of token {}", self.0)
         }
@@ -399,8 +399,11 @@ impl Display for Effect {
                 f,
                 "read the inputs of subscription {subscription}, interval {interval}, from {consumer}"
             ),
+            Self::ReadPayer { wallet, token, .. } if token.is_zero() => {
+                write!(f, "read what wallet {wallet} can pay in ether")
+            }
             Self::ReadPayer { wallet, token, .. } => {
-                write!(f, "read what wallet {wallet} can pay, {}", Token(token))
+                write!(f, "read what wallet {wallet} can pay in token {token}")
             }
             Self::ReadResponses {
                 subscription,

@@ -19,6 +19,11 @@ pub const READ_ATTEMPTS_MAX: u16 = 1_500;
 /// Attempts to sign, or to hand a transaction to the RPC, before its delivery is given up.
 pub const SEND_ATTEMPTS_MAX: u16 = 60;
 
+/// Rest of a finalisation that failed as often as a chore may, before it begins anew. A day: the
+/// week that the verifier had is over, stake and price wait, and each round costs three
+/// simulations.
+pub const FINALIZE_REST_MS: u64 = 24 * 3_600_000;
+
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
 /// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
 pub const VERSIONS_MAX: usize = 24;

@@ -9,9 +9,10 @@
 //!            │ ───── ProofVerified, a week has passed ────► Expired (the node is paid)
 //!            └─ its block is gone: (nothing)      a verdict's block is gone: Open again
 //! ```
-//! When the week has passed and nobody has finalised, the node does so itself: a chore.
+//! When the week has passed and nobody has finalised, the node does so itself: a chore, until it
+//! succeeds. An open proof therefore stands in the schedule, or has its chore.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use crate::{
     ledger::{Code, Role},
     machine::{Halt, Machine},
     outbox::Turn,
+    tally::Tally,
     trace::Transition,
     transaction::Use,
     types::{Address, Amount, BlockRef, DeliveryNo, Hash, Interval, SubscriptionId},
@@ -113,6 +115,22 @@ pub struct Proof {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Proofs {
     pub(crate) all: BTreeMap<(SubscriptionId, Interval), Proof>,
+    /// The stakes of the open ones, by token.
+    #[serde(skip)]
+    pub(crate) staked: Tally<Address>,
+    /// How many of the open ones are owed the same escrow by the same payer.
+    #[serde(skip)]
+    pub(crate) owed: Tally<Owed>,
+}
+
+/// An escrow, and who owes it: wallet, owner, token, amount.
+pub(crate) type Owed = (Address, Address, Address, Amount);
+
+impl Proof {
+    /// What is owed to the node for it.
+    pub(crate) fn owed(&self) -> Owed {
+        (self.wallet, self.owner, self.token, self.escrow)
+    }
 }
 
 impl Proofs {
@@ -132,17 +150,29 @@ impl Proofs {
     /// What the node has at stake in a token; saturating.
     #[must_use]
     pub fn at_stake(&self, token: Address) -> Amount {
-        self.all
-            .values()
-            .filter(|proof| proof.token == token && proof.state == ProofState::Open)
-            .fold(Amount::ZERO, |sum, proof| {
-                sum.checked_add(proof.stake).unwrap_or(Amount::MAX)
-            })
+        self.staked.of(&token).amount().unwrap_or(Amount::MAX)
+    }
+
+    fn insert(&mut self, id: SubscriptionId, interval: Interval, proof: Proof) {
+        if proof.state == ProofState::Open {
+            self.staked.add(proof.token, proof.stake);
+            self.owed.add(proof.owed(), 1);
+        }
+        self.all.insert((id, interval), proof);
+    }
+
+    fn remove(&mut self, id: SubscriptionId, interval: Interval) -> Option<Proof> {
+        let proof = self.all.remove(&(id, interval))?;
+        if proof.state == ProofState::Open {
+            self.staked.take(proof.token, proof.stake);
+            self.owed.take(proof.owed(), 1);
+        }
+        Some(proof)
     }
 }
 
 impl Machine {
-    /// A delivery with a verifier was included.
+    /// A delivery with a verifier was included: the only one of its interval that the chain takes.
     pub(crate) fn open_proof(
         &mut self,
         block: &BlockRef,
@@ -150,74 +180,57 @@ impl Machine {
         interval: Interval,
         proof: Proof,
     ) {
-        let expires = proof.expires;
-        if self.proofs.all.insert((id, interval), proof).is_none() {
-            self.schedule.proofs.insert((expires, id, interval));
-            self.journal(block.number, Undo::ProofOpened(id, interval));
+        if self.proofs.all.contains_key(&(id, interval)) {
+            return;
+        }
+        self.schedule.proofs.insert((proof.expires, id, interval));
+        self.proofs.insert(id, interval, proof);
+        self.journal(block.number, Undo::ProofOpened(id, interval));
+    }
+
+    /// A finalisation succeeded: its verdict is to come.
+    pub(crate) fn expect_verdict(&mut self, id: SubscriptionId, interval: Interval) {
+        if let Some(proof) = self.proofs.all.get(&(id, interval))
+            && proof.state == ProofState::Open
+        {
+            self.schedule.proofs.insert((proof.expires, id, interval));
         }
     }
 
     /// That block is gone.
     pub(crate) fn proof_undone(&mut self, id: SubscriptionId, interval: Interval) {
-        if let Some(proof) = self.proofs.all.remove(&(id, interval)) {
+        if let Some(proof) = self.proofs.remove(id, interval) {
             self.schedule.proofs.remove(&(proof.expires, id, interval));
         }
     }
 
-    /// The consumer's escrow for a delivery was locked in the transaction of that delivery.
+    /// A consumer's escrow was locked in a transaction of the node: for the first of its
+    /// deliveries, in the order in which the contract made them, that this payer owes one.
     pub(crate) fn escrow_seen(
         &mut self,
         tx: Hash,
-        wallet: Address,
-        owner: Address,
-        token: Address,
+        of: (Address, Address, Address),
         amount: Amount,
     ) {
-        // In the order of their logs: the transaction's first of this payer without an escrow.
-        for no in self.delivered_by(tx) {
-            let key = self
-                .deliveries
-                .get(no)
-                .map(|delivery| (self.chain_id_of(delivery), delivery.interval));
-            if let Some(proof) = key.and_then(|key| self.proofs.all.get_mut(&key))
-                && proof.delivery == no
-                && proof.escrow.is_zero()
-                && (proof.wallet, proof.owner, proof.token) == (wallet, owner, token)
-            {
-                proof.escrow = amount;
-                return;
-            }
+        let slot = self.account.by_tx.get(&tx);
+        let slot = slot.and_then(|nonce| self.account.slots.get(nonce));
+        let made = slot.and_then(|slot| slot.version(tx));
+        let deliveries = made.map_or(&[][..], |version| version.does.deliveries());
+        let owing = deliveries.iter().find_map(|no| {
+            let delivery = self.deliveries.get(*no)?;
+            let place = (self.chain_id_of(delivery), delivery.interval);
+            let proof = self.proofs.all.get(&place)?;
+            let owes = proof.delivery == *no
+                && (proof.wallet, proof.owner, proof.token) == of
+                && proof.escrow.is_zero();
+            owes.then_some(place)
+        });
+        if let Some((id, interval)) = owing
+            && let Some(mut proof) = self.proofs.remove(id, interval)
+        {
+            proof.escrow = amount;
+            self.proofs.insert(id, interval, proof);
         }
-    }
-
-    /// Whether a payer owes this much to an open proof: in a transaction that delivers, to one
-    /// that it opened; else it may be a plain price.
-    pub(crate) fn owes_escrow(
-        &self,
-        tx: Hash,
-        wallet: Address,
-        owner: Address,
-        token: Address,
-        amount: Amount,
-    ) -> bool {
-        let delivered = self.delivered_by(tx);
-        self.proofs.all.values().any(|proof| {
-            (proof.wallet, proof.owner, proof.token) == (wallet, owner, token)
-                && proof.escrow == amount
-                && proof.state == ProofState::Open
-                && (delivered.is_empty() || delivered.contains(&proof.delivery))
-        })
-    }
-
-    /// What a transaction of the node delivers, in its order; nothing for any other.
-    fn delivered_by(&self, tx: Hash) -> Vec<DeliveryNo> {
-        self.account
-            .by_tx
-            .get(&tx)
-            .and_then(|nonce| self.account.slots.get(nonce))
-            .and_then(|slot| slot.version(tx))
-            .map(|version| version.does.deliveries().to_vec())
-            .unwrap_or_default()
     }
 
     /// `ProofVerified` of a proof of this node.
@@ -256,13 +269,17 @@ impl Machine {
 
     /// Moves a proof on; `false` where the step does not apply.
     fn step_proof(&mut self, id: SubscriptionId, interval: Interval, step: Step) -> bool {
-        let Some(proof) = self.proofs.all.get_mut(&(id, interval)) else {
+        let known = self.proofs.all.get(&(id, interval));
+        let Some((from, to)) = known
+            .map(|proof| proof.state)
+            .and_then(|from| Some((from, from.step(step)?)))
+        else {
             return false;
         };
-        let Some(to) = proof.state.step(step) else {
-            return false;
-        };
-        let from = core::mem::replace(&mut proof.state, to);
+        if let Some(mut proof) = self.proofs.remove(id, interval) {
+            proof.state = to;
+            self.proofs.insert(id, interval, proof);
+        }
         self.trace.note(Transition::Proof {
             id,
             interval,
@@ -285,7 +302,7 @@ impl Machine {
     /// A verdict is final.
     pub(crate) fn verdict_final(&mut self, id: SubscriptionId, interval: Interval) {
         if !self.proofs.is_open(id, interval) {
-            self.proofs.all.remove(&(id, interval));
+            self.proofs.remove(id, interval);
         }
     }
 

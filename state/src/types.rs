@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use ruint::aliases::U256;
+use ruint::{Uint, aliases::U256};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Unexpected, Visitor},
@@ -212,42 +212,47 @@ impl fmt::Debug for Amount {
     }
 }
 
-impl Serialize for Amount {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            serializer.serialize_bytes(&self.to_be_bytes())
+/// Serialises a wide number in one piece: big-endian bytes for machines, decimal for people.
+macro_rules! number_in_one_piece {
+    ($name:ident, $bytes:literal) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    serializer.serialize_bytes(&self.0.to_be_bytes::<$bytes>())
+                }
+            }
         }
-    }
-}
 
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            deserializer.deserialize_str(Decimal)
-        } else {
-            deserializer
-                .deserialize_bytes(Piece::<32>)
-                .map(Self::from_be_bytes)
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    deserializer.deserialize_str(Decimal).map(Self)
+                } else {
+                    let bytes = deserializer.deserialize_bytes(Piece::<$bytes>)?;
+                    Ok(Self(Uint::from_be_bytes(bytes)))
+                }
+            }
         }
-    }
+    };
 }
+pub(crate) use number_in_one_piece;
 
-/// Reads an amount as people write it.
-struct Decimal;
+number_in_one_piece!(Amount, 32);
 
-impl Visitor<'_> for Decimal {
-    type Value = Amount;
+/// Reads a number as people write it.
+pub(crate) struct Decimal<const BITS: usize, const LIMBS: usize>;
+
+impl<const BITS: usize, const LIMBS: usize> Visitor<'_> for Decimal<BITS, LIMBS> {
+    type Value = Uint<BITS, LIMBS>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a decimal number below 2^256")
+        write!(f, "a decimal number below 2^{BITS}")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
-        U256::from_str_radix(text, 10)
-            .map(Amount)
-            .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Uint::from_str_radix(text, 10).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 

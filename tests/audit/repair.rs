@@ -275,10 +275,45 @@ fn a_damaged_mirror_is_refused_by_every_command_and_stays_as_it_is() {
         ];
         for command in commands {
             let said = refused(5, command);
-            assert!(said.contains("E-LOG-002"), "{command:?}: {said}");
+            assert!(said.contains("E-LOG-018"), "{command:?}: {said}");
         }
         assert!(before == bytes_below(&mirror), "byte {place}: changed");
         assert!(!data.exists(), "nothing is made of it");
+        // With the commands that are named: what is readable of it, and another one.
+        let said = refused(5, ["log", "verify", path(&mirror)]);
+        let named = |command: &str| said.contains(&format!("  infernet log {command}"));
+        let salvage = format!("salvage --data-dir {} salvaged.jsonl", path(&mirror));
+        assert!(
+            named(&salvage) && named("mirror update EMPTY") && named("import salvaged.jsonl"),
+            "{said}"
+        );
+        let (salvaged, again) = (world.fresh("of-mirror.jsonl"), world.fresh("of-mirror"));
+        let salvage = [
+            "log",
+            "salvage",
+            "--data-dir",
+            path(&mirror),
+            path(&salvaged),
+        ];
+        let salvage = shown(&infernet(salvage));
+        if place == 200 {
+            assert!(salvage.contains("lost: events 1-"), "{salvage}");
+        } else {
+            let import = ["log", "import", path(&salvaged), "--data-dir", path(&again)];
+            says(import);
+            assert_eq!(world.own_end(), world.end(&["--data-dir", path(&again)]));
+        }
+        let new = world.fresh("new-mirror");
+        says([
+            "log",
+            "mirror",
+            "update",
+            path(&new),
+            "--data-dir",
+            path(&world.data),
+        ]);
+        says(["log", "mirror", "verify", path(&new), "--address", NODE]);
+        assert!(before == bytes_below(&mirror), "byte {place}: changed");
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use infernet_node::{
     audit,
-    log::{EventLog as _, Record, SledLog, export::export},
+    log::{
+        EventLog as _, Options, Record, SledLog,
+        export::{self, export},
+    },
 };
 use infernet_state::types::Address;
 
@@ -411,6 +414,21 @@ fn a_payload_that_was_exchanged_added_or_taken_away_is_noticed() {
         let import = ["log", "import", path(&place), "--data-dir", path(&data)];
         assert!(refused(7, import).contains(code), "{what}");
         assert!(!data.exists(), "{what}");
+        // The library by itself makes no log of it either.
+        let options = Options {
+            create: true,
+            ..Options::existing()
+        };
+        let text = fs::read(&place).expect("read");
+        let error = export::import(text.as_slice(), &data, &options).expect_err(what);
+        assert!(
+            error.to_string().starts_with("E-LOG-021"),
+            "{what}: {error}"
+        );
+        assert!(
+            SledLog::open(&data, &Options::existing()).is_err(),
+            "{what}"
+        );
     }
 }
 
@@ -419,10 +437,10 @@ fn an_event_that_no_node_records_does_not_verify() {
     let world = world();
     let place = world.fresh("garbage.jsonl");
     let data = world.fresh("garbage");
-    let options = infernet_node::log::Options {
+    let options = Options {
         identity: Some("an\u{1b}[2Jidentity".to_owned()),
         create: true,
-        ..infernet_node::log::Options::existing()
+        ..Options::existing()
     };
     let mut log = SledLog::open(&data, &options).expect("begun");
     let begun = infernet_state::codec::encode(&infernet_state::Event::NodeStarted {

@@ -111,6 +111,64 @@ fn a_story_tells_every_event_of_its_subject_and_why() {
 }
 
 #[test]
+fn amounts_of_the_native_coin_are_in_wei() {
+    let world = world();
+    let replay = says(["replay", "--data-dir", path(&world.data)]);
+    for words in [" wei", "can pay in ether"] {
+        assert!(replay.contains(words), "{words}: {replay}");
+    }
+    assert!(!replay.contains("native"), "{replay}");
+}
+
+#[test]
+fn an_event_that_there_cannot_be_is_not_in_the_log() {
+    let world = world();
+    let (data, most) = (path(&world.data), u64::MAX.to_string());
+    let proof = world.fresh("no-proof.json");
+    let commands: [&[&str]; 9] = [
+        &["replay", "--data-dir", data, "--to", &most],
+        &["replay", "--data-dir", data, "--break", &most],
+        &["replay", "--data-dir", data, "--diff", "0", &most],
+        &[
+            "replay",
+            "--data-dir",
+            data,
+            "--explain",
+            "sub:1",
+            "--to",
+            &most,
+        ],
+        &["replay", "--file", path(&world.export), "--to", &most],
+        &["log", "export", "--data-dir", data, "--to", &most],
+        &["log", "export", "--data-dir", data, "--from", &most],
+        &[
+            "log",
+            "export",
+            "--data-dir",
+            data,
+            "--from",
+            &most,
+            "--to",
+            &most,
+        ],
+        &[
+            "log",
+            "prove",
+            &most,
+            "--data-dir",
+            data,
+            "--out",
+            path(&proof),
+        ],
+    ];
+    for command in commands {
+        let said = refused(1, command);
+        assert!(said.contains("E-LOG-015"), "{command:?}: {said}");
+    }
+    assert!(!proof.exists());
+}
+
+#[test]
 fn what_differs_between_two_moments_is_said_in_words() {
     let world = world();
     let diff = |a: &str, b: &str| {

@@ -362,6 +362,25 @@ impl Outside {
         });
     }
 
+    /// Waits until `/health` answers with a status; what it says.
+    pub fn wait_for_health(&self, api: &str, wanted: u16) -> Value {
+        let begun = Instant::now();
+        self.runtime.block_on(async {
+            loop {
+                let response = reqwest::get(format!("{api}/health"))
+                    .await
+                    .expect("answers");
+                let status = response.status().as_u16();
+                let body: Value = response.json().await.expect("JSON");
+                if status == wanted {
+                    return body;
+                }
+                assert!(begun.elapsed() < PATIENCE, "{status}: {body}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+    }
+
     /// Each request on chain was answered by exactly one successful delivery.
     pub fn judge_chain(&self) {
         use alloy::{
@@ -479,6 +498,17 @@ impl Running {
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("gone");
+    }
+
+    /// A stop with good manners.
+    pub fn stop(&mut self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.id().to_string()])
+            .status()
+            .expect("kill starts");
+        assert!(sent.success());
+        let (status, said) = self.end();
+        assert!(status.success(), "{status}: {said}");
     }
 
     /// Waits for the end by itself: how it ended, and what it said on standard error.

@@ -61,6 +61,7 @@ pub(super) fn made(out: &mut Out, data_dir: &Path) {
     out.say(format!("restored to  {}", data_dir.display()));
     out.say(
         "A node goes on from here. Where the chain shows more transactions than the log, it sends \
-         nothing until `infernet run --lift-quarantine` says that no second copy runs.",
+         nothing until `infernet run --lift-quarantine` says that no second copy runs. With the file \
+         client-key of the old directory beside it, clients stay the same to the node.",
     );
 }

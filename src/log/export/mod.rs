@@ -10,7 +10,10 @@ mod read;
 
 use std::io::{BufRead, Write};
 
-use infernet_state::types::{Address, Hash, Seq};
+use infernet_state::{
+    codec,
+    types::{Address, Hash, PayloadRef, Seq},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -22,11 +25,51 @@ use super::{
     frame,
     import::Importer,
     limits::EXPORT_SNAPSHOT_BYTES_MAX,
-    source::{Source, walk},
+    source::{Full, Source, walk},
     text::{Base64, Hex, Number},
 };
 
 pub use read::{Item, Reader};
+
+/// What does not fit between an event and the payloads beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Misfit {
+    /// One that its frame does not name, or not so often.
+    Unnamed(Hash),
+    /// One that its frame names is not there, not even as an erased one.
+    Absent(Hash),
+}
+
+/// Holds the payloads beside an event against those that its frame names: the same, and each as
+/// often.
+pub(crate) fn misfit(full: &Full, mut named: Vec<PayloadRef>) -> Option<Misfit> {
+    for payload in &full.payloads {
+        let hash = payload.reference.hash;
+        match named.iter().position(|named| *named == payload.reference) {
+            Some(at) => drop(named.swap_remove(at)),
+            None => return Some(Misfit::Unnamed(hash)),
+        }
+    }
+    named.first().map(|missing| Misfit::Absent(missing.hash))
+}
+
+/// [`misfit`] as an error. An event that this version cannot decode is not judged.
+fn check_named<R: BufRead>(reader: &Reader<R>, full: &Full) -> Result<(), ExportError> {
+    let event = &full.stored.event;
+    let Ok(event) = codec::decode(event.kind, event.version, &event.body) else {
+        return Ok(());
+    };
+    let seq = full.stored.seq;
+    match misfit(full, event.payloads()) {
+        Some(Misfit::Unnamed(hash)) => {
+            Err(reader.wrong(format!("event {seq} does not name the payload {hash} beside it")))
+        }
+        Some(Misfit::Absent(hash)) => Err(reader.wrong(format!(
+            "event {seq} names the payload {hash}, which is not beside it, not even as an erased one"
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// The format of exports that this program writes, and the newest it reads.
 const FORMAT: u64 = 1;
@@ -330,7 +373,10 @@ pub fn import(
     let mut checkpoints = Vec::new();
     while let Some(item) = reader.read()? {
         match item {
-            Item::Event { full, .. } => importer.push(*full)?,
+            Item::Event { full, .. } => {
+                check_named(&reader, &full)?;
+                importer.push(*full)?;
+            }
             Item::Checkpoint(checkpoint) => checkpoints.push(*checkpoint),
         }
     }

@@ -387,7 +387,7 @@ impl<R: BufRead> Reader<R> {
             .ok_or_else(|| self.wrong("a hash is not 32 bytes long"))
     }
 
-    fn wrong(&self, reason: impl Into<String>) -> ExportError {
+    pub(super) fn wrong(&self, reason: impl Into<String>) -> ExportError {
         ExportError::Line {
             line: self.line,
             reason: reason.into(),

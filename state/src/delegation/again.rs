@@ -60,7 +60,7 @@ impl Machine {
             self.schedule.ends.remove(&(closes, no));
         }
         self.set_delegated_interval(no, Interval(0), None);
-        self.schedule.delegated.insert((at, no));
+        self.await_interval(no, at);
     }
 
     /// The job of a delegated subscription failed. If nobody created the subscription, and what
@@ -98,6 +98,6 @@ impl Machine {
         if let Some(delegation) = self.delegations.all.get_mut(&key) {
             delegation.job = next;
         }
-        self.schedule.delegated.insert((at, next));
+        self.await_interval(next, at);
     }
 }

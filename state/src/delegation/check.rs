@@ -77,8 +77,7 @@ impl Machine {
                 | admission::Reason::NothingWanted
                 | admission::Reason::WalletInvalid
                 | admission::Reason::BalanceTooLow
-                | admission::Reason::AllowanceTooLow
-                | admission::Reason::Unprofitable,
+                | admission::Reason::AllowanceTooLow,
             )
             | Ok(()) => {
                 let of_client = self.jobs.waiting_of(request.client);

@@ -190,11 +190,19 @@ impl Machine {
         let head = self.chain.head.map_or(0, |head| head.time.0);
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
-        self.schedule.delegated.insert((at, no));
+        self.await_interval(no, at);
         if self.chain.head.is_some() {
             self.serve_delegated(turn)?;
         }
         Ok(())
+    }
+
+    /// A delegated job waits for its interval to begin.
+    fn await_interval(&mut self, no: JobNo, at: u64) {
+        self.schedule.delegated.insert((at, no));
+        if let Some(job) = self.jobs.all.get_mut(no) {
+            job.closes = Some(at);
+        }
     }
 
     /// Delegated jobs whose subscription is active now.
@@ -210,6 +218,9 @@ impl Machine {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
+            if let Some(job) = self.jobs.all.get_mut(no) {
+                job.closes = None;
+            }
             self.begin_delegated(turn, no, &head)?;
         }
         Ok(())

@@ -91,7 +91,7 @@ impl Machine {
         loss: Loss,
     ) -> Result<(), Halt> {
         let job = self.deliveries.get(no).map(|delivery| delivery.job);
-        self.chores.stakes.remove(&no);
+        self.chores.stake(no, None);
         self.deliveries.retire(no);
         let Some(job) = job else {
             return Ok(());

@@ -23,7 +23,7 @@ impl Machine {
             }
             let before = self.deliveries.get(no).map(|delivery| delivery.state);
             if self.move_delivery(no, Move::Include(nonce)) {
-                self.chores.stakes.remove(&no);
+                self.chores.stake(no, None);
                 self.count_success();
                 if let Some(job) = self.deliveries.get(no).map(|delivery| delivery.job) {
                     self.step_job(job, Step::Included);

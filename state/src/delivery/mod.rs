@@ -256,6 +256,20 @@ impl State {
         }
     }
 
+    /// Whether it is on its way into a block, with nothing more to ask of the machine: what it puts
+    /// at stake is as good as locked.
+    pub(crate) fn commits(self) -> bool {
+        match self {
+            Self::Simulating | Self::Ready | Self::Sent(_) => true,
+            Self::Planned
+            | Self::Included(_)
+            | Self::Final
+            | Self::Parked
+            | Self::Abandoned(_)
+            | Self::Withdrawn(_) => false,
+        }
+    }
+
     /// Whether it is neither done nor given up.
     #[must_use]
     pub fn is_live(self) -> bool {
@@ -325,6 +339,12 @@ impl Deliveries {
         self.all.iter()
     }
 
+    /// The one that has been ready for longest.
+    fn first_ready(&self) -> Option<(DeliveryNo, Quote)> {
+        let (no, quote) = self.ready.first_key_value()?;
+        Some((*no, *quote))
+    }
+
     fn insert(&mut self, delivery: Delivery) -> DeliveryNo {
         self.last = DeliveryNo(self.last.0.saturating_add(1));
         self.all.insert(self.last, delivery);
@@ -380,6 +400,9 @@ impl Machine {
         let from = core::mem::replace(&mut delivery.state, next);
         if next.is_live() && !from.is_live() {
             self.deliveries.ended.remove(&no);
+        }
+        if next.commits() != from.commits() {
+            self.chores.commit(no, next.commits());
         }
         self.trace.note(Transition::Delivery {
             no,

@@ -6,11 +6,12 @@ use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
 use crate::{
     admission,
     effect::Effect,
-    event::{Failure, Outcome, Success},
+    event::{Outcome, Success},
     limits::READ_ATTEMPTS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
-    transaction::{Quote, Slot, Use},
+    simulation::Simulation,
+    transaction::{Quote, Use},
     types::{Amount, DeliveryNo, EffectId},
 };
 
@@ -23,46 +24,32 @@ impl Machine {
         id: EffectId,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        match outcome {
-            Outcome::Succeeded(Success::Simulated {
+        if let Outcome::Succeeded(Success::ResponsesRead {
+            responses,
+            responded,
+        }) = outcome
+        {
+            self.close_effect(id);
+            return self.responses_read(turn, no, *responses, *responded);
+        }
+        match outcome.into() {
+            Simulation::Good {
                 gas,
                 base_fee,
                 priority_fee,
-            }) => {
+            } => {
                 self.close_effect(id);
-                self.simulated(turn, no, *gas, *base_fee, *priority_fee)
+                self.simulated(turn, no, gas, base_fee, priority_fee)
             }
-            Outcome::Succeeded(Success::ResponsesRead {
-                responses,
-                responded,
-            }) => {
+            Simulation::Reverts(selector) => {
                 self.close_effect(id);
-                self.responses_read(turn, no, *responses, *responded)
+                self.simulation_reverted(turn, no, selector)
             }
-            Outcome::Failed(Failure::Reverted { selector, .. }) => {
-                self.close_effect(id);
-                self.simulation_reverted(turn, no, *selector)
-            }
-            Outcome::Failed(Failure::Missing { .. }) => {
+            Simulation::Missing => {
                 self.close_effect(id);
                 self.abandon(turn, no, Loss::PayloadMissing)
             }
-            Outcome::Failed(
-                Failure::Unavailable { .. }
-                | Failure::Container { .. }
-                | Failure::Rejected(_)
-                | Failure::NotRerun,
-            )
-            | Outcome::Unknown { .. }
-            | Outcome::Succeeded(
-                Success::InputsRead { .. }
-                | Success::PayerRead { .. }
-                | Success::ContainerAnswered { .. }
-                | Success::ContainerAnsweredOnchain { .. }
-                | Success::Signed { .. }
-                | Success::Broadcast
-                | Success::LookedUp(_),
-            ) => {
+            Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }
@@ -118,7 +105,7 @@ impl Machine {
             self.replan_later(no);
             return Ok(());
         };
-        if batches && self.account.slots.values().any(Slot::in_hand) {
+        if batches && self.account.in_hand > 0 {
             self.move_delivery(no, Move::Queue);
             self.deliveries.ready.insert(no, quote);
             return Ok(());
@@ -134,7 +121,7 @@ impl Machine {
     pub(crate) fn flush_ready(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         while !self.deliveries.ready.is_empty()
             && self.account.may_send()
-            && !self.account.slots.values().any(Slot::in_hand)
+            && self.account.in_hand == 0
         {
             let Some(chain) = self.chain_config() else {
                 return Ok(());
@@ -143,21 +130,15 @@ impl Machine {
             let gas_max = chain.gas_limit_max;
             let mut batch = Vec::new();
             let mut total = Quote::default();
-            let waiting: Vec<(DeliveryNo, Quote)> = self
-                .deliveries
-                .ready
-                .iter()
-                .map(|(no, quote)| (*no, *quote))
-                .collect();
-            for (no, quote) in waiting {
+            while let Some((no, quote)) = self.deliveries.first_ready() {
                 let gas = total.gas_limit.saturating_add(quote.gas_limit);
                 if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
                     break;
                 }
+                self.deliveries.ready.remove(&no);
                 if !self.settle_chance(turn, no)? {
                     continue;
                 }
-                self.deliveries.ready.remove(&no);
                 batch.push((quote.gas_limit, no));
                 total = Quote {
                     gas_limit: gas,

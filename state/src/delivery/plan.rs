@@ -5,11 +5,12 @@ use crate::{
     admission,
     effect::{Action, Delivery as Call, Effect},
     job::Work,
+    ledger::Sum,
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
     subscription::{self, Identity},
-    types::{Amount, DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
+    types::{DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
 };
 
 impl Machine {
@@ -65,8 +66,10 @@ impl Machine {
             .and_then(|delivery| self.terms_of(delivery))
             .filter(|terms| !terms.verifier.is_zero() && !terms.payment_amount.is_zero())
             .map(|terms| (terms.payment_token, terms.payment_amount));
-        if let Some(stake) = stake {
-            self.chores.stakes.insert(no, stake);
+        self.chores.stake(no, stake);
+        let state = self.deliveries.get(no).map(|delivery| delivery.state);
+        if state.is_some_and(State::commits) {
+            self.chores.commit(no, true);
         }
     }
 
@@ -84,7 +87,9 @@ impl Machine {
             return Ok(());
         }
         if self.stake_above_cap(no) {
-            self.replan_later(no);
+            // Verdicts take their time.
+            let wait_ms = self.limits().retry_backoff_max_ms;
+            self.replan_after(no, |_| wait_ms);
             return Ok(());
         }
         if !self.stake_allowed(turn, no)? {
@@ -116,7 +121,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether a delivery would put more at stake than its token's cap.
+    /// Whether a delivery would put more at stake than its token's cap, beside what the open
+    /// proofs hold and what the deliveries on their way will.
     fn stake_above_cap(&self, no: DeliveryNo) -> bool {
         let (Some((token, stake)), Some(config)) =
             (self.chores.stakes.get(&no), self.config.as_ref())
@@ -126,21 +132,11 @@ impl Machine {
         let Some(cap) = admission::stake_cap(config, *token) else {
             return false;
         };
-        let sent = self
-            .chores
-            .stakes
-            .iter()
-            .filter(|(other, (of, _))| {
-                of == token
-                    && self
-                        .deliveries
-                        .get(**other)
-                        .is_some_and(|delivery| matches!(delivery.state, State::Sent(_)))
-            })
-            .fold(self.proofs.at_stake(*token), |sum, (_, (_, stake))| {
-                sum.checked_add(*stake).unwrap_or(Amount::MAX)
-            });
-        sent.checked_add(*stake).is_none_or(|sum| sum > cap)
+        let staked = self.proofs.staked.of(token);
+        staked
+            .wrapping_add(self.chores.committed.of(token))
+            .wrapping_add((*stake).into())
+            > Sum::from(cap)
     }
 
     /// What a delivery's own transaction does.
@@ -176,21 +172,26 @@ impl Machine {
 
     /// Waits with backoff for the next attempt, and for nothing else.
     pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
+        let limits = self.limits();
+        self.replan_after(no, |delivery| {
+            let failures = delivery.refusals.max(delivery.reverts).max(1);
+            backoff_ms(
+                limits.retry_backoff_ms,
+                limits.retry_backoff_max_ms,
+                failures,
+            )
+        });
+    }
+
+    fn replan_after(&mut self, no: DeliveryNo, wait_ms: impl FnOnce(&Delivery) -> u64) {
         self.deliveries.ready.remove(&no);
         self.leave_allowance(no);
         if !self.move_delivery(no, Move::Wait) {
             return;
         }
-        let limits = self.limits();
         let now = self.now;
         if let Some(delivery) = self.deliveries.all.get_mut(no) {
-            let failures = delivery.refusals.max(delivery.reverts).max(1);
-            let wait = backoff_ms(
-                limits.retry_backoff_ms,
-                limits.retry_backoff_max_ms,
-                failures,
-            );
-            let at = WallTime(now.0.saturating_add(wait));
+            let at = WallTime(now.0.saturating_add(wait_ms(delivery)));
             if let Some(old) = delivery.replan_at.replace(at) {
                 self.schedule.timers.remove(&(old, Timer::Replan(no)));
             }

@@ -280,7 +280,8 @@ pub struct Job {
     pub delivery: Option<DeliveryNo>,
     /// The effect it waits for.
     pub(crate) effect: Option<EffectId>,
-    /// Its entry among the closings of intervals, in block time.
+    /// Its entry in the schedule, in block time: while it waits among what becomes active, then
+    /// among the closings of intervals.
     pub(crate) closes: Option<u64>,
     /// Its entry among the timers, for a client's job.
     pub(crate) expires: Option<WallTime>,
@@ -326,6 +327,7 @@ impl Machine {
         if let Some(job) = self.jobs.all.get_mut(no) {
             if let Some(at) = job.closes.take() {
                 self.schedule.ends.remove(&(at, no));
+                self.schedule.delegated.remove(&(at, no));
             }
             if let Some(at) = job.expires.take() {
                 self.schedule.timers.remove(&(at, Timer::JobExpiry(no)));

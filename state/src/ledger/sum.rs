@@ -5,7 +5,7 @@ use core::fmt;
 use ruint::Uint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::types::{Amount, Piece};
+use crate::types::{Amount, Decimal, Piece, number_in_one_piece};
 
 /// The number behind a [`Sum`].
 type U320 = Uint<320, 5>;
@@ -73,22 +73,4 @@ impl fmt::Debug for Sum {
     }
 }
 
-impl Serialize for Sum {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            let bytes: [u8; 40] = self.0.to_be_bytes();
-            serializer.serialize_bytes(&bytes)
-        }
-    }
-}
-
-/// Sums are read back from snapshots alone, which are bytes; people only ever read them.
-impl<'de> Deserialize<'de> for Sum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_bytes(Piece::<40>)
-            .map(|bytes| Self(U320::from_be_bytes(bytes)))
-    }
-}
+number_in_one_piece!(Sum, 40);

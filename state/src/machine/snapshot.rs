@@ -19,7 +19,14 @@ use bincode::{
 use serde::de::DeserializeOwned;
 
 use super::Machine;
-use crate::{admission::Catalog, digest, types::Hash};
+use crate::{
+    admission::Catalog,
+    digest,
+    proof::{Owed, ProofState},
+    tally::Tally,
+    transaction::Slot,
+    types::{Address, Hash},
+};
 
 /// Why a snapshot cannot be written or read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -136,6 +143,12 @@ impl Machine {
         if let Some(config) = &machine.config {
             machine.catalog = Catalog::new(config);
         }
+        let sums = machine.added_up();
+        machine.proofs.staked = sums.staked;
+        machine.proofs.owed = sums.owed;
+        machine.chores.wanted = sums.wanted;
+        machine.chores.committed = sums.committed;
+        machine.account.in_hand = sums.in_hand;
         Ok(machine)
     }
 
@@ -147,6 +160,38 @@ impl Machine {
     pub fn snapshot_digest(bytes: &[u8]) -> Result<Hash, SnapshotError> {
         let (_, state) = Head::split(bytes).ok_or(SnapshotError::Malformed)?;
         Ok(digest::of_encoded(state))
+    }
+
+    /// The running sums, made anew from what they add up.
+    fn added_up(&self) -> Sums {
+        let mut sums = Sums::default();
+        for proof in self.proofs.all.values() {
+            if proof.state == ProofState::Open {
+                sums.staked.add(proof.token, proof.stake);
+                sums.owed.add(proof.owed(), 1);
+            }
+        }
+        for (no, (token, amount)) in &self.chores.stakes {
+            sums.wanted.add(*token, *amount);
+            let delivery = self.deliveries.get(*no);
+            if delivery.is_some_and(|delivery| delivery.state.commits()) {
+                sums.committed.add(*token, *amount);
+            }
+        }
+        let in_hand = |slot: &&Slot| slot.phase.in_hand();
+        let in_hand = self.account.slots.values().filter(in_hand).count();
+        sums.in_hand = u32::try_from(in_hand).unwrap_or(u32::MAX);
+        sums
+    }
+
+    /// Whether the running sums are what they would be, made anew.
+    pub(crate) fn adds_up(&self) -> bool {
+        let sums = self.added_up();
+        sums.staked == self.proofs.staked
+            && sums.owed == self.proofs.owed
+            && sums.wanted == self.chores.wanted
+            && sums.committed == self.chores.committed
+            && sums.in_hand == self.account.in_hand
     }
 }
 
@@ -188,6 +233,16 @@ impl<'a> Head<'a> {
 fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (value, read) = decode(bytes).ok()?;
     (read == bytes.len()).then_some(value)
+}
+
+/// The running sums of all rooms.
+#[derive(Default)]
+struct Sums {
+    staked: Tally<Address>,
+    owed: Tally<Owed>,
+    wanted: Tally<Address>,
+    committed: Tally<Address>,
+    in_hand: u32,
 }
 
 /// What one byte may stand for in memory, as bincode counts it: a number of 16 bytes.

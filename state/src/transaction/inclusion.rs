@@ -47,6 +47,9 @@ impl Machine {
             .slots
             .get(&receipt.nonce)
             .map(|slot| slot.wanted.clone());
+        if !receipt.succeeded && does.chore().is_some() {
+            self.count_loss();
+        }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
             let delivered = receipt.succeeded

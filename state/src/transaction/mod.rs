@@ -242,6 +242,11 @@ impl Phase {
         }
     }
 
+    /// Whether it is with the signer, or on its way to the RPC.
+    pub(crate) fn in_hand(self) -> bool {
+        matches!(self, Self::Signing(_) | Self::Sending(_))
+    }
+
     /// The effect that it waits for.
     #[must_use]
     pub fn effect(self) -> Option<EffectId> {
@@ -292,11 +297,6 @@ impl Slot {
     /// The version of a hash.
     pub(crate) fn version(&self, tx: Hash) -> Option<&Version> {
         self.versions.iter().find(|version| version.tx == tx)
-    }
-
-    /// Whether it is with the signer, or on its way to the RPC.
-    pub(crate) fn in_hand(&self) -> bool {
-        matches!(self.phase, Phase::Signing(_) | Phase::Sending(_))
     }
 }
 
@@ -378,6 +378,11 @@ impl Machine {
             && let Some(to) = slot.phase.step(step)
         {
             let from = core::mem::replace(&mut slot.phase, to);
+            match (from.in_hand(), to.in_hand()) {
+                (false, true) => self.account.in_hand = self.account.in_hand.saturating_add(1),
+                (true, false) => self.account.in_hand = self.account.in_hand.saturating_sub(1),
+                (true, true) | (false, false) => {}
+            }
             self.trace.note(Transition::Transaction {
                 nonce,
                 from,
@@ -389,6 +394,9 @@ impl Machine {
 
     pub(crate) fn close_slot(&mut self, nonce: Nonce) {
         if let Some(slot) = self.account.slots.remove(&nonce) {
+            if slot.phase.in_hand() {
+                self.account.in_hand = self.account.in_hand.saturating_sub(1);
+            }
             for version in &slot.versions {
                 self.account.by_tx.remove(&version.tx);
             }

@@ -7,6 +7,7 @@ use crate::{
     limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
+    simulation::Simulation,
     types::{EffectId, Nonce, PayloadAt},
 };
 
@@ -175,8 +176,8 @@ impl Machine {
         id: EffectId,
         outcome: &Outcome,
     ) -> Result<(), Halt> {
-        match outcome {
-            Outcome::Succeeded(Success::Simulated { .. }) => {
+        match outcome.into() {
+            Simulation::Good { .. } => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
                 if let Some(slot) = self.account.slots.get_mut(&nonce) {
@@ -184,7 +185,7 @@ impl Machine {
                 }
                 self.broadcast(turn, nonce)
             }
-            Outcome::Failed(Failure::Reverted { selector, .. }) => {
+            Simulation::Reverts(selector) => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
                 let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
@@ -192,31 +193,14 @@ impl Machine {
                     self.rest(nonce);
                     return Ok(());
                 }
-                let loss = if is_met(*selector) {
+                let loss = if is_met(selector) {
                     Loss::Met
                 } else {
-                    Loss::Reverts(*selector)
+                    Loss::Reverts(selector)
                 };
                 self.give_up_slot(turn, nonce, loss)
             }
-            Outcome::Failed(
-                Failure::Unavailable { .. }
-                | Failure::Missing { .. }
-                | Failure::Container { .. }
-                | Failure::Rejected(_)
-                | Failure::NotRerun,
-            )
-            | Outcome::Unknown { .. }
-            | Outcome::Succeeded(
-                Success::InputsRead { .. }
-                | Success::PayerRead { .. }
-                | Success::ResponsesRead { .. }
-                | Success::ContainerAnswered { .. }
-                | Success::ContainerAnsweredOnchain { .. }
-                | Success::Signed { .. }
-                | Success::Broadcast
-                | Success::LookedUp(_),
-            ) => {
+            Simulation::Missing | Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }

@@ -10,7 +10,7 @@ use infernet_state::{
     job::Stage,
     ledger::{Balance, Role},
     machine::JobStatus,
-    types::{Address, Amount, Interval, JobId, Nonce, Seq, SubscriptionId},
+    types::{Amount, Interval, JobId, Nonce, Seq, SubscriptionId},
 };
 
 fn stage(world: &World, id: u32, interval: u32) -> Stage {
@@ -241,23 +241,6 @@ fn an_unincluded_transaction_is_bumped_and_an_unknown_one_looked_up() {
     ));
 }
 
-const VERIFIER: Address = Address([0xee; 20]);
-
-fn verified(price: u128) -> infernet_state::event::Subscription {
-    let mut terms = subscription(&["prover"]);
-    terms.payment_amount = Amount::from(price);
-    terms.verifier = VERIFIER;
-    terms
-}
-
-fn with_prover() -> infernet_state::Config {
-    let mut config = config();
-    let mut prover = container("prover");
-    prover.generates_proofs = true;
-    config.containers.push(prover);
-    config
-}
-
 #[test]
 fn a_proof_is_staked_for_judged_and_booked_both_ways() {
     for (valid, wait, wallet, earned, slashed) in [
@@ -265,8 +248,7 @@ fn a_proof_is_staked_for_judged_and_booked_both_ways() {
         (false, 1, -10_000, 1_500, 10_000),
         (false, 604_801, 8_500, 10_000, 0),
     ] {
-        let mut world = World::new(with_prover());
-        world.next = vec![Next::Create(verified(10_000))];
+        let mut world = world_with(with_prover(), &verified(10_000), 1);
         world.mine(1);
         world.run(6);
         assert_eq!(world.delivered(), 1, "approved, then delivered");
@@ -365,14 +347,7 @@ fn a_delegated_subscription_is_created_by_its_delivery_and_then_an_ordinary_one(
 
 #[test]
 fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
-    let mut with_batches = config();
-    if let Some(chain) = &mut with_batches.chain {
-        chain.delivery_batch_max = 3;
-    }
-    let mut world = World::new(with_batches);
-    world.next = (0..5)
-        .map(|_| Next::Create(subscription(&["alpha"])))
-        .collect();
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 5);
     world.mine(1);
     world.mine(1);
     world.settle();
@@ -388,7 +363,7 @@ fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
     assert_eq!(sizes.iter().sum::<usize>(), 5);
     assert!(sizes.len() < 5, "at least one batch");
     // Another node meets one of them first: the others of its batch still count.
-    world.next = vec![Next::Fulfil(3, Address([9; 20]))];
+    world.next = vec![Next::Fulfil(3, OTHER)];
     world.mine(1);
     assert_eq!(world.delivered(), 4);
     world.wait(1_000);
@@ -402,14 +377,7 @@ fn ready_answers_go_out_as_one_batch_and_each_item_stands_alone() {
 /// queue is in the batch, and who needs much is at its end.
 #[test]
 fn the_heavy_ones_of_a_batch_come_last() {
-    let mut with_batches = config();
-    if let Some(chain) = &mut with_batches.chain {
-        chain.delivery_batch_max = 3;
-    }
-    let mut world = World::new(with_batches);
-    world.next = (0..5)
-        .map(|_| Next::Create(subscription(&["alpha"])))
-        .collect();
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 5);
     world.mine(1);
     world.mine(1);
     while let Some(issued) = world.issued.pop_front() {
@@ -452,7 +420,7 @@ fn repeated_losses_pause_intake_and_redundancy_met_by_others_is_not_sent() {
     let mut world = World::new(careful);
     world.next = vec![Next::Create(subscription(&["alpha"]))];
     world.mine(1);
-    world.next = vec![Next::Fulfil(1, Address([9; 20]))];
+    world.next = vec![Next::Fulfil(1, OTHER)];
     world.mine(1);
     world.run(2);
     assert_eq!(world.delivered(), 0);
@@ -463,7 +431,7 @@ fn repeated_losses_pause_intake_and_redundancy_met_by_others_is_not_sent() {
         world.mine(1);
         world.mine(1);
         world.settle();
-        world.next = vec![Next::Fulfil(id, Address([9; 20]))];
+        world.next = vec![Next::Fulfil(id, OTHER)];
         world.mine(1);
     }
     assert!(world.machine.paused());

@@ -1,7 +1,7 @@
 //! Reorgs across the boundary of intervals: what the old chain did in a later interval is undone,
 //! and that interval is answered in the new chain.
 
-use crate::common::{act::OTHER, *};
+use crate::common::*;
 use infernet_state::{
     job::Stage,
     types::{Interval, SubscriptionId},

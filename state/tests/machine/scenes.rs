@@ -60,7 +60,7 @@ fn settle_but(world: &mut World, leave: impl Fn(&Effect) -> bool) {
 }
 
 /// A block that holds just this, whatever a chain would say of it.
-fn block(world: &mut World, facts: Vec<ChainFact>, used: u64) {
+pub(crate) fn block(world: &mut World, facts: Vec<ChainFact>, used: u64) {
     let mut state = world.head().clone();
     state.block = BlockRef {
         number: state.block.number + 1,
@@ -74,7 +74,7 @@ fn block(world: &mut World, facts: Vec<ChainFact>, used: u64) {
     world.apply(Event::ChainCommitted { block, facts });
 }
 
-fn receipt(nonce: u64, tx: Hash, succeeded: bool) -> ChainFact {
+pub(crate) fn receipt(nonce: u64, tx: Hash, succeeded: bool) -> ChainFact {
     ChainFact::TransactionIncluded(Receipt {
         nonce: Nonce(nonce),
         tx,
@@ -93,7 +93,7 @@ fn answered(id: u32) -> ChainFact {
 }
 
 /// The newest version of an open nonce.
-fn newest(world: &World, nonce: u64) -> Hash {
+pub(crate) fn newest(world: &World, nonce: u64) -> Hash {
     world
         .machine
         .account()

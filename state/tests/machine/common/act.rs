@@ -3,7 +3,7 @@
 use infernet_state::{
     Config, Effect, Event, Machine,
     event::{Failure, Outcome, Rejection, Subscription, Success, TransactionState},
-    types::{Address, Amount, JobId},
+    types::{Amount, JobId},
 };
 use proptest::{
     prelude::*,
@@ -11,9 +11,6 @@ use proptest::{
 };
 
 use super::{Next, World, setup::*};
-
-pub(crate) const VERIFIER: Address = Address([0xee; 20]);
-pub(crate) const OTHER: Address = Address([9; 20]);
 
 /// So many cases from a fixed seed; `INFERNET_CASES` and `INFERNET_SEED` explore further.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
@@ -95,16 +92,10 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
 }
 
 pub(crate) fn world_config(batches: bool) -> Config {
-    let mut config = config();
-    let mut prover = container("prover");
-    prover.generates_proofs = true;
-    config.containers.push(prover);
+    let mut config = with_prover();
     config.limits.breaker_pause_ms = 5_000;
     config.limits.retry_backoff_max_ms = 4_000;
-    if batches && let Some(chain) = &mut config.chain {
-        chain.delivery_batch_max = 3;
-    }
-    config
+    batching(config, if batches { 3 } else { 0 })
 }
 
 pub(crate) fn terms(kind: u8, redundancy: u16) -> Subscription {

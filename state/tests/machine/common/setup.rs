@@ -7,10 +7,14 @@ use infernet_state::{
     types::{Address, Amount, EffectId, Hash, JobId, PayloadRef, SubscriptionId, WallTime},
 };
 
+use super::{Next, World};
+
 pub(crate) const NODE: Address = Address([0xaa; 20]);
 pub(crate) const NODE_WALLET: Address = Address([0xbb; 20]);
 pub(crate) const CONSUMER: Address = Address([0xcc; 20]);
 pub(crate) const CONSUMER_WALLET: Address = Address([0xdd; 20]);
+pub(crate) const VERIFIER: Address = Address([0xee; 20]);
+pub(crate) const OTHER: Address = Address([9; 20]);
 pub(crate) const FEE_RECIPIENT: Address = Address([0xfe; 20]);
 pub(crate) const NATIVE: Address = Address::ZERO;
 pub(crate) const GENESIS_TIME: u64 = 1_700_000_000;
@@ -71,6 +75,21 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// The same with contracts that take batches of so many.
+pub(crate) fn batching(mut config: Config, batch_max: u16) -> Config {
+    if let Some(chain) = &mut config.chain {
+        chain.delivery_batch_max = batch_max;
+    }
+    config
+}
+
+/// A world with so many callbacks that come in its next block.
+pub(crate) fn world_with(config: Config, terms: &Subscription, count: usize) -> World {
+    let mut world = World::new(config);
+    world.next = vec![Next::Create(terms.clone()); count];
+    world
+}
+
 pub(crate) fn subscription(containers: &[&str]) -> Subscription {
     Subscription {
         owner: CONSUMER,
@@ -85,6 +104,23 @@ pub(crate) fn subscription(containers: &[&str]) -> Subscription {
         payment_token: NATIVE,
         wallet: CONSUMER_WALLET,
     }
+}
+
+/// A callback with a verifier, at a price.
+pub(crate) fn verified(price: u128) -> Subscription {
+    let mut terms = subscription(&["prover"]);
+    terms.payment_amount = Amount::from(price);
+    terms.verifier = VERIFIER;
+    terms
+}
+
+/// The usual configuration, and a container that proves.
+pub(crate) fn with_prover() -> Config {
+    let mut config = config();
+    let mut prover = container("prover");
+    prover.generates_proofs = true;
+    config.containers.push(prover);
+    config
 }
 
 pub(crate) fn job(number: u8, containers: &[&str], at: WallTime) -> JobRequest {
