@@ -4,18 +4,21 @@
 //! by becomes [`infernet_state::Config`] and thereby a recorded fact; addresses of listeners,
 //! URLs and secrets do not.
 
+mod record;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use infernet_state::{
-    config::{ChainConfig, Config, ContainerConfig, Limits},
-    types::{Address, Amount},
-};
+use infernet_state::config::{ChainConfig, Config, ContainerConfig, Limits};
 use serde::Deserialize;
+
+mod parse;
+
+pub use parse::address;
+use parse::{addresses, amount, by_token, rate};
 
 use crate::{
     api::RateLimit,
@@ -81,6 +84,13 @@ pub struct FileConfig {
     pub chains: Vec<Vec<String>>,
     /// Accepted verifiers; absent: all of them.
     pub verifiers: Option<Vec<String>>,
+    /// Token (zero address: native coin) to the most of it that may be at stake at once, in its
+    /// smallest unit.
+    #[serde(default)]
+    pub stake_caps: BTreeMap<String, String>,
+    /// Token to what its smallest unit is worth in wei, for the profit guard; empty: no guard.
+    #[serde(default)]
+    pub rates: BTreeMap<String, String>,
     /// How large the log becomes, and what of it is kept.
     #[serde(default)]
     pub log: LogConfig,
@@ -343,20 +353,22 @@ impl FileConfig {
             Some(list) => Some(addresses("verifiers", list)?),
             None => None,
         };
-        Ok(Config {
+        let config = Config {
             chain,
             containers,
             chains: self.chains.clone(),
             permutation_length_max: PERMUTATION_LENGTH_MAX,
             verifiers,
-            stake_caps: Vec::new(),
-            rates: Vec::new(),
+            stake_caps: by_token("stake_caps", &self.stake_caps, amount)?,
+            rates: by_token("rates", &self.rates, rate)?,
             limits: Limits {
                 result_age_max_ms: u64::from(self.results.keep_minutes) * MINUTE_MS,
                 results_max: self.results.keep_max,
                 ..Limits::default()
             },
-        })
+        };
+        record::fits(&config)?;
+        Ok(config)
     }
 }
 
@@ -379,11 +391,8 @@ impl ContainerFileConfig {
                 reason: "give either `url` or `command`".to_owned(),
             });
         }
-        let mut accepted_payments = Vec::with_capacity(self.accepted_payments.len());
-        for (token, least) in &self.accepted_payments {
-            let name = field("accepted_payments");
-            accepted_payments.push((address(&name, token)?, amount(&name, least)?));
-        }
+        let accepted_payments =
+            by_token(&field("accepted_payments"), &self.accepted_payments, amount)?;
         Ok(ContainerConfig {
             id: self.id.clone(),
             description: self.description.clone(),
@@ -402,37 +411,13 @@ impl ContainerFileConfig {
     }
 }
 
-/// Parses an address of a configuration.
-///
-/// # Errors
-/// [`ConfigError::Invalid`], naming the field.
-pub fn address(field: &str, text: &str) -> Result<Address, ConfigError> {
-    alloy::primitives::Address::from_str(text)
-        .map(|address| Address(address.into_array()))
-        .map_err(|error| ConfigError::Invalid {
-            field: field.to_owned(),
-            reason: format!("`{text}` is no address (0x and 40 hexadecimal digits): {error}"),
-        })
-}
-
-fn addresses(field: &str, list: &[String]) -> Result<Vec<Address>, ConfigError> {
-    list.iter().map(|text| address(field, text)).collect()
-}
-
-fn amount(field: &str, text: &str) -> Result<Amount, ConfigError> {
-    alloy::primitives::U256::from_str_radix(text, 10)
-        .map(Amount)
-        .map_err(|error| ConfigError::Invalid {
-            field: field.to_owned(),
-            reason: format!("`{text}` is no amount in decimal digits: {error}"),
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use infernet_state::types::{Address, Amount};
+
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         let file: FileConfig = toml::from_str(text).map_err(|e| ConfigError::Malformed {
             path: "test".into(),
             reason: e.to_string(),
@@ -518,6 +503,23 @@ mod tests {
     }
 
     #[test]
+    fn stakes_and_profit_are_guarded_as_configured() {
+        assert_eq!(parse("").expect("valid").rates, []);
+        let config = parse(
+            r#"
+            stake_caps = { "0x0000000000000000000000000000000000000000" = "500" }
+            rates = { "0x0000000000000000000000000000000000000000" = "1" }
+            "#,
+        )
+        .expect("valid");
+        assert_eq!(config.stake_caps, [(Address::ZERO, Amount::from(500))]);
+        assert_eq!(
+            config.rates,
+            [(Address::ZERO, Amount::from(10_u128.pow(18)))]
+        );
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_named() {
         let cases = [
             (
@@ -531,6 +533,8 @@ mod tests {
             ),
             ("chains = [[\"a\"]]", "chains[0]"),
             ("verifiers = [\"0x12\"]", "verifiers"),
+            ("stake_caps = { \"0x12\" = \"1\" }", "stake_caps"),
+            ("rates = { \"0x12\" = \"1\" }", "rates"),
             ("colour = 1", "colour"),
         ];
         for (text, named) in cases {

@@ -9,11 +9,17 @@ use infernet_node::{
     api::{ApiError, RateLimit},
     log::MemoryLog,
 };
+use infernet_state::limits::JOB_CONTAINERS_MAX;
 use serde_json::{Value, json};
 
 /// A job for the container that answers with what it was asked.
 fn job(data: Value) -> Value {
     json!({ "containers": ["echo"], "data": data })
+}
+
+/// The id of a job that ran elsewhere.
+fn uuid(number: usize) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
 }
 
 #[tokio::test]
@@ -209,9 +215,9 @@ async fn malformed_requests_are_the_clients_fault() {
         "x".repeat(17 << 20)
     );
     assert_eq!(node.post_raw("/api/jobs", huge, &[]).await.0, 413);
-    let many = json!({"containers": vec!["echo"; 30_000], "data": {}});
+    let long = json!({"id": uuid(1), "status": "running", "containers": ["x".repeat(1 << 16)]});
     assert_eq!(
-        node.post("/api/jobs", &many).await.0,
+        node.put("/api/status", &long).await.0,
         413,
         "too large for one record"
     );
@@ -226,6 +232,39 @@ async fn malformed_requests_are_the_clients_fault() {
     assert!(response.json::<Value>().await.unwrap()["error"].is_string());
     let (status, body) = node.get("/nothing/here").await;
     assert_eq!((status, body), (404, json!({"error": "Not found"})));
+}
+
+#[tokio::test]
+async fn long_lists_of_containers_are_refused_and_what_is_taken_is_read_again() {
+    let node = Node::start(Options::default()).await;
+    let hanging = |count: usize| json!({"containers": vec!["echo"; count], "data": {"hang": true}});
+    let report = |count: usize| json!({"id": uuid(count), "status": "running", "containers": vec![""; count]});
+    for count in [JOB_CONTAINERS_MAX + 1, 3_500, 6_000, 30_000] {
+        let (status, refused) = node.post("/api/jobs", &hanging(count)).await;
+        assert_eq!(
+            (status, &refused["params"]["path"]),
+            (400, &json!("$.containers")),
+            "{count}: {refused}"
+        );
+        let (status, refused) = node.put("/api/status", &report(count)).await;
+        assert_eq!(
+            (status, &refused["params"]["path"]),
+            (400, &json!("$.containers")),
+            "{count}: {refused}"
+        );
+    }
+    let id = node.accepted(&hanging(JOB_CONTAINERS_MAX)).await;
+    let reported = report(JOB_CONTAINERS_MAX);
+    assert_eq!(node.put("/api/status", &reported).await.0, 200);
+    let node = node.restart().await;
+    let (_, jobs) = node
+        .get(&format!(
+            "/api/jobs?id={id}&id={}",
+            reported["id"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(jobs[0]["status"], "running", "{jobs}");
+    assert_eq!(jobs[1]["status"], "running", "{jobs}");
 }
 
 #[tokio::test]

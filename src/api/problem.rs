@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use infernet_state::machine::Refusal;
+use infernet_state::{limits::JOB_CONTAINERS_MAX, machine::Refusal};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -95,6 +95,10 @@ impl Problem {
         };
         match refusal {
             Refusal::NoContainers => policy("No containers specified", json!({})),
+            Refusal::TooManyContainers { count } => Self::malformed(
+                "$.containers",
+                &format!("{count} containers, a job has at most {JOB_CONTAINERS_MAX}"),
+            ),
             Refusal::ContainerNotSupported { container } => {
                 policy("Container not supported", json!({ "container": container }))
             }

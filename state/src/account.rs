@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
-    transaction::{ByTx, Phase, Slot, after},
+    transaction::{ByTx, Phase, Slot, Version, after},
     types::Nonce,
 };
 
@@ -50,6 +50,9 @@ pub struct Account {
     pub(crate) slots: BTreeMap<Nonce, Slot>,
     /// The versions of the open nonces.
     pub(crate) by_tx: ByTx,
+    /// What had left the node for nonces that others used, until that is final: pools may still
+    /// hold it.
+    pub(crate) overtaken: BTreeMap<Nonce, Vec<Version>>,
     /// Why nothing is sent.
     pub(crate) quarantine: Option<Quarantine>,
     /// Whether the account was observed in this run of the node.
@@ -68,6 +71,12 @@ impl Account {
         // No account has the last nonce (EIP-2681); behind it there would be none to open.
         let is_open = self.next.is_some_and(|next| next < Nonce(u64::MAX));
         self.observed && is_open && self.quarantine.is_none()
+    }
+
+    /// Everything signed that a block may still hold.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
+        let open = self.slots.values().map(|slot| &slot.versions);
+        open.chain(self.overtaken.values()).flatten()
     }
 
     /// Whether no transaction is under way.
@@ -166,11 +175,11 @@ impl Machine {
     /// count goes on behind it.
     pub(crate) fn foreign_nonce(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         self.account.foreign = self.account.foreign.saturating_add(1);
-        let wanted = self
-            .account
-            .slots
-            .get(&nonce)
-            .map(|slot| slot.wanted.clone());
+        let slot = self.account.slots.get(&nonce);
+        let wanted = slot.map(|slot| slot.wanted.clone());
+        if let Some(slot) = slot.filter(|slot| slot.sent) {
+            self.account.overtaken.insert(nonce, slot.versions.clone());
+        }
         self.stop_slot(turn, nonce)?;
         self.close_slot(nonce);
         self.account.next = self.account.next.map(|next| next.max(after(nonce)));
@@ -186,10 +195,14 @@ impl Machine {
     }
 
     /// A block that held a foreign transaction is gone: its nonce is free again. Where later
-    /// nonces wait for it, it is used up; else it is the next.
+    /// nonces wait for it, or something of ours may still be in a pool, it is used up; else it is
+    /// the next.
     pub(crate) fn foreign_undone(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         if self.account.slots.contains_key(&nonce) {
             return Ok(());
+        }
+        if let Some(versions) = self.account.overtaken.remove(&nonce) {
+            return self.reopen_slot(turn, nonce, versions);
         }
         if self.account.next == Some(after(nonce)) {
             self.account.next = Some(nonce);

@@ -12,7 +12,7 @@ use tiny_keccak::{Hasher, Keccak};
 use crate::{
     config::{ClientId, Config, ContainerConfig},
     event::Subscription,
-    limits::ARRANGEMENTS_MAX,
+    limits::{ARRANGEMENTS_MAX, JOB_CONTAINERS_MAX},
     machine::Refusal,
     types::{Address, Amount, Hash},
 };
@@ -339,6 +339,11 @@ pub(crate) fn admit_job(
     let (Some(first), Some(last)) = (containers.first(), containers.last()) else {
         return Err(Refusal::NoContainers);
     };
+    if containers.len() > JOB_CONTAINERS_MAX {
+        return Err(Refusal::TooManyContainers {
+            count: containers.len(),
+        });
+    }
     for id in containers {
         if catalog.container(config, id).is_none() {
             return Err(Refusal::ContainerNotSupported {

@@ -405,11 +405,13 @@ impl Machine {
                     self.note_settlement(no, Settlement::Post);
                 }
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
+                Undo::Foreign(nonce) => {
+                    self.account.overtaken.remove(&nonce);
+                }
                 Undo::Created(_)
                 | Undo::Replaced(..)
                 | Undo::Cancelled { .. }
                 | Undo::Counted { .. }
-                | Undo::Foreign(_)
                 | Undo::Cursor(_)
                 | Undo::Allowance { .. }
                 | Undo::ProofOpened(..)

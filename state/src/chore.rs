@@ -20,7 +20,7 @@ use crate::{
     delivery::Loss,
     effect::{Action, Effect},
     event::Outcome,
-    limits::{FINALIZE_REST_MS, GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX},
+    limits::{FINALIZE_REST_MS, GAS_MARGIN_DIVISOR, READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
@@ -97,7 +97,18 @@ impl Stage {
 pub(crate) struct Task {
     pub(crate) wanted: Use,
     pub(crate) stage: Stage,
+    pub(crate) tries: Tries,
+}
+
+/// How often a chore was tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tries {
+    /// Transactions that did not do it.
     pub(crate) failures: u16,
+    /// Simulations in a row that reverted.
+    pub(crate) refusals: u16,
+    /// Waits in a row for what is no failure: the account, a lower fee.
+    pub(crate) waits: u16,
 }
 
 /// Stakes and the chores they make.
@@ -212,16 +223,13 @@ impl Machine {
             Some(Stage::Quoting(_) | Stage::Sent(_)) => return Ok(()),
             Some(Stage::BackingOff(_)) | None => {}
         }
-        let failures = self
-            .chores
-            .tasks
-            .get(&chore)
-            .map_or(0, |task| task.failures);
+        let task = self.chores.tasks.get(&chore);
+        let tries = task.map_or_else(Tries::default, |task| task.tries);
         let action = self.chore_action(&wanted);
         let (Some(action), Some(chain), true) =
             (action, self.chain_config(), self.account.may_send())
         else {
-            self.back_off_chore(chore, wanted, failures);
+            self.wait_with_chore(chore, wanted, tries);
             return Ok(());
         };
         let effect = Effect::Simulate {
@@ -230,13 +238,13 @@ impl Machine {
             at: self.expected_inclusion(),
         };
         let id = self.issue(turn, Owner::Chore(chore), effect)?;
-        self.step_chore(chore, Step::Quote(id), Some((wanted, failures)));
+        self.step_chore(chore, Step::Quote(id), Some((wanted, tries)));
         Ok(())
     }
 
-    /// Moves a chore on, where the step applies, with what its transaction does and its failures.
+    /// Moves a chore on, where the step applies, with what its transaction does and its tries.
     /// Gives back what there was of it.
-    fn step_chore(&mut self, chore: Chore, step: Step, with: Option<(Use, u16)>) -> Option<Task> {
+    fn step_chore(&mut self, chore: Chore, step: Step, with: Option<(Use, Tries)>) -> Option<Task> {
         let before = self.chores.tasks.get(&chore).map(|task| task.stage);
         let next = Stage::step(before, step)?;
         self.trace.note(Transition::Chore {
@@ -246,12 +254,12 @@ impl Machine {
             to: next,
         });
         match (next, with) {
-            (Some(stage), Some((wanted, failures))) => self.chores.tasks.insert(
+            (Some(stage), Some((wanted, tries))) => self.chores.tasks.insert(
                 chore,
                 Task {
                     wanted,
                     stage,
-                    failures,
+                    tries,
                 },
             ),
             (Some(_) | None, _) => self.chores.tasks.remove(&chore),
@@ -263,20 +271,26 @@ impl Machine {
         self.step_chore(chore, Step::End, None)
     }
 
-    fn back_off_chore(&mut self, chore: Chore, wanted: Use, failures: u16) {
+    fn back_off_chore(&mut self, chore: Chore, wanted: Use, tries: Tries) {
         let limits = self.limits();
         let wait = backoff_ms(
             limits.retry_backoff_ms,
             limits.retry_backoff_max_ms,
-            failures.max(1),
+            tries.failures.max(tries.refusals).max(tries.waits).max(1),
         );
-        self.rest_chore(chore, wanted, failures, wait.max(1));
+        self.rest_chore(chore, wanted, tries, wait.max(1));
     }
 
-    fn rest_chore(&mut self, chore: Chore, wanted: Use, failures: u16, wait_ms: u64) {
+    /// Waits for what is no failure, longer each time.
+    fn wait_with_chore(&mut self, chore: Chore, wanted: Use, mut tries: Tries) {
+        tries.waits = tries.waits.saturating_add(1);
+        self.back_off_chore(chore, wanted, tries);
+    }
+
+    fn rest_chore(&mut self, chore: Chore, wanted: Use, tries: Tries, wait_ms: u64) {
         let at = WallTime(self.now.0.saturating_add(wait_ms));
         self.schedule.timers.insert((at, Timer::Chore(chore)));
-        self.step_chore(chore, Step::BackOff(at), Some((wanted, failures)));
+        self.step_chore(chore, Step::BackOff(at), Some((wanted, tries)));
     }
 
     /// What a chore's transaction does.
@@ -345,29 +359,31 @@ impl Machine {
                 let Some(task) = self.chores.tasks.get(&chore) else {
                     return Ok(());
                 };
-                let (wanted, failures) = (task.wanted.clone(), task.failures);
+                let (wanted, mut tries) = (task.wanted.clone(), task.tries);
+                tries.refusals = 0;
                 let quote = self.quote(gas, base_fee, priority_fee);
                 match quote.filter(|_| self.account.may_send()) {
                     Some(quote) if self.still_wanted(chore) => {
+                        tries.waits = 0;
                         let nonce = self.open_slot(turn, wanted.clone(), quote)?;
-                        self.step_chore(chore, Step::Send(nonce), Some((wanted, failures)));
+                        self.step_chore(chore, Step::Send(nonce), Some((wanted, tries)));
                     }
                     Some(_) => {
                         self.end_chore(chore);
                     }
-                    None => self.back_off_chore(chore, wanted, failures),
+                    None => self.wait_with_chore(chore, wanted, tries),
                 }
                 Ok(())
             }
             Simulation::Reverts(_) | Simulation::Missing => {
                 self.close_effect(id);
-                self.chore_failed(turn, chore)
+                self.chore_refused(turn, chore)
             }
             Simulation::Unclear => {
                 if self.retry(id, READ_ATTEMPTS_MAX) {
                     return Ok(());
                 }
-                self.chore_failed(turn, chore)
+                self.chore_refused(turn, chore)
             }
         }
     }
@@ -390,17 +406,38 @@ impl Machine {
         })
     }
 
-    /// An attempt at a chore failed: it is tried again a bounded number of times; then whoever
-    /// waits for an allowance is told, and a finalisation rests. What speaks against it (a wallet
-    /// of the consumer that was emptied) may be gone by then.
+    /// A transaction of a chore did not do it: another is tried, a bounded number of times.
     pub(crate) fn chore_failed(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
+        let attempts_max = self.limits().delivery_attempts_max;
+        self.chore_undecided(turn, chore, |tries| {
+            tries.failures = tries.failures.saturating_add(1);
+            tries.failures < attempts_max
+        })
+    }
+
+    /// A chore's transaction would revert: it is simulated again, a bounded number of times.
+    fn chore_refused(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
+        self.chore_undecided(turn, chore, |tries| {
+            tries.refusals = tries.refusals.saturating_add(1);
+            tries.refusals < REVERTED_SIMULATIONS_MAX
+        })
+    }
+
+    /// A chore is tried again while `goes_on`; then whoever waits for an allowance is told, and a
+    /// finalisation rests. What speaks against it (a wallet of the consumer that was emptied) may
+    /// be gone by then.
+    fn chore_undecided(
+        &mut self,
+        turn: &mut Turn,
+        chore: Chore,
+        goes_on: impl FnOnce(&mut Tries) -> bool,
+    ) -> Result<(), Halt> {
         let Some(task) = self.chores.tasks.get(&chore) else {
             return Ok(());
         };
-        let failures = task.failures.saturating_add(1);
-        let wanted = task.wanted.clone();
-        if failures < self.limits().delivery_attempts_max {
-            self.back_off_chore(chore, wanted, failures);
+        let (wanted, mut tries) = (task.wanted.clone(), task.tries);
+        if goes_on(&mut tries) {
+            self.back_off_chore(chore, wanted, tries);
             return Ok(());
         }
         match chore {
@@ -410,7 +447,9 @@ impl Machine {
                     self.abandon(turn, no, Loss::NoStake)?;
                 }
             }
-            Chore::Finalize(..) => self.rest_chore(chore, wanted, 0, FINALIZE_REST_MS),
+            Chore::Finalize(..) => {
+                self.rest_chore(chore, wanted, Tries::default(), FINALIZE_REST_MS);
+            }
         }
         Ok(())
     }
@@ -483,9 +522,9 @@ impl Machine {
         {
             return Ok(false);
         }
-        let failures = match self.chores.tasks.get(&chore) {
+        let tries = match self.chores.tasks.get(&chore) {
             Some(task) => {
-                let failures = task.failures;
+                let tries = task.tries;
                 match task.stage {
                     Stage::Sent(_) => return Ok(false),
                     Stage::Quoting(id) => self.drop_effect(turn, id)?,
@@ -493,11 +532,11 @@ impl Machine {
                         self.schedule.timers.remove(&(at, Timer::Chore(chore)));
                     }
                 }
-                failures
+                tries
             }
-            None => 0,
+            None => Tries::default(),
         };
-        self.step_chore(chore, Step::Return(nonce), Some((does.clone(), failures)));
+        self.step_chore(chore, Step::Return(nonce), Some((does.clone(), tries)));
         Ok(true)
     }
 

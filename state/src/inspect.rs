@@ -101,6 +101,6 @@ impl Chores {
     pub fn under_way(&self) -> impl Iterator<Item = (Chore, u16)> {
         self.tasks
             .iter()
-            .map(|(chore, task)| (*chore, task.failures))
+            .map(|(chore, task)| (*chore, task.tries.failures.max(task.tries.refusals)))
     }
 }

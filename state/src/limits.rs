@@ -19,10 +19,35 @@ pub const READ_ATTEMPTS_MAX: u16 = 1_500;
 /// Attempts to sign, or to hand a transaction to the RPC, before its delivery is given up.
 pub const SEND_ATTEMPTS_MAX: u16 = 60;
 
+/// Tries to hand over a delivery that the RPC refuses for a reason of its own, before it is given up:
+/// later nonces wait for it. With the default backoff half a minute, a few blocks.
+pub const REFUSED_ATTEMPTS_MAX: u16 = 7;
+
+/// Bytes of a signed transaction that pools take.
+pub const TRANSACTION_BYTES_MAX: u64 = 128 * 1024;
+
+/// What a transaction holds beside the items of a delivery: fees, signature, selector, a delegated
+/// subscription.
+pub const ENVELOPE_BYTES: u64 = 2 * 1024;
+
+/// What one item of a delivery holds beside the contents of its three arguments: ids, wallet, and
+/// the place and length of each argument.
+pub const DELIVERY_BYTES: u64 = 512;
+
 /// Rest of a finalisation that failed as often as a chore may, before it begins anew. A day: the
-/// week that the verifier had is over, stake and price wait, and each round costs three
+/// week that the verifier had is over, stake and price wait, and each round costs nine
 /// simulations.
 pub const FINALIZE_REST_MS: u64 = 24 * 3_600_000;
+
+/// Simulations in a row that revert, of a delivery or a chore, before it is given up. With the
+/// default backoff the last comes two minutes after the first: heads that concern nobody are not
+/// recorded, so that they cannot be counted, and by then an RPC that lags some blocks behind the
+/// one that told of the head has caught up. An interval that closes before ends it anyway.
+pub const REVERTED_SIMULATIONS_MAX: u16 = 9;
+
+/// Waits in a row for a fee at which a delivery is worth its price. With the default backoff nearly
+/// an hour, longer than a peak of fees lasts; a callback never closes, and its job takes up room.
+pub const UNPROFITABLE_WAITS_MAX: u16 = 60;
 
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
 /// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
@@ -54,3 +79,7 @@ pub const DELEGATED_AHEAD_MAX_S: u64 = 31 * 24 * 3_600;
 /// Recorded blocks remembered above the final one: where a reorg during the node's absence is
 /// looked for. Deeper ones go back to the final block, which is right, and more work.
 pub const RECENT_BLOCKS_MAX: usize = 256;
+
+/// Containers of one client's job, or of one that is reported: far more than any chain of them is
+/// long, and few enough that a request's record stays small.
+pub const JOB_CONTAINERS_MAX: usize = 256;

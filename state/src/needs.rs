@@ -88,20 +88,15 @@ impl Machine {
             .values()
             .filter(|delivery| delivery.state.is_live());
         // One that was given up lives again when a transaction of it is included after all.
-        let sent = self.account.slots.values().flat_map(|slot| {
-            let uses = slot.versions.iter().map(|version| &version.does);
-            uses.flat_map(|does| does.deliveries())
-                .filter_map(|no| self.deliveries.all.get(*no))
-        });
+        let uses = self.account.versions().map(|version| &version.does);
+        let sent = uses
+            .flat_map(|does| does.deliveries())
+            .filter_map(|no| self.deliveries.all.get(*no));
         let deliveries = live.chain(sent).flat_map(|delivery| {
             let bytes = &delivery.arguments;
             [bytes.input, bytes.output, bytes.proof]
         });
-        let signed = self
-            .account
-            .slots
-            .values()
-            .flat_map(|slot| slot.versions.iter().map(|version| version.raw));
+        let signed = self.account.versions().map(|version| version.raw);
         let effects = self
             .outbox
             .pending

@@ -57,12 +57,20 @@ pub enum CodecError {
     },
 }
 
+/// What one encoded byte stands for at most while decoding, as bincode counts it: a number of 16
+/// bytes. (A length counts as 8, a tag as 4, also where one byte holds it.)
+pub(crate) const CLAIM_PER_BYTE: usize = 16;
+
+/// What a body may claim to hold: whatever [`encode`] made fits, since none is longer than
+/// [`EVENT_BYTES_MAX`], and a hostile length makes nobody allocate more.
+const CLAIM_MAX: usize = EVENT_BYTES_MAX * CLAIM_PER_BYTE;
+
 /// The limit that makes hostile lengths harmless while decoding.
 const CONFIG: bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,
-    bincode::config::Limit<EVENT_BYTES_MAX>,
-> = bincode::config::standard().with_limit::<EVENT_BYTES_MAX>();
+    bincode::config::Limit<CLAIM_MAX>,
+> = bincode::config::standard().with_limit::<CLAIM_MAX>();
 
 /// Declares the kinds: number, variant, fields, in one place for both directions.
 macro_rules! kinds {
@@ -150,11 +158,15 @@ pub fn encode(event: &Event) -> Result<EncodedEvent, CodecError> {
     })
 }
 
-/// Decodes an event of any version ever released.
+/// Decodes an event of any version ever released. Whatever [`encode`] made is decoded.
 ///
 /// # Errors
-/// [`CodecError::Unknown`], [`CodecError::Malformed`] (also for trailing bytes).
+/// [`CodecError::Unknown`], [`CodecError::Malformed`] (also for trailing bytes, and for more than
+/// [`EVENT_BYTES_MAX`]).
 pub fn decode(kind: u16, version: u8, body: &[u8]) -> Result<Event, CodecError> {
+    if body.len() > EVENT_BYTES_MAX {
+        return Err(CodecError::Malformed { kind, version });
+    }
     let event = if KINDS.contains(&(kind, version)) {
         event_of(kind, body)
     } else if old::OLD.contains(&(kind, version)) {

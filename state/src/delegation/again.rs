@@ -22,6 +22,7 @@ fn is_of_interval(cause: Cause) -> bool {
             | Loss::Reverted
             | Loss::Unprofitable
             | Loss::TooMuchGas
+            | Loss::TooLarge
             | Loss::Unavailable
             | Loss::NoStake,
         ) => true,

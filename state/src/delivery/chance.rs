@@ -28,7 +28,7 @@ impl Machine {
     pub(super) fn settle_chance(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<bool, Halt> {
         match self.chance_of(no) {
             Chance::Open => return Ok(true),
-            Chance::Early => self.replan_later(no),
+            Chance::Early => self.wait_longer(no),
             Chance::Met => self.park(no),
             Chance::Lost(loss) => self.abandon(turn, no, loss)?,
         }

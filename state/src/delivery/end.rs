@@ -23,7 +23,8 @@ fn cause_of(loss: Loss) -> Cause {
         | Loss::TooMuchGas
         | Loss::Unavailable
         | Loss::Unconfigured
-        | Loss::NoStake => Cause::Undelivered(loss),
+        | Loss::NoStake
+        | Loss::TooLarge => Cause::Undelivered(loss),
     }
 }
 

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     delegation::DelegationKey,
     event::Subscription,
-    limits::DELIVERIES_KEPT,
+    limits::{DELIVERIES_KEPT, DELIVERY_BYTES},
     machine::Machine,
     numbered::Numbered,
     subscription::Identity,
@@ -62,6 +62,17 @@ pub struct Arguments {
     pub output: PayloadAt,
     /// Argument `proof`.
     pub proof: PayloadAt,
+}
+
+impl Arguments {
+    /// What they take of a transaction, at most: each is padded to whole words.
+    pub(crate) fn transaction_bytes(&self) -> u64 {
+        let padded = |at: PayloadAt| u64::from(at.payload.len).next_multiple_of(32);
+        [self.input, self.output, self.proof]
+            .map(padded)
+            .into_iter()
+            .fold(DELIVERY_BYTES, u64::saturating_add)
+    }
 }
 
 /// Where a delivery stands.
@@ -114,6 +125,8 @@ pub enum Loss {
     Unconfigured,
     /// The node's wallet does not allow the stake that its verifier asks for.
     NoStake,
+    /// Its arguments fit no transaction.
+    TooLarge,
 }
 
 impl fmt::Display for Loss {
@@ -133,6 +146,7 @@ impl fmt::Display for Loss {
             Self::PayloadMissing => f.write_str("a payload is missing"),
             Self::Unconfigured => f.write_str("no chain or wallet is configured"),
             Self::NoStake => f.write_str("the node's wallet does not allow the stake"),
+            Self::TooLarge => f.write_str("the answer is too large for a transaction"),
         }
     }
 }
@@ -304,6 +318,8 @@ pub struct Delivery {
     pub reverts: u16,
     /// Simulations in a row that reverted.
     pub(crate) refusals: u16,
+    /// Waits in a row for what is no failure: a lower fee, its interval.
+    pub(crate) waits: u16,
     /// The effect it waits for, while simulating.
     pub(crate) effect: Option<EffectId>,
     /// Its entry among the timers, while it waits for its next attempt.

@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::{INTERVAL_COMPLETED, Loss, Move, is_met};
+use super::{INTERVAL_COMPLETED, Loss, Move, is_met, plan::ITEMS_BYTES_MAX};
 use crate::{
     admission,
     effect::Effect,
     event::{Outcome, Success},
-    limits::READ_ATTEMPTS_MAX,
+    limits::{READ_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX, UNPROFITABLE_WAITS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     simulation::Simulation,
@@ -75,36 +75,33 @@ impl Machine {
         if !self.settle_chance(turn, no)? {
             return Ok(());
         }
-        let (Some(config), Some(chain), Some(delivery)) = (
-            self.config.as_ref(),
-            self.chain_config(),
-            self.deliveries.get(no),
-        ) else {
+        let (Some(chain), Some(delivery)) = (self.chain_config(), self.deliveries.get(no)) else {
             return self.abandon(turn, no, Loss::Unconfigured);
         };
         if gas > chain.gas_limit_max {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
-        let expected_price = base_fee.saturating_add(priority_fee);
-        let cost = Amount::of_gas(gas, expected_price);
-        let (price, token) = self
-            .terms_of(delivery)
-            .map(|terms| (terms.payment_amount, terms.payment_token))
-            .unwrap_or_default();
-        if !admission::profitable(config, token, price, cost) {
-            return self.abandon(turn, no, Loss::Unprofitable);
+        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
+        if !self.is_worth(&[no], gas, base_fee.saturating_add(priority_fee)) {
+            if delivery.waits >= UNPROFITABLE_WAITS_MAX {
+                return self.abandon(turn, no, Loss::Unprofitable);
+            }
+            self.wait_longer(no);
+            return Ok(());
         }
         if !self.account.may_send() {
             self.move_delivery(no, Move::Wait);
             self.deliveries.blocked.insert(no);
             return Ok(());
         }
-        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
         let Some(quote) = self.quote(gas, base_fee, priority_fee) else {
             // Dearer than allowed: later, while the interval lasts.
-            self.replan_later(no);
+            self.wait_longer(no);
             return Ok(());
         };
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
+            delivery.waits = 0;
+        }
         if batches && self.account.in_hand > 0 {
             self.move_delivery(no, Move::Queue);
             self.deliveries.ready.insert(no, quote);
@@ -113,6 +110,22 @@ impl Machine {
         let nonce = self.open_slot(turn, Use::Deliver(no.into()), quote)?;
         self.move_delivery(no, Move::Send(nonce));
         Ok(())
+    }
+
+    /// The profit guard: whether each of these deliveries is worth an even share of the gas, at a
+    /// price per gas in wei.
+    pub(crate) fn is_worth(&self, list: &[DeliveryNo], gas: u64, price: u128) -> bool {
+        let Some(config) = self.config.as_ref() else {
+            return true;
+        };
+        let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let cost = Amount::of_gas(gas.checked_div(count).unwrap_or_default(), price);
+        let terms = list.iter().filter_map(|no| self.deliveries.get(*no));
+        terms
+            .filter_map(|delivery| self.terms_of(delivery))
+            .all(|terms| {
+                admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
+            })
     }
 
     /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
@@ -130,15 +143,19 @@ impl Machine {
             let gas_max = chain.gas_limit_max;
             let mut batch = Vec::new();
             let mut total = Quote::default();
+            let mut bytes = 0_u64;
             while let Some((no, quote)) = self.deliveries.first_ready() {
                 let gas = total.gas_limit.saturating_add(quote.gas_limit);
-                if batch.len() >= count_max || (gas > gas_max && !batch.is_empty()) {
+                let item = self.transaction_bytes(no);
+                let full = gas > gas_max || bytes.saturating_add(item) > ITEMS_BYTES_MAX;
+                if batch.len() >= count_max || (full && !batch.is_empty()) {
                     break;
                 }
                 self.deliveries.ready.remove(&no);
                 if !self.settle_chance(turn, no)? {
                     continue;
                 }
+                bytes = bytes.saturating_add(item);
                 batch.push((quote.gas_limit, no));
                 total = Quote {
                     gas_limit: gas,
@@ -170,7 +187,6 @@ impl Machine {
         no: DeliveryNo,
         selector: [u8; 4],
     ) -> Result<(), Halt> {
-        let attempts_max = self.limits().delivery_attempts_max;
         let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
@@ -198,7 +214,7 @@ impl Machine {
             };
             return self.wait_for(turn, no, effect);
         }
-        if refusals >= attempts_max {
+        if refusals >= REVERTED_SIMULATIONS_MAX {
             return self.abandon(turn, no, Loss::Reverts(selector));
         }
         self.replan_later(no);
@@ -213,7 +229,6 @@ impl Machine {
         responses: u16,
         responded: bool,
     ) -> Result<(), Halt> {
-        let attempts_max = self.limits().delivery_attempts_max;
         let Some(delivery) = self.deliveries.all.get_mut(no) else {
             return Ok(());
         };
@@ -226,7 +241,7 @@ impl Machine {
             .map_or(0, |terms| terms.redundancy);
         if responded || responses == redundancy {
             self.park(no);
-        } else if refusals >= attempts_max {
+        } else if refusals >= REVERTED_SIMULATIONS_MAX {
             return self.abandon(turn, no, Loss::Reverts(INTERVAL_COMPLETED));
         } else {
             self.replan_later(no);

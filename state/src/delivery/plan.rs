@@ -6,12 +6,16 @@ use crate::{
     effect::{Action, Delivery as Call, Effect},
     job::Work,
     ledger::Sum,
+    limits::{ENVELOPE_BYTES, TRANSACTION_BYTES_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
     subscription::{self, Identity},
     types::{DeliveryNo, Hash, JobNo, SubscriptionId, WallTime},
 };
+
+/// What the items of one transaction may take of it: more would be signed, and taken by no pool.
+pub(super) const ITEMS_BYTES_MAX: u64 = TRANSACTION_BYTES_MAX.saturating_sub(ENVELOPE_BYTES);
 
 impl Machine {
     /// The answer of an interval's job is there: a delivery is planned.
@@ -47,6 +51,7 @@ impl Machine {
             state: State::Planned,
             reverts: 0,
             refusals: 0,
+            waits: 0,
             effect: None,
             replan_at: None,
             parked_at: None,
@@ -82,6 +87,9 @@ impl Machine {
         if !self.settle_chance(turn, no)? {
             return Ok(());
         }
+        if self.transaction_bytes(no) > ITEMS_BYTES_MAX {
+            return self.abandon(turn, no, Loss::TooLarge);
+        }
         if !self.account.may_send() {
             self.deliveries.blocked.insert(no);
             return Ok(());
@@ -106,6 +114,13 @@ impl Machine {
         self.wait_for(turn, no, effect)?;
         self.move_delivery(no, Move::Simulate);
         Ok(())
+    }
+
+    /// What a delivery takes of a transaction, at most.
+    pub(super) fn transaction_bytes(&self, no: DeliveryNo) -> u64 {
+        self.deliveries
+            .get(no)
+            .map_or(0, |delivery| delivery.arguments.transaction_bytes())
     }
 
     pub(super) fn wait_for(
@@ -174,13 +189,21 @@ impl Machine {
     pub(crate) fn replan_later(&mut self, no: DeliveryNo) {
         let limits = self.limits();
         self.replan_after(no, |delivery| {
-            let failures = delivery.refusals.max(delivery.reverts).max(1);
+            let failures = delivery.refusals.max(delivery.reverts);
             backoff_ms(
                 limits.retry_backoff_ms,
                 limits.retry_backoff_max_ms,
-                failures,
+                failures.max(delivery.waits).max(1),
             )
         });
+    }
+
+    /// Waits for what is no failure, longer each time.
+    pub(super) fn wait_longer(&mut self, no: DeliveryNo) {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
+            delivery.waits = delivery.waits.saturating_add(1);
+        }
+        self.replan_later(no);
     }
 
     fn replan_after(&mut self, no: DeliveryNo, wait_ms: impl FnOnce(&Delivery) -> u64) {

@@ -3,7 +3,13 @@
 use alloc::string::String;
 
 use super::Machine;
-use crate::{admission, event::Event, job::Work, limits::OPEN_JOBS_CAP, types::JobId};
+use crate::{
+    admission,
+    event::Event,
+    job::Work,
+    limits::{JOB_CONTAINERS_MAX, OPEN_JOBS_CAP},
+    types::JobId,
+};
 
 /// What the machine says of an event that is not in the log yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +27,11 @@ pub enum Verdict {
 pub enum Refusal {
     /// `No containers specified`
     NoContainers,
+    /// More than [`JOB_CONTAINERS_MAX`].
+    TooManyContainers {
+        /// How many.
+        count: usize,
+    },
     /// `Container not supported`
     ContainerNotSupported {
         /// Its id.
@@ -103,6 +114,11 @@ impl Machine {
                     return Verdict::Refused(refusal);
                 }
                 self.check_room(self.jobs.open_client)
+            }
+            Event::JobReported { containers, .. } if containers.len() > JOB_CONTAINERS_MAX => {
+                Verdict::Refused(Refusal::TooManyContainers {
+                    count: containers.len(),
+                })
             }
             Event::JobReported { job, .. } => match self.jobs.by_id(*job) {
                 Some((_, known)) => match (&known.work, known.stage.is_end()) {

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::Machine;
 use crate::{
     admission::Catalog,
+    codec::CLAIM_PER_BYTE,
     digest,
     proof::{Owed, ProofState},
     tally::Tally,
@@ -244,9 +245,6 @@ struct Sums {
     committed: Tally<Address>,
     in_hand: u32,
 }
-
-/// What one byte may stand for in memory, as bincode counts it: a number of 16 bytes.
-const CLAIM_PER_BYTE: usize = 16;
 
 /// Decodes bytes of unknown origin: what they claim to hold is bounded by what they are, so that
 /// a length in them makes nobody allocate more.

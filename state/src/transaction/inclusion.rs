@@ -120,11 +120,14 @@ impl Machine {
     /// After a reorg: a nonce whose inclusion is gone is sent again if what it does still holds,
     /// and used up otherwise.
     pub(crate) fn resume_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
-        let Some(slot) = self.account.slots.get(&nonce) else {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
         if !matches!(slot.phase, Phase::Pooled) {
             return Ok(());
+        }
+        if slot.wanted.deliveries().is_empty() {
+            slot.recheck = false; // There is nothing to simulate: from here on as ever.
         }
         if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
             if let Some(slot) = self.account.slots.get_mut(&nonce) {

@@ -3,11 +3,11 @@
 //! ```text
 //!             Signed             Broadcast            timer: higher fee
 //!  Signing ──────────► Sending ────────────► Pooled ─────────────────────► Signing
-//!     ▲                 │  ▲                  │  ▲
-//!     │ underpriced     │  │ absent           │  │ pending, taken
-//!     └─────────────────┤  └───── Looking ◄───┘  │
-//!                       │            ▲ └─────────┘
-//!                       └────────────┘ unknown, nonce too low
+//!     ▲                 │  │ ▲                │ │ ▲
+//!     │ underpriced     │  │ └── timer: again ┘ │ │ pending, taken, absent
+//!     └─────────────────┤  │                    ▼ │
+//!              refused  │  └────────────────► Looking
+//!              Pooled ◄─┘  unknown, nonce too low
 //!  any of them ── the chain includes one of its versions ──► Included ── final ──► (closed)
 //!  Included ── the block is gone ──► Rechecking ── still good ──► Sending
 //!                                        └──────── no longer ────► Signing (an empty transfer)
@@ -15,7 +15,9 @@
 //! Nonces are contiguous: each is opened once, and closed by inclusion alone. A transaction that
 //! is no longer wanted is replaced under its nonce by an empty transfer, because later ones wait
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
-//! of all versions at most one is included.
+//! of all versions at most one is included. What the RPC does not take, or nobody knows whether it
+//! did, is handed over again with backoff, and given up when that happened too often in a row: by
+//! an empty transfer as well, since some pool may hold it all the same.
 
 mod batch;
 mod inclusion;
@@ -23,13 +25,17 @@ mod outcome;
 mod send;
 mod withdraw;
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     chore::Chore,
     effect::{Action, Delivery as Call},
+    limits::GAS_MARGIN_DIVISOR,
     machine::{Halt, Machine},
     outbox::Turn,
     schedule::Timer,
@@ -117,6 +123,21 @@ impl Quote {
         }
     }
 
+    /// The gas that was estimated, without its margin.
+    pub(crate) fn gas_expected(self) -> u64 {
+        const PARTS: u64 = GAS_MARGIN_DIVISOR.saturating_add(1);
+        let margin = self.gas_limit.checked_div(PARTS).unwrap_or_default();
+        self.gas_limit.saturating_sub(margin)
+    }
+
+    /// The price per gas that it was made for: it offers twice the base fee, and the tip.
+    pub(crate) fn price_expected(self) -> u128 {
+        self.max_fee_per_gas
+            .saturating_add(self.max_priority_fee_per_gas)
+            .checked_div(2)
+            .unwrap_or_default()
+    }
+
     /// The same fees for an empty transfer.
     fn of_transfer(self) -> Self {
         Self {
@@ -146,7 +167,7 @@ pub enum Phase {
     Signing(EffectId),
     /// The newest version is being handed to the RPC.
     Sending(EffectId),
-    /// The RPC has it; a timer runs.
+    /// The RPC has it, or is to be given it again; a timer runs.
     Pooled,
     /// Asking what became of it.
     Looking(EffectId),
@@ -276,6 +297,8 @@ pub struct Slot {
     pub(crate) taken: bool,
     /// Its inclusion is gone, and it was not simulated since.
     pub(crate) recheck: bool,
+    /// How often in a row it was handed over, and not known to be taken.
+    pub(crate) tries: u16,
     /// Its entry among the timers.
     pub(crate) timer: Option<WallTime>,
 }
@@ -290,6 +313,7 @@ impl Slot {
             sent: false,
             taken: false,
             recheck: false,
+            tries: 0,
             timer: None,
         }
     }
@@ -352,6 +376,32 @@ impl Machine {
             return Ok(());
         };
         self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        turn.resume.insert(nonce);
+        Ok(())
+    }
+
+    /// A nonce for which others came first, in a block that is gone: what had left the node for it
+    /// may be included after all. It is used up once the reorg is undone, and what it was for goes
+    /// on elsewhere, unless an old version wins.
+    pub(crate) fn reopen_slot(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        versions: Vec<Version>,
+    ) -> Result<(), Halt> {
+        let Some(quote) = versions.last().map(|version| version.quote) else {
+            return self.open_gap(turn, nonce);
+        };
+        self.insert_slot(turn, nonce, Use::Fill, quote)?;
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            for version in versions {
+                if let Entry::Vacant(free) = self.account.by_tx.entry(version.tx) {
+                    free.insert(nonce);
+                    slot.versions.push(version);
+                }
+            }
+            slot.sent = true;
+        }
         turn.resume.insert(nonce);
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::{Phase, Step, Version};
 use crate::{
     delivery::{Loss, is_met},
     event::{Failure, Outcome, Rejection, Success, TransactionState},
-    limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
+    limits::{READ_ATTEMPTS_MAX, REFUSED_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     simulation::Simulation,
@@ -91,26 +91,31 @@ impl Machine {
         match outcome {
             Outcome::Succeeded(Success::Broadcast) => {
                 self.close_effect(id);
+                self.taken_over(nonce);
                 self.rest(nonce);
                 Ok(())
             }
             Outcome::Failed(Failure::Rejected(Rejection::Underpriced)) => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
+                self.count_try(nonce);
                 self.bump(turn, nonce)
             }
             Outcome::Unknown { .. }
             | Outcome::Failed(Failure::Rejected(Rejection::NonceTooLow)) => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
+                self.count_try(nonce);
                 self.look(turn, nonce)
             }
+            Outcome::Failed(Failure::Rejected(Rejection::Other { .. })) => {
+                self.close_effect(id);
+                self.step_slot(nonce, Step::Rest);
+                self.count_try(nonce);
+                self.not_taken(turn, nonce, REFUSED_ATTEMPTS_MAX)
+            }
             Outcome::Failed(
-                Failure::Rejected(
-                    Rejection::NonceTooHigh
-                    | Rejection::InsufficientFunds
-                    | Rejection::Other { .. },
-                )
+                Failure::Rejected(Rejection::NonceTooHigh | Rejection::InsufficientFunds)
                 | Failure::Unavailable { .. }
                 | Failure::Missing { .. }
                 | Failure::Container { .. }
@@ -127,12 +132,18 @@ impl Machine {
                 | Success::Signed { .. }
                 | Success::LookedUp(_),
             ) => {
-                if self.retry(id, SEND_ATTEMPTS_MAX) {
-                    return Ok(());
-                }
+                self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
-                self.give_up_slot(turn, nonce, Loss::Unavailable)
+                self.count_try(nonce);
+                self.not_taken(turn, nonce, SEND_ATTEMPTS_MAX)
             }
+        }
+    }
+
+    /// The newest version is where it belongs.
+    fn taken_over(&mut self, nonce: Nonce) {
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            slot.tries = 0;
         }
     }
 
@@ -152,17 +163,23 @@ impl Machine {
         self.close_effect(id);
         self.step_slot(nonce, Step::Rest);
         match found {
-            TransactionState::Absent => self.broadcast(turn, nonce),
+            // Once more at once, where a single answer was lost.
+            TransactionState::Absent => match self.account.slots.get(&nonce) {
+                Some(slot) if slot.tries > 1 => self.not_taken(turn, nonce, SEND_ATTEMPTS_MAX),
+                Some(_) | None => self.broadcast(turn, nonce),
+            },
             // Included, or taken by another (perhaps one of our own older versions): the chain's
             // facts tell which; the timer looks again.
             TransactionState::Included | TransactionState::NonceTaken => {
                 if let Some(slot) = self.account.slots.get_mut(&nonce) {
                     slot.taken = true;
                 }
+                self.taken_over(nonce);
                 self.rest(nonce);
                 Ok(())
             }
             TransactionState::Pending => {
+                self.taken_over(nonce);
                 self.rest(nonce);
                 Ok(())
             }

@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::{Phase, Step, Use};
+use super::{Phase, Step, Use, after};
 use crate::{
     delivery::{Chance, Loss},
     effect::Effect,
     limits::VERSIONS_MAX,
     machine::{Halt, Machine},
-    outbox::{Owner, Turn},
+    outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
     types::{Nonce, WallTime},
 };
@@ -132,8 +132,40 @@ impl Machine {
 
     /// Waits for inclusion; the timer bumps the fee or looks again.
     pub(super) fn rest(&mut self, nonce: Nonce) {
-        let wait = self.limits().fee_bump_after_ms.max(1);
-        let at = WallTime(self.now.0.saturating_add(wait));
+        self.rest_for(nonce, self.limits().fee_bump_after_ms);
+    }
+
+    /// The newest version is not known to be taken: it is handed over again after a wait that
+    /// grows, and given up after `attempts_max` tries in a row.
+    pub(super) fn not_taken(
+        &mut self,
+        turn: &mut Turn,
+        nonce: Nonce,
+        attempts_max: u16,
+    ) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
+        let tries = slot.tries;
+        if tries >= attempts_max {
+            slot.tries = 0; // Begins anew where it cannot be given up, with a higher fee.
+            return self.give_up_slot(turn, nonce, Loss::Unavailable);
+        }
+        let limits = self.limits();
+        let wait = backoff_ms(limits.retry_backoff_ms, limits.retry_backoff_max_ms, tries);
+        self.rest_for(nonce, wait);
+        Ok(())
+    }
+
+    /// Counts a try of a nonce that did not end well.
+    pub(super) fn count_try(&mut self, nonce: Nonce) {
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            slot.tries = slot.tries.saturating_add(1);
+        }
+    }
+
+    fn rest_for(&mut self, nonce: Nonce, wait_ms: u64) {
+        let at = WallTime(self.now.0.saturating_add(wait_ms.max(1)));
         self.step_slot(nonce, Step::Rest);
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             if let Some(old) = slot.timer.replace(at) {
@@ -168,7 +200,7 @@ impl Machine {
         if !matches!(slot.phase, Phase::Pooled) {
             return Ok(());
         }
-        let recheck = slot.recheck;
+        let (recheck, tries) = (slot.recheck, slot.tries);
         if !self.account.may_send() {
             self.rest(nonce);
             return Ok(());
@@ -176,15 +208,30 @@ impl Machine {
         if recheck {
             return self.resume_slot(turn, nonce);
         }
+        if tries > 0 {
+            return self.broadcast(turn, nonce);
+        }
         self.bump(turn, nonce)
     }
 
     pub(super) fn bump(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let cap = self.chain_config().map(|chain| chain.max_fee_per_gas_cap);
-        let (Some(slot), Some(cap)) = (self.account.slots.get_mut(&nonce), cap) else {
+        let (Some(slot), Some(cap)) = (self.account.slots.get(&nonce), cap) else {
             return Ok(());
         };
         let quote = slot.quote.bumped();
+        let list = slot.wanted.deliveries();
+        if !self.is_worth(list, quote.gas_expected(), quote.price_expected()) {
+            // It may be included as it is; where others wait behind it, it makes way.
+            return if self.account.next == Some(after(nonce)) {
+                self.look(turn, nonce)
+            } else {
+                self.give_up_slot(turn, nonce, Loss::Unprofitable)
+            };
+        }
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
         if slot.taken || quote.max_fee_per_gas > cap || slot.versions.len() >= VERSIONS_MAX {
             slot.taken = false;
             return self.look(turn, nonce);

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use crate::common::{act::spoiled, judge::at_the_end, *};
 use infernet_state::{
     Effect, Event, Issued,
-    config::Limits,
     delivery::{Loss, State},
     effect::Action,
     event::{Outcome, Success},
+    limits::REVERTED_SIMULATIONS_MAX,
     machine::JobStatus,
     types::{Amount, JobId},
 };
@@ -183,7 +183,6 @@ fn an_approval_that_is_refused_too_often_is_given_up() {
     let mut world = world_with(with_prover(), &verified(10_000), 2);
     world.mine(1);
     world.mine(1);
-    let attempts = Limits::default().delivery_attempts_max;
     let mut refused = 0;
     for _ in 0..10 {
         while let Some(issued) = world.issued.pop_front() {
@@ -199,7 +198,7 @@ fn an_approval_that_is_refused_too_often_is_given_up() {
         }
         world.wait(60_000);
     }
-    assert_eq!(refused, attempts);
+    assert_eq!(refused, REVERTED_SIMULATIONS_MAX);
     let mut states = world.machine.deliveries().iter().map(|(_, of)| of.state);
     assert!(states.all(|state| state == State::Abandoned(Loss::NoStake)));
     assert_eq!(world.machine.chores().wanted(NATIVE), Amount::ZERO);

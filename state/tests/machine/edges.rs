@@ -10,6 +10,7 @@ use infernet_state::{
     effect::Action,
     event::{ChainFact, Outcome, Success, SyncedSubscription},
     job::{Cause, Stage},
+    limits::REVERTED_SIMULATIONS_MAX,
     types::{Interval, SubscriptionId},
 };
 
@@ -70,13 +71,16 @@ fn gas_and_fees_may_be_as_large_as_their_limits() {
 fn a_delivery_is_tried_as_often_as_it_may_and_no_more() {
     let mut world = due();
     let mut count = 0;
-    for _ in 0..6 {
+    for _ in 0..2 * REVERTED_SIMULATIONS_MAX {
         count += settle_with(&mut world, |effect| spoiled(effect, 4));
         world.wait(60_000);
     }
     assert_eq!(
         (count, state(&world)),
-        (3, State::Abandoned(Loss::Reverts([9; 4])))
+        (
+            REVERTED_SIMULATIONS_MAX.into(),
+            State::Abandoned(Loss::Reverts([9; 4]))
+        )
     );
     // The same where it reverts in a block.
     let mut world = due();

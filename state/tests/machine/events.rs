@@ -4,10 +4,17 @@
 use std::fmt::Write;
 
 use crate::common::{
+    act::cases,
     golden::{self, hex, unhex},
-    samples::samples,
+    samples::{config, samples},
 };
-use infernet_state::codec::{self, EVENT_BYTES_MAX, encodings};
+use infernet_state::{
+    Event,
+    codec::{self, EVENT_BYTES_MAX, encodings},
+    event::{ChainFact, Outcome, ReportedStatus},
+    types::{Amount, SubscriptionId},
+};
+use proptest::prelude::*;
 
 fn file(kind: u16, version: u8) -> String {
     format!("events/{kind:02}.v{version}")
@@ -121,4 +128,129 @@ fn what_is_too_large_is_refused() {
         matches!(large, Some(Err(codec::CodecError::TooLarge { kind: 1, len })) if len > EVENT_BYTES_MAX),
         "{large:?}"
     );
+}
+
+/// Samples whose lists have `len` of the smallest elements: a length, a tag or a number of one
+/// byte stands for the most memory.
+fn long(len: usize) -> Vec<Event> {
+    let mut grown = Vec::new();
+    let mut with = |change: &dyn Fn(&mut infernet_state::Config)| {
+        let mut config = config();
+        change(&mut config);
+        grown.push(Event::ConfigChanged(config));
+    };
+    with(&|config| config.containers = vec![Default::default(); len]);
+    with(&|config| config.containers[0].allowed_addresses = vec![Default::default(); len]);
+    with(&|config| config.chains = vec![Vec::new(); len]);
+    with(&|config| config.chains[0] = vec![String::new(); len]);
+    with(&|config| config.verifiers = Some(vec![Default::default(); len]));
+    with(&|config| config.rates = vec![(Default::default(), Amount::ZERO); len]);
+    for event in samples() {
+        match event {
+            Event::ChainCommitted { block, .. } => grown.push(Event::ChainCommitted {
+                block,
+                facts: vec![
+                    ChainFact::SubscriptionCancelled {
+                        id: SubscriptionId(1)
+                    };
+                    len
+                ],
+            }),
+            Event::SubscriptionsSynced {
+                block,
+                subscriptions,
+                next,
+            } if !subscriptions.is_empty() => grown.push(Event::SubscriptionsSynced {
+                block,
+                subscriptions: vec![subscriptions[0].clone(); len],
+                next,
+            }),
+            Event::JobAccepted(mut request) if request.idempotency.is_none() => {
+                request.containers = vec![String::new(); len];
+                grown.push(Event::JobAccepted(request));
+            }
+            Event::JobReported {
+                job,
+                client,
+                at,
+                status: status @ ReportedStatus::Running,
+                result,
+                ..
+            } => grown.push(Event::JobReported {
+                job,
+                client,
+                at,
+                status,
+                containers: vec![String::new(); len],
+                result,
+            }),
+            Event::EffectEnded {
+                effect,
+                attempt,
+                at,
+                outcome: Outcome::Unknown { .. },
+            } => grown.push(Event::EffectEnded {
+                effect,
+                attempt,
+                at,
+                outcome: Outcome::Unknown {
+                    reason: "r".repeat(len),
+                },
+            }),
+            Event::NodeStarted { .. }
+            | Event::ConfigChanged(_)
+            | Event::Upgraded { .. }
+            | Event::WallTimePassed { .. }
+            | Event::AccountObserved { .. }
+            | Event::QuarantineLifted
+            | Event::ChainReorged { .. }
+            | Event::ChainFinalized { .. }
+            | Event::SubscriptionsSynced { .. }
+            | Event::JobAccepted(_)
+            | Event::DelegatedAccepted(_)
+            | Event::JobReported { .. }
+            | Event::JobCancelled { .. }
+            | Event::EffectEnded { .. } => {}
+        }
+    }
+    grown
+}
+
+/// How many elements fill an event of each list of [`long`].
+fn full() -> Vec<usize> {
+    let sizes = |len| {
+        long(len)
+            .iter()
+            .map(|event| codec::encode(event).expect("small").body.len())
+            .collect::<Vec<_>>()
+    };
+    let (short, longer) = (sizes(100), sizes(200));
+    let each = short.iter().zip(&longer);
+    each.map(|(short, longer)| {
+        let element = (longer - short) / 100;
+        // The length itself takes up to four bytes more where it is larger.
+        100 + (EVENT_BYTES_MAX - 4 - short) / element
+    })
+    .collect()
+}
+
+proptest! {
+    #![proptest_config(cases(4))]
+
+    /// Whatever is written is read, however long its lists are.
+    #[test]
+    fn every_written_event_is_read(parts in prop_oneof![Just(1_000_usize), 0_usize..1_200]) {
+        for (list, full) in full().into_iter().enumerate() {
+            let len = full * parts / 1_000;
+            let event = long(len).swap_remove(list);
+            match codec::encode(&event) {
+                Ok(encoded) => {
+                    prop_assert!(parts != 1_000 || encoded.body.len() > EVENT_BYTES_MAX - 512);
+                    let decoded = codec::decode(encoded.kind, encoded.version, &encoded.body);
+                    prop_assert!(decoded.as_ref() == Ok(&event), "{} of list {}", len, list);
+                }
+                Err(_) => prop_assert!(parts > 1_000, "{} of list {} do not fit", len, list),
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! | `retired` | what strangers leave behind |
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
+//! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -39,6 +40,7 @@ mod policy;
 mod reorgs;
 mod retired;
 mod scenes;
+mod sending;
 mod snapshots;
 mod stakes;
 mod tables;

@@ -1,7 +1,10 @@
 //! What is at stake for proofs: never more than the cap, and never forgotten.
 
 use crate::common::{act::spoiled, judge::at_the_end, *};
-use infernet_state::{Effect, delivery::State, effect::Action, proof::ProofState, types::Amount};
+use infernet_state::{
+    Effect, delivery::State, effect::Action, limits::REVERTED_SIMULATIONS_MAX, proof::ProofState,
+    types::Amount,
+};
 
 /// The consumer emptied its wallet: nobody can finalise, and stake and price stay locked. The
 /// node comes back to it for as long as it takes.
@@ -13,7 +16,7 @@ fn a_finalisation_that_reverts_is_tried_until_it_succeeds() {
     assert_eq!(world.machine.proofs().iter().count(), 1);
     world.mine(604_801);
     let mut refused = 0;
-    for _ in 0..40 {
+    for _ in 0..50 {
         while let Some(issued) = world.issued.pop_front() {
             assert!(
                 matches!(issued.effect, Effect::Simulate { .. }),
@@ -24,13 +27,11 @@ fn a_finalisation_that_reverts_is_tried_until_it_succeeds() {
         }
         world.wait(3_600_000);
     }
-    let attempts = world
-        .machine
-        .config()
-        .expect("one")
-        .limits
-        .delivery_attempts_max;
-    assert_eq!(refused, 2 * attempts, "a round, a day's rest, another");
+    assert_eq!(
+        refused,
+        2 * REVERTED_SIMULATIONS_MAX,
+        "a round, a day's rest, another"
+    );
     world.wait(24 * 3_600_000);
     world.run(4);
     assert!(world.head().proofs.is_empty(), "finalised in the end");
