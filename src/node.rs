@@ -14,7 +14,7 @@ use std::{
 
 use infernet_state::{
     Config, Event, Issued, codec::CodecError, config::ChainConfig, event::DelegatedRequest,
-    types::Address,
+    machine::SnapshotError, types::Address,
 };
 use tokio::sync::watch;
 use tower::ServiceExt as _;
@@ -144,7 +144,8 @@ fn fatal_code(fatal: &Fatal) -> u8 {
         Fatal::Log(
             LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. },
         )
-        | Fatal::Codec(CodecError::Unknown { .. }) => 4,
+        | Fatal::Codec(CodecError::Unknown { .. })
+        | Fatal::Snapshot(SnapshotError::Unknown { .. }) => 4,
         Fatal::Log(_) | Fatal::Codec(_) | Fatal::Snapshot(_) => 5,
         Fatal::Halt(_) => 6,
     }

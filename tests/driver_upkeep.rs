@@ -25,7 +25,7 @@ use infernet_state::{
     Config, Effect, Event, Issued, Machine,
     config::{ClientId, ContainerConfig, Limits},
     event::{Idempotency, JobKind, JobRequest, Outcome, Success},
-    machine::JobStatus,
+    machine::{JobStatus, SnapshotError},
     types::{Hash, JobId, PayloadAt, Seq, WallTime},
 };
 use log_common::options;
@@ -494,6 +494,31 @@ fn a_budget_drops_the_oldest_parts_that_need_not_be_kept() {
     assert!(node.reader.first().0 + 100 <= head + 1, "100 are kept");
     let lived = node.end();
     assert_eq!(recovered(dir.path()), lived);
+
+    // Where the beginning is gone, a state that a newer program laid out is no state to start
+    // from, and a new machine is none either.
+    let mut log = open(dir.path());
+    let mut bytes = Machine::new().snapshot().unwrap();
+    bytes[5] += 1;
+    let newer = Snapshot {
+        head: log.head(),
+        digest: lived.1,
+        bytes,
+    };
+    log.roll(&newer).unwrap();
+    drop(log);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let log = open(dir.path());
+    let begun = Driver::recover(log, SystemWorld::current(), Policy::default());
+    let why = begun.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(
+            why,
+            driver::Fatal::Snapshot(SnapshotError::Unknown { number: 2, .. })
+        ),
+        "{why}"
+    );
 }
 
 #[test]

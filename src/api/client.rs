@@ -21,7 +21,7 @@ impl ClientKey {
     }
 
     /// HMAC-SHA-256 of the address, cut to 16 bytes. An IPv4 address is the same client however
-    /// it is mapped.
+    /// it is mapped; an IPv6 network of 64 bits, which one subscriber has to himself, is one.
     #[must_use]
     pub fn id(&self, address: IpAddr) -> ClientId {
         let mut id = [0; 16];
@@ -29,7 +29,7 @@ impl ClientKey {
         if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) {
             match address.to_canonical() {
                 IpAddr::V4(address) => mac.update(&address.octets()),
-                IpAddr::V6(address) => mac.update(&address.octets()),
+                IpAddr::V6(address) => mac.update(&address.octets()[..8]),
             }
             let digest = mac.finalize().into_bytes();
             id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
@@ -67,6 +67,8 @@ mod tests {
         let id = |address: &str| key.id(address.parse().unwrap());
         assert_eq!(id("10.0.0.1"), id("::ffff:10.0.0.1"));
         assert_ne!(id("10.0.0.1"), id("10.0.0.2"));
+        assert_eq!(id("2001:db8:1:2::1"), id("2001:db8:1:2:ffff::2"));
+        assert_ne!(id("2001:db8:1:2::1"), id("2001:db8:1:3::1"));
         assert_ne!(
             id("10.0.0.1"),
             ClientKey::new([2; 32]).id("10.0.0.1".parse().unwrap())

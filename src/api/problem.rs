@@ -122,6 +122,10 @@ impl Problem {
                 "Signature expired",
                 subscription.unwrap_or_else(|| json!({})),
             ),
+            Refusal::TooFarAhead => policy(
+                "Subscription too far ahead",
+                subscription.unwrap_or_else(|| json!({})),
+            ),
             Refusal::Conflict => Self::new(
                 StatusCode::CONFLICT,
                 "The same request was made before with another body",

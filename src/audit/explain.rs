@@ -11,7 +11,6 @@ use infernet_state::{
     effect::Action,
     event::ChainFact,
     inspect::Waiting,
-    subscription::Due,
     types::{EffectId, EntryNo, Seq},
 };
 
@@ -273,8 +272,8 @@ impl Story {
         for id in &trace.subscriptions {
             if let Some(tracked) = machine.subscriptions().get(*id) {
                 let mut words = format!("subscription {id}: {}", words::standing(tracked.standing));
-                if tracked.due != Due::Never {
-                    words.push_str(&format!("; looked at next {}", words::due(tracked.due)));
+                if let Some(due) = words::due(tracked.due) {
+                    words.push_str(&format!("; looked at next {due}"));
                 }
                 all.insert(Thing::Subscription(id.0), words);
             }

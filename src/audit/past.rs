@@ -284,7 +284,8 @@ fn restore(snapshot: &Snapshot) -> Result<Machine, AuditError> {
     };
     let machine = Machine::restore(&snapshot.bytes)
         .map_err(|error| wrong(format!("cannot be read ({error})")))?;
-    let digest = machine.digest();
+    let digest = Machine::snapshot_digest(&snapshot.bytes)
+        .map_err(|error| wrong(format!("cannot be read ({error})")))?;
     if digest != snapshot.digest || machine.seq() != snapshot.head.seq {
         return Err(wrong(format!(
             "holds the state {digest} behind event {}, not {}",

@@ -231,7 +231,7 @@ pub(super) fn subscription(id: SubscriptionId, tracked: &Tracked) -> Facet {
         .with_some("delegated with nonce", tracked.delegation)
         .with("taken up to interval", tracked.taken)
         .with("responses heard of", heard)
-        .with("looked at next", words::due(tracked.due))
+        .with_some("looked at next", words::due(tracked.due))
 }
 
 pub(super) fn delegation(key: DelegationKey, known: &Delegation) -> Facet {

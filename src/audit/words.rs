@@ -129,12 +129,12 @@ pub(super) fn standing(standing: Standing) -> String {
     }
 }
 
-/// When a subscription is looked at next.
-pub(super) fn due(due: Due) -> String {
+/// When a subscription is looked at next, if at all.
+pub(super) fn due(due: Due) -> Option<String> {
     match due {
-        Due::Never => "by no schedule".into(),
-        Due::Height(height) => format!("at block {height}"),
-        Due::Time(time) => format!("at block time {}", block_time(BlockTime(time))),
+        Due::Never | Due::Retired(_) => None,
+        Due::Height(height) => Some(format!("at block {height}")),
+        Due::Time(time) => Some(format!("at block time {}", block_time(BlockTime(time)))),
     }
 }
 

@@ -74,7 +74,8 @@ pub enum Fatal {
     /// An event cannot be encoded, or one in the log cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The state cannot be written as a snapshot.
+    /// The state cannot be written as a snapshot; or the snapshot that the log begins with cannot
+    /// be read, and the log before it is gone.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 }
@@ -103,9 +104,9 @@ impl<L: Upkeep, W: World> Driver<L, W> {
     /// [`Fatal`] when the log cannot be read or decoded, or the machine halts on it.
     pub fn recover(log: L, world: W, policy: Policy) -> Result<(Self, Handle), Fatal> {
         let keeper = log.keeper();
-        let mut machine = upkeep::restore(&keeper)?;
-        let care = Care::new(keeper, policy, machine.seq());
-        replay_each(&log.reader(), &mut machine, |_, _, _| {})?;
+        let restored = upkeep::restore(&keeper)?;
+        let care = Care::new(keeper, policy, restored.machine.seq());
+        let machine = restored.replay(&log.reader(), Seq(u64::MAX))?;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (head, head_seen) = watch::channel(machine.seq());
         let machine = Arc::new(RwLock::new(machine));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use infernet_state::{
     Machine,
+    machine::SnapshotError,
     types::{Seq, WallTime},
 };
 use tokio::sync::{oneshot, watch};
@@ -319,35 +320,75 @@ fn after(now: WallTime, ms: u64) -> WallTime {
     WallTime(now.0.saturating_add(ms))
 }
 
+/// The machine of the newest snapshot that can be used, or a new one.
+pub(super) struct Restored {
+    pub(super) machine: Machine,
+    /// Why the oldest snapshot is of no use, where none is.
+    unread: Option<SnapshotError>,
+}
+
+impl Restored {
+    /// Replays the log behind it, up to and with the event `to`.
+    ///
+    /// # Errors
+    /// As [`replay_to`]; [`Fatal::Snapshot`] where the log before the snapshots is gone, and none
+    /// of them can be read.
+    pub(super) fn replay(mut self, log: &impl LogReader, to: Seq) -> Result<Machine, Fatal> {
+        match (
+            replay_to(log, &mut self.machine, to, |_, _, _| {}),
+            self.unread,
+        ) {
+            (Ok(()), _) => Ok(self.machine),
+            (Err(Fatal::Log(LogError::Gone { .. })), Some(unread)) => Err(Fatal::Snapshot(unread)),
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
 /// The machine from the newest snapshot that can be used, or from nothing.
 ///
 /// # Errors
 /// [`Fatal`] when the log cannot be read, or the snapshot that it begins with is damaged.
-pub(super) fn restore(keeper: &impl Keeper) -> Result<Machine, Fatal> {
+pub(super) fn restore(keeper: &impl Keeper) -> Result<Restored, Fatal> {
     let mut before = Seq(u64::MAX);
+    let mut unread = None;
     while let Some(snapshot) = keeper.newest_snapshot(before)? {
-        if let Some(machine) = from_snapshot(&snapshot) {
-            return Ok(machine);
+        match from_snapshot(&snapshot) {
+            Ok(machine) => {
+                return Ok(Restored {
+                    machine,
+                    unread: None,
+                });
+            }
+            Err(error) => {
+                before = snapshot.head.seq;
+                tracing::warn!(event = %before, %error, "a snapshot is of no use; passed over");
+                unread = Some(error);
+            }
         }
-        before = snapshot.head.seq;
-        tracing::warn!(event = %before, "a snapshot is of no use to this version; passed over");
     }
-    Ok(Machine::new())
+    Ok(Restored {
+        machine: Machine::new(),
+        unread,
+    })
 }
 
 /// The machine of a snapshot, if it is the one that was written.
-fn from_snapshot(snapshot: &Snapshot) -> Option<Machine> {
-    let machine = Machine::restore(&snapshot.bytes).ok()?;
-    let same = machine.seq() == snapshot.head.seq && machine.digest() == snapshot.digest;
-    same.then_some(machine)
+fn from_snapshot(snapshot: &Snapshot) -> Result<Machine, SnapshotError> {
+    let machine = Machine::restore(&snapshot.bytes)?;
+    let digest = Machine::snapshot_digest(&snapshot.bytes)?;
+    if machine.seq() == snapshot.head.seq && digest == snapshot.digest {
+        Ok(machine)
+    } else {
+        Err(SnapshotError::Malformed)
+    }
 }
 
 /// Makes the snapshot of the newest event, and keeps it or closes the log's part at it.
 fn keep<K: Keeper>(keeper: &K, log: &impl LogReader, roll: bool) -> Result<Done<K::Closed>, Fatal> {
     // The end of a commit: a part of the log can only be closed there.
     let head = log.head();
-    let mut machine = restore(keeper)?;
-    replay_to(log, &mut machine, head.seq, |_, _, _| {})?;
+    let machine = restore(keeper)?.replay(log, head.seq)?;
     let snapshot = Snapshot {
         head,
         digest: machine.digest(),

@@ -67,13 +67,18 @@ impl Machine {
         Ok(())
     }
 
-    /// What is served is looked at again, and nothing else is.
+    /// What is served is looked at again; all else is retired, and forgotten in its time.
     fn audit_subscriptions(&self) -> Result<(), Broken> {
-        let (mut heights, mut times) = (0_usize, 0_usize);
+        let (mut retired, mut heights, mut times) = (0_usize, 0_usize, 0_usize);
         for (id, tracked) in self.subscriptions.tracked.range_from(0) {
             let id = crate::types::SubscriptionId(id);
             let scheduled = match tracked.due {
-                Due::Never => tracked.standing != Standing::Admitted,
+                Due::Never => false,
+                Due::Retired(height) => {
+                    retired = retired.saturating_add(1);
+                    tracked.standing != Standing::Admitted
+                        && self.schedule.retired.contains(&(height, id))
+                }
                 Due::Height(height) => {
                     heights = heights.saturating_add(1);
                     self.schedule.depths.contains(&(height, id))
@@ -88,7 +93,12 @@ impl Machine {
             })?;
         }
         hold(
-            (heights, times) == (self.schedule.depths.len(), self.schedule.starts.len()),
+            (retired, heights, times)
+                == (
+                    self.schedule.retired.len(),
+                    self.schedule.depths.len(),
+                    self.schedule.starts.len(),
+                ),
             || "each entry of the schedule is a subscription's".into(),
         )
     }

@@ -18,7 +18,7 @@
 //! | node's stake transferred away | Slashes | NodeWallet |
 //! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
 //! | withdrawal | Owner | NodeWallet |
-//! | balance read | the difference, against Suspense | |
+//! | balance read (of the wallet: with what is locked in it) | the difference, against Suspense | |
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -348,7 +348,12 @@ impl Machine {
     ) -> Result<(), Halt> {
         let shown = Sum::from(shown);
         let (more, less) = ((role, Role::Suspense), (Role::Suspense, role));
-        let ((debit, credit), gap) = match self.ledger.totals(role, token).balance() {
+        let mut known = self.ledger.totals(role, token);
+        if role == Role::NodeWallet {
+            // What is locked stays in the wallet: its balance is both.
+            known = known.with(&self.ledger.totals(Role::Stake, token));
+        }
+        let ((debit, credit), gap) = match known.balance() {
             Balance::Debit(known) => match shown.checked_sub(known) {
                 Some(gap) => (more, gap),
                 None => (less, known.checked_sub(shown).unwrap_or_default()),

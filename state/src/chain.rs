@@ -344,6 +344,10 @@ impl Machine {
 
     /// The jobs of a subscription that is gone are no longer those of its id.
     fn forget_jobs_of(&mut self, turn: &mut Turn, id: SubscriptionId) {
+        // One that waits has no job on it yet.
+        for key in self.delegations.of_id(id) {
+            self.alias_undone(key);
+        }
         for no in self.jobs_on(id) {
             match self.jobs.get(no).map(|job| &job.work) {
                 // It binds to its signature, not to the id, and goes on without one.

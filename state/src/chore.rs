@@ -167,6 +167,15 @@ impl Chores {
 }
 
 impl Machine {
+    /// What was allowed was allowed by another wallet, or to another account: nothing is known of
+    /// the present ones, and a reorg brings nothing of it back.
+    pub(crate) fn forget_allowances(&mut self) {
+        self.chores.allowances.clear();
+        for undos in self.chain.undo.values_mut() {
+            undos.retain(|undo| !matches!(undo, Undo::Allowance { .. }));
+        }
+    }
+
     /// Whether the stake of a delivery is allowed; if not, the delivery waits, and the allowance
     /// is asked for.
     pub(crate) fn stake_allowed(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<bool, Halt> {

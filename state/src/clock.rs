@@ -37,8 +37,8 @@ impl Machine {
             limits.results_max,
             DEADLINES_PER_EVENT_MAX,
         );
-        for key in forgotten {
-            self.forget_delegation(key);
+        for (key, no) in forgotten {
+            self.forget_delegation(key, no);
         }
         Ok(())
     }

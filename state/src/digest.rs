@@ -88,3 +88,11 @@ pub(crate) fn chained<T: Serialize>(before: Hash, value: &T) -> Option<Hash> {
     bincode::serde::encode_into_writer(value, &mut hasher, CANONICAL).ok()?;
     Some(hasher.finish())
 }
+
+/// What [`chained`] says, behind nothing, of the value that `encoded` is the canonical encoding of.
+pub(crate) fn of_encoded(encoded: &[u8]) -> Hash {
+    let mut hasher = Hasher::new();
+    hasher.gather(&Hash::ZERO.0);
+    hasher.gather(encoded);
+    hasher.finish()
+}

@@ -53,7 +53,8 @@ pub enum Event {
     QuarantineLifted,
     /// A block joined the canonical chain, with what in it concerns the node. Blocks without
     /// such facts come only at deadlines, finality or a maximum gap. Facts that do not fit one
-    /// event come as several for the same block, one directly after the other in one atomic step.
+    /// event come as several for the same block, one directly after the other in one atomic step:
+    /// creations first, then, in one of them, the node's receipts and responses, then the rest.
     ChainCommitted {
         /// The block.
         block: BlockRef,

@@ -69,8 +69,12 @@ pub const LEDGER_ENTRIES_KEPT: usize = 100_000;
 pub const DELIVERIES_KEPT: usize = 10_000;
 
 /// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
-/// stand in the log.
-pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 100_000;
+/// stand in the log. Strangers create them.
+pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 10_000;
+
+/// How far ahead of the head a delegated subscription may become active, in seconds of block
+/// time: 31 days. Until then it takes the room of others.
+pub const DELEGATED_AHEAD_MAX_S: u64 = 31 * 24 * 3_600;
 
 /// Recorded blocks remembered above the final one: where a reorg during the node's absence is
 /// looked for. Deeper ones go back to the final block, which is right, and more work.

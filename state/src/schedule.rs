@@ -36,6 +36,8 @@ pub struct Schedule {
     pub(crate) depths: BTreeSet<(u64, SubscriptionId)>,
     /// Subscriptions whose next interval begins, by block time.
     pub(crate) starts: BTreeSet<(u64, SubscriptionId)>,
+    /// Subscriptions of which nothing is due any more, by the height at which that was so.
+    pub(crate) retired: BTreeSet<(u64, SubscriptionId)>,
     /// Jobs whose interval closes, by block time.
     pub(crate) ends: BTreeSet<(u64, JobNo)>,
     /// Delegated jobs whose subscription becomes active, by block time.

@@ -226,6 +226,8 @@ pub enum Due {
     /// Not by the schedule.
     #[default]
     Never,
+    /// Not by the schedule, since the head had this height.
+    Retired(u64),
     /// When the head has at least this height.
     Height(u64),
     /// When the head has at least this time.

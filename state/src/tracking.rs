@@ -10,7 +10,7 @@ use crate::{
     delivery::{Loss, State},
     event::{Subscription, SyncedSubscription},
     job::{Cause, Stage},
-    limits::TAKE_UPS_PER_EVENT_MAX,
+    limits::{RETIRED_SUBSCRIPTIONS_KEPT, TAKE_UPS_PER_EVENT_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{
@@ -104,6 +104,7 @@ impl Machine {
             tracked.standing = Standing::Cancelled;
         }
         self.unschedule(id);
+        self.drop_strange_aliases(id, tracked.subscription.owner, tracked.delegation);
         let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
             Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
             None => Undo::Created(id),
@@ -169,7 +170,7 @@ impl Machine {
         tracked.subscription.active_at = CANCELLED_AT;
         self.step_standing(id, Step::Cancel);
         self.journal(block.number, undo);
-        self.unschedule(id);
+        self.reschedule(id);
         for job in self.jobs_on(id) {
             self.give_up(turn, job, Loss::Cancelled)?;
         }
@@ -218,6 +219,9 @@ impl Machine {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             match core::mem::take(&mut tracked.due) {
                 Due::Never => {}
+                Due::Retired(height) => {
+                    self.schedule.retired.remove(&(height, id));
+                }
                 Due::Height(height) => {
                     self.schedule.depths.remove(&(height, id));
                 }
@@ -234,20 +238,53 @@ impl Machine {
         let Some(tracked) = self.subscriptions.get(id) else {
             return;
         };
-        let due = self.next_due(tracked);
+        let mut due = self.next_due(tracked);
         if due == Due::Never {
             self.step_standing(id, Step::Complete);
+            due = Due::Retired(self.chain.head.map_or(0, |head| head.number));
         }
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             tracked.due = due;
         }
         match due {
             Due::Never => {}
+            Due::Retired(height) => {
+                self.schedule.retired.insert((height, id));
+                self.forget_retired();
+            }
             Due::Height(height) => {
                 self.schedule.depths.insert((height, id));
             }
             Due::Time(time) => {
                 self.schedule.starts.insert((time, id));
+            }
+        }
+    }
+
+    /// Each retired subscription makes room for itself: of those beyond what is kept, up to two
+    /// are forgotten, the oldest first, if what retired them is final and no job on them is open.
+    /// A sync that reads one again judges it anew.
+    fn forget_retired(&mut self) {
+        let head = self.chain.head.map_or(0, |head| head.number);
+        let finalized = self.chain.finalized.map(|block| block.number);
+        for _ in 0..2 {
+            let oldest = self.schedule.retired.first().copied();
+            let beyond = self.schedule.retired.len() > RETIRED_SUBSCRIPTIONS_KEPT;
+            let Some((height, id)) =
+                oldest.filter(|(height, _)| beyond && Some(*height) <= finalized)
+            else {
+                return;
+            };
+            let open = self
+                .jobs_on(id)
+                .into_iter()
+                .any(|no| self.jobs.get(no).is_some_and(|job| !job.stage.is_end()));
+            self.schedule.retired.remove(&(height, id));
+            if !open {
+                self.subscriptions.tracked.remove(id.0);
+            } else if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
+                tracked.due = Due::Retired(head);
+                self.schedule.retired.insert((head, id));
             }
         }
     }
@@ -409,23 +446,32 @@ impl Machine {
         let (Some(head), Some(tracked)) = (self.chain.head, self.subscriptions.get(id)) else {
             return Ok(());
         };
-        let interval = tracked.interval(&head);
-        match self.jobs.by_interval(id, interval) {
-            Some((_, job)) => {
-                let again = may_begin_again(job.stage);
-                if let Some(delivery) = job.delivery {
-                    self.unpark(turn, delivery)?;
-                }
-                if again {
-                    self.retake(id, interval);
-                }
+        // Of later intervals, too, the old chain may have met or passed over some.
+        let from = tracked.interval(&head);
+        let jobs: alloc::vec::Vec<(Interval, JobNo)> = self
+            .jobs
+            .by_interval
+            .range((id, from)..=(id, Interval(u32::MAX)))
+            .map(|((_, interval), no)| (*interval, *no))
+            .collect();
+        let mut open = from;
+        for (interval, no) in jobs {
+            let Some(job) = self.jobs.get(no) else {
+                continue;
+            };
+            if interval == open && !may_begin_again(job.stage) {
+                open = Interval(open.0.saturating_add(1));
             }
-            None => self.retake(id, interval),
+            if let Some(delivery) = job.delivery {
+                self.unpark(turn, delivery)?;
+            }
         }
+        self.retake(id, open);
         self.reschedule(id);
         Ok(())
     }
 
+    /// From this interval on, work may begin.
     fn retake(&mut self, id: SubscriptionId, interval: Interval) {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             let before = Interval(interval.0.saturating_sub(1));

@@ -423,7 +423,8 @@ impl<S: Sink> Watcher<S> {
     }
 
     async fn commit(&mut self, block: BlockRef, facts: Vec<ChainFact>) -> Result<(), WatchError> {
-        self.sink.record(in_parts(block, facts)).await?;
+        let events = in_parts(block, facts, self.watched().node);
+        self.sink.record(events).await?;
         self.recorded = Some(block);
         Ok(())
     }

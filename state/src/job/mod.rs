@@ -234,7 +234,8 @@ pub enum Work {
         /// Who reported it.
         client: ClientId,
     },
-    /// The first interval of a delegated subscription, as a client brought it.
+    /// The first interval of a delegated subscription that can be answered, as a client brought
+    /// it.
     Delegated {
         /// The id under which its client may ask for it.
         job: JobId,
@@ -317,6 +318,7 @@ impl Machine {
             self.drop_effect(turn, id)?;
         }
         self.close_job(no);
+        self.attempt_again(no, cause);
         Ok(())
     }
 

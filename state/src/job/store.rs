@@ -182,7 +182,7 @@ impl Jobs {
         age_ms: u64,
         count_max: u32,
         batch: usize,
-    ) -> Vec<DelegationKey> {
+    ) -> Vec<(DelegationKey, JobNo)> {
         let mut delegations = Vec::new();
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         for _ in 0..batch {
@@ -205,7 +205,7 @@ impl Jobs {
         delegations
     }
 
-    fn forget(&mut self, no: JobNo) -> Option<DelegationKey> {
+    fn forget(&mut self, no: JobNo) -> Option<(DelegationKey, JobNo)> {
         let job = self.all.remove(no)?;
         match job.work {
             Work::Client {
@@ -230,8 +230,11 @@ impl Jobs {
                 }
             }
             Work::Delegated { job, key, .. } => {
-                self.by_id.remove(&job);
-                return Some(key);
+                // Another may have been begun for its next interval.
+                if self.by_id.get(&job) == Some(&no) {
+                    self.by_id.remove(&job);
+                }
+                return Some((key, no));
             }
         }
         None

@@ -204,6 +204,16 @@ impl fmt::Display for Balance {
 }
 
 impl Totals {
+    /// Those of two accounts together.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self {
+            debits_pending: self.debits_pending.wrapping_add(other.debits_pending),
+            credits_pending: self.credits_pending.wrapping_add(other.credits_pending),
+            debits_posted: self.debits_posted.wrapping_add(other.debits_posted),
+            credits_posted: self.credits_posted.wrapping_add(other.credits_posted),
+        }
+    }
+
     /// Debits less credits, pending ones included.
     #[must_use]
     pub fn balance(&self) -> Balance {

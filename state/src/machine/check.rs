@@ -56,6 +56,8 @@ pub enum Refusal {
     ChainNotEnabled,
     /// `Signature expired`
     SignatureExpired,
+    /// `Subscription too far ahead`
+    TooFarAhead,
     /// The same idempotency key, or the same delegated subscription, with another body.
     Conflict,
     /// A job that this node ran itself cannot be reported from outside.

@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub use check::{Refusal, Verdict};
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotError, layouts};
 pub use views::{BlockDeadline, JobStatus, PendingCounts};
 
 /// An invariant of money or sequence would break: the node stops before any effect.
@@ -252,6 +252,11 @@ impl Machine {
     /// no longer served is noticed when its next interval is due; no pass over all.
     fn config_changed(&mut self, turn: &mut Turn, config: &Config) -> Result<(), Halt> {
         self.catalog = Catalog::new(config);
+        let payee =
+            |chain: Option<&ChainConfig>| chain.map(|chain| (chain.node, chain.payment_wallet));
+        if payee(self.chain_config()) != payee(config.chain.as_ref()) {
+            self.forget_allowances();
+        }
         self.config = Some(config.clone());
         self.subscriptions.cursor = config.chain.as_ref().map(|_| SubscriptionId(1));
         self.serve_head(turn)

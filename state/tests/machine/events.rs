@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use crate::common::{
     act::cases,
-    golden,
+    golden::{self, hex, unhex},
     samples::{config, samples},
 };
 use infernet_state::{
@@ -27,16 +27,6 @@ fn text(entries: &[(String, String)]) -> String {
         writeln!(text, "bytes {bytes}\n{view}\n").expect("text grows");
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2)
-        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hexadecimal"))
-        .collect()
 }
 
 /// The bytes of a committed file.

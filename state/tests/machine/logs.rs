@@ -6,7 +6,11 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use crate::common::{act::*, golden, *};
+use crate::common::{
+    act::*,
+    golden::{self, hex, unhex},
+    *,
+};
 use infernet_state::{
     Event, Machine, codec,
     delivery::State,
@@ -245,16 +249,6 @@ fn posted(machine: &Machine, role: Role) -> Balance {
     machine.ledger().totals(role, NATIVE).posted()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2)
-        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hexadecimal"))
-        .collect()
-}
-
 /// A log as it is committed, and the machine that its replay leads to.
 fn text(what: &str, log: &[(u16, u8, Vec<u8>)]) -> (String, Machine) {
     let mut machine = Machine::new();
@@ -305,6 +299,15 @@ fn parse(text: &str) -> Vec<(u16, u8, Vec<u8>)> {
             )
         })
         .collect()
+}
+
+/// The lives as committed, and the machines that they lead to.
+pub(crate) fn lives() -> impl Iterator<Item = (&'static str, Machine)> {
+    LIVES.iter().map(|life| {
+        let committed = std::fs::read_to_string(golden::place(&format!("logs/{}.log", life.name)));
+        let (_, machine) = text(life.what, &parse(&committed.expect("committed")));
+        (life.name, machine)
+    })
 }
 
 #[test]

@@ -3,6 +3,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `life` | scenes: one thing after the other, and what comes of it |
+//! | `wallets` | what the wallets' events mean, where two look alike |
+//! | `retired` | what strangers leave behind |
+//! | `reorgs` | reorgs across the boundary of intervals |
+//! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
@@ -16,6 +20,7 @@
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
 //! | `logs` | golden logs, with their digests |
+//! | `snapshots` | golden snapshots, of every layout of the state |
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
@@ -23,6 +28,7 @@ mod again;
 mod books;
 mod common;
 mod coverage;
+mod delegated;
 mod edges;
 mod events;
 mod hostile;
@@ -31,7 +37,11 @@ mod lives;
 mod logs;
 mod nonsense;
 mod policy;
+mod reorgs;
+mod retired;
 mod scenes;
 mod sending;
+mod snapshots;
 mod stakes;
 mod tables;
+mod wallets;

@@ -59,6 +59,8 @@ pub(crate) struct OpenProof {
 #[derive(Clone, Debug)]
 pub(crate) enum Next {
     Create(Subscription),
+    /// By delegation, under a nonce, which the watcher may not learn.
+    Delegated(Subscription, u32, bool),
     Cancel(u32),
     Fulfil(u32, Address),
     Judge(usize, bool),
@@ -72,6 +74,10 @@ pub(crate) fn apply_next(state: &mut BlockState, next: Next, now: u32) {
         Next::Create(mut record) => {
             record.active_at = now + record.period;
             create(state, record, None);
+        }
+        Next::Delegated(record, nonce, known) => {
+            let id = create(state, record, known.then_some(nonce));
+            state.delegated.insert(nonce, id);
         }
         Next::Cancel(id) => {
             if let Some(subscription) = state.subscriptions.get_mut(&id) {

@@ -22,6 +22,7 @@ pub(crate) mod act;
 pub(crate) mod chain;
 pub(crate) mod golden;
 pub(crate) mod judge;
+pub(crate) mod layout;
 pub(crate) mod nonsense;
 pub(crate) mod samples;
 pub(crate) mod setup;

@@ -3,17 +3,26 @@
 //!
 //! ```text
 //!   accepted ─► Waiting ── its interval has begun ──► (the job runs; see `job`)
-//!                                                        │ included: the chain gives it an id
-//!                                                        ▼
-//!                                                 aliased to that id: later intervals are those
-//!                                                 of an ordinary subscription
+//!                  ▲                                     │    │ included: the chain gives it an id
+//!                  │ its next interval, by another job   │    ▼
+//!                  └──── failed, and nobody created it ──┘  aliased to that id: later intervals
+//!                                                           are those of an ordinary subscription
 //! ```
+//! As long as nobody created it, its later intervals are attempted like the first: nobody else
+//! would, and the client has its answer that it was accepted.
 //! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
 //! nonce, not to an id, so a reorg makes it no stranger's. An existing (owner, nonce) gets the
 //! old id whatever the signature: if the record behind that id is another than the signed one,
 //! nothing is delivered.
 
-use alloc::{boxed::Box, collections::BTreeMap};
+mod again;
+mod check;
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,7 +34,7 @@ use crate::{
     effect::{Action, ContainerInput},
     event::{DelegatedRequest, Subscription},
     job::{self, Cause, Work},
-    machine::{Halt, Machine, Refusal, Verdict},
+    machine::{Halt, Machine},
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
     trace::Transition,
@@ -40,7 +49,7 @@ pub type DelegationKey = (Address, u32);
 pub struct Delegation {
     /// The request as accepted.
     pub request: DelegatedRequest,
-    /// The job of its first interval.
+    /// The job of the interval that is to create it: the first that could be answered.
     pub job: JobNo,
     /// Its id, once the chain has one.
     pub id: Option<SubscriptionId>,
@@ -71,8 +80,10 @@ impl Delegation {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Delegations {
     pub(crate) all: BTreeMap<DelegationKey, Delegation>,
-    /// Those without an id, by the hash of their record.
-    pub(crate) by_record: BTreeMap<Hash, DelegationKey>,
+    /// Those without an id, by the hash of their record: several, where only the nonce differs.
+    pub(crate) by_record: BTreeSet<(Hash, DelegationKey)>,
+    /// Those with one, by it.
+    pub(crate) by_id: BTreeSet<(SubscriptionId, DelegationKey)>,
 }
 
 impl Delegations {
@@ -80,6 +91,24 @@ impl Delegations {
     #[must_use]
     pub fn get(&self, key: DelegationKey) -> Option<&Delegation> {
         self.all.get(&key)
+    }
+
+    /// The lowest of those without an id that have this record.
+    fn first_of(&self, record: Hash) -> Option<DelegationKey> {
+        self.by_record
+            .range((record, (Address::ZERO, 0))..)
+            .next()
+            .filter(|(of, _)| *of == record)
+            .map(|(_, key)| *key)
+    }
+
+    /// Those of an id: one, unless it was known before the chain gave it to another.
+    pub(crate) fn of_id(&self, id: SubscriptionId) -> Vec<DelegationKey> {
+        self.by_id
+            .range((id, (Address::ZERO, 0))..)
+            .take_while(|(of, _)| *of == id)
+            .map(|(_, key)| *key)
+            .collect()
     }
 
     /// All, by owner and nonce.
@@ -105,78 +134,6 @@ pub fn delegated_job_id(key: DelegationKey) -> JobId {
 }
 
 impl Machine {
-    /// Judges a delegated subscription before it is recorded, in the order of
-    /// `docs/spec/rest.md`. The same again is known; another under the same nonce conflicts.
-    pub(crate) fn check_delegated(&self, request: &DelegatedRequest) -> Verdict {
-        let (Some(config), Some(_)) = (self.config.as_ref(), self.chain_config()) else {
-            return Verdict::Refused(Refusal::ChainNotEnabled);
-        };
-        let key = (request.subscription.owner, request.nonce);
-        if let Some(known) = self.delegations.get(key) {
-            let known = &known.request;
-            let same = known.subscription == request.subscription
-                && known.expiry == request.expiry
-                && (known.v, known.r, known.s) == (request.v, request.r, request.s)
-                && known.input == request.input;
-            return if same {
-                Verdict::Known(delegated_job_id(key))
-            } else {
-                Verdict::Refused(Refusal::Conflict)
-            };
-        }
-        if self.expected_inclusion().as_contract_time() >= request.expiry && request.known_id.0 == 0
-        {
-            return Verdict::Refused(Refusal::SignatureExpired);
-        }
-        let mut containers = self
-            .catalog
-            .chain(config, &request.subscription.container_id);
-        let name = |container: Option<&crate::config::ContainerConfig>| {
-            container
-                .map(|container| container.id.clone())
-                .unwrap_or_else(|| alloc::format!("{}", request.subscription.container_id))
-        };
-        match admission::admit(config, &self.catalog, &request.subscription, true) {
-            Err(admission::Reason::ContainerNotSupported) => {
-                Verdict::Refused(Refusal::ContainerNotSupported {
-                    container: name(None),
-                })
-            }
-            Err(admission::Reason::FirstContainerNotExternal) => {
-                Verdict::Refused(Refusal::FirstContainerNotExternal {
-                    container: name(containers.next()),
-                })
-            }
-            Err(admission::Reason::NoProof) => Verdict::Refused(Refusal::NoProof {
-                container: name(containers.next_back()),
-            }),
-            Err(admission::Reason::OwnerNotAllowed) => Verdict::Refused(Refusal::NotAllowed {
-                container: name(containers.next()),
-            }),
-            // A price is no matter of the request's form: as in the original it is accepted, and
-            // the reason is the job's.
-            Err(
-                admission::Reason::ChainNotEnabled
-                | admission::Reason::TokenNotAccepted
-                | admission::Reason::PriceTooLow
-                | admission::Reason::NoPaymentWallet
-                | admission::Reason::VerifierNotAccepted
-                | admission::Reason::StakeAboveCap
-                | admission::Reason::NothingWanted
-                | admission::Reason::WalletInvalid
-                | admission::Reason::BalanceTooLow
-                | admission::Reason::AllowanceTooLow,
-            )
-            | Ok(()) => {
-                let of_client = self.jobs.waiting_of(request.client);
-                if of_client >= self.limits().delegated_waiting_max {
-                    return Verdict::Refused(Refusal::Busy);
-                }
-                self.check_room(self.jobs.waiting)
-            }
-        }
-    }
-
     /// `DelegatedAccepted`.
     pub(crate) fn delegated_accepted(
         &mut self,
@@ -215,7 +172,7 @@ impl Machine {
         );
         self.delegations
             .by_record
-            .insert(record_hash(&request.subscription), key);
+            .insert((record_hash(&request.subscription), key));
         if let Err(reason) = verdict {
             return self.fail_job(turn, no, Cause::Refused(reason));
         }
@@ -233,14 +190,19 @@ impl Machine {
         let head = self.chain.head.map_or(0, |head| head.time.0);
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
-        self.schedule.delegated.insert((at, no));
-        if let Some(job) = self.jobs.all.get_mut(no) {
-            job.closes = Some(at);
-        }
+        self.await_interval(no, at);
         if self.chain.head.is_some() {
             self.serve_delegated(turn)?;
         }
         Ok(())
+    }
+
+    /// A delegated job waits for its interval to begin.
+    fn await_interval(&mut self, no: JobNo, at: u64) {
+        self.schedule.delegated.insert((at, no));
+        if let Some(job) = self.jobs.all.get_mut(no) {
+            job.closes = Some(at);
+        }
     }
 
     /// Delegated jobs whose subscription is active now.
@@ -298,6 +260,13 @@ impl Machine {
             Chance::Early | Chance::Met => {
                 return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
             }
+            Chance::Lost(Loss::Closed) => {
+                let Some(at) = self.next_attempt(key, interval) else {
+                    return self.give_up(turn, no, Loss::Closed);
+                };
+                self.postpone_delegated(no, at);
+                return Ok(());
+            }
             Chance::Lost(loss) => return self.give_up(turn, no, loss),
         }
         self.begin_waiting(turn, no, paid)
@@ -354,26 +323,45 @@ impl Machine {
         subscription: &Subscription,
         nonce: Option<u32>,
     ) {
-        if self.delegations.by_record.is_empty() {
-            return;
-        }
         let key = match nonce {
             Some(nonce) => Some((subscription.owner, nonce)),
-            None => self
-                .delegations
-                .by_record
-                .get(&record_hash(subscription))
-                .copied(),
+            None if self.delegations.by_record.is_empty() => None,
+            None => self.delegations.first_of(record_hash(subscription)),
         };
-        let Some(key) = key.filter(|key| {
-            self.delegations
-                .get(*key)
-                .is_some_and(|delegation| delegation.id.is_none())
-        }) else {
+        let Some(key) = key else {
             return;
         };
+        // Its nonce has one id at a time: an older one went with its block.
+        if self
+            .delegations
+            .get(key)
+            .is_some_and(|delegation| delegation.id.is_some_and(|known| known != id))
+        {
+            self.alias_undone(key);
+        }
+        if self
+            .delegations
+            .get(key)
+            .is_none_or(|delegation| delegation.id.is_some())
+        {
+            return;
+        }
         self.alias(key, id);
         self.journal(block.number, Undo::Aliased(key));
+    }
+
+    /// An id turns out to be another's than was known: what was aliased to it has none.
+    pub(crate) fn drop_strange_aliases(
+        &mut self,
+        id: SubscriptionId,
+        owner: Address,
+        nonce: Option<u32>,
+    ) {
+        for key in self.delegations.of_id(id) {
+            if key.0 != owner || nonce.is_some_and(|nonce| nonce != key.1) {
+                self.alias_undone(key);
+            }
+        }
     }
 
     fn alias(&mut self, key: DelegationKey, id: SubscriptionId) {
@@ -387,7 +375,8 @@ impl Machine {
             delegation.job,
             record_hash(&delegation.request.subscription),
         );
-        self.delegations.by_record.remove(&record);
+        self.delegations.by_record.remove(&(record, key));
+        self.delegations.by_id.insert((id, key));
         if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work)
             && interval.0 > 0
         {
@@ -434,7 +423,8 @@ impl Machine {
         };
         let no = delegation.job;
         let record = record_hash(&delegation.request.subscription);
-        self.delegations.by_record.insert(record, key);
+        self.delegations.by_record.insert((record, key));
+        self.delegations.by_id.remove(&(id, key));
         if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work) {
             let place = (id, *interval);
             if self.jobs.by_interval.get(&place) == Some(&no) {
@@ -443,15 +433,17 @@ impl Machine {
         }
     }
 
-    /// The job of a delegated subscription is forgotten, and the request with it.
-    pub(crate) fn forget_delegation(&mut self, key: DelegationKey) {
+    /// A job of a delegated subscription is forgotten, and with its newest one the request.
+    pub(crate) fn forget_delegation(&mut self, key: DelegationKey, no: JobNo) {
+        if self.delegations.get(key).is_none_or(|of| of.job != no) {
+            return;
+        }
         if let Some(delegation) = self.delegations.all.remove(&key) {
             let record = record_hash(&delegation.request.subscription);
-            if self.delegations.by_record.get(&record) == Some(&key) {
-                self.delegations.by_record.remove(&record);
-            }
+            self.delegations.by_record.remove(&(record, key));
             if let Some(id) = delegation.id {
-                let places: alloc::vec::Vec<(SubscriptionId, Interval)> = self
+                self.delegations.by_id.remove(&(id, key));
+                let places: Vec<(SubscriptionId, Interval)> = self
                     .jobs
                     .by_interval
                     .range((id, Interval(0))..=(id, Interval(u32::MAX)))

@@ -1,0 +1,82 @@
+//! Reorgs across the boundary of intervals: what the old chain did in a later interval is undone,
+//! and that interval is answered in the new chain.
+
+use crate::common::*;
+use infernet_state::{
+    job::Stage,
+    types::{Interval, SubscriptionId},
+};
+
+const ID: SubscriptionId = SubscriptionId(1);
+
+/// Deep in interval 2 of five, of 100 seconds each; the first two are answered.
+fn deep_in_the_second() -> World {
+    let mut world = World::new(config());
+    let mut terms = subscription(&["alpha"]);
+    (terms.period, terms.frequency) = (100, 5);
+    world.next.push(Next::Create(terms));
+    world.mine(1);
+    for _ in 0..19 {
+        world.mine(10);
+        world.settle();
+    }
+    assert_eq!(world.delivered(), 1);
+    world.mine(90);
+    world.settle();
+    world.mine(5);
+    world
+}
+
+fn interval(world: &World) -> u32 {
+    let tracked = world.machine.subscriptions().get(ID).expect("tracked");
+    tracked.interval(&world.head().block).0
+}
+
+/// The new chain goes on into interval 3, and nobody else answers it.
+fn goes_on(mut world: World) {
+    assert_eq!(interval(&world), 2);
+    let before = world.delivered();
+    for _ in 0..8 {
+        world.mine(10);
+        world.settle();
+    }
+    assert_eq!(interval(&world), 3);
+    assert_eq!(world.delivered(), before + 1);
+    world.finalize(0);
+    let third = world.machine.jobs().by_interval(ID, Interval(3));
+    assert_eq!(third.expect("a job").1.stage, Stage::Succeeded);
+    assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn an_interval_that_was_passed_over_in_the_old_chain_is_begun() {
+    let mut world = deep_in_the_second();
+    world.next.push(Next::Fulfil(1, OTHER));
+    world.mine(20);
+    assert_eq!(interval(&world), 3);
+    let third = world.machine.jobs().by_interval(ID, Interval(3));
+    assert!(third.is_none(), "others met it");
+    world.reorg(1);
+    goes_on(world);
+}
+
+#[test]
+fn a_delivery_that_was_met_in_the_old_chain_is_sent() {
+    let mut world = deep_in_the_second();
+    world.mine_block(20, false);
+    // Ready to be sent when others meet the interval.
+    while let Some(issued) = world.issued.pop_front() {
+        if matches!(issued.effect, infernet_state::Effect::Simulate { .. }) {
+            world.issued.push_front(issued);
+            break;
+        }
+        let outcome = world.answer(&issued).expect("an answer");
+        world.end(&issued, outcome);
+    }
+    world.next.push(Next::Fulfil(1, OTHER));
+    world.mine_block(1, false);
+    world.settle();
+    assert_eq!(interval(&world), 3);
+    world.reorg(2);
+    goes_on(world);
+}
