@@ -262,8 +262,8 @@ impl Machine {
     }
 
     /// Each retired subscription makes room for itself: of those beyond what is kept, up to two
-    /// are forgotten, the oldest first, if what retired them is final and no job on them is open.
-    /// A sync that reads one again judges it anew.
+    /// are forgotten, the oldest first, if what retired them is final, no job on them is open and
+    /// no request of a client is aliased to them. A sync that reads one again judges it anew.
     fn forget_retired(&mut self) {
         let head = self.chain.head.map_or(0, |head| head.number);
         let finalized = self.chain.finalized.map(|block| block.number);
@@ -275,18 +275,21 @@ impl Machine {
             else {
                 return;
             };
-            let open = self
-                .jobs_on(id)
-                .into_iter()
-                .any(|no| self.jobs.get(no).is_some_and(|job| !job.stage.is_end()));
+            let kept = self.is_needed(id);
             self.schedule.retired.remove(&(height, id));
-            if !open {
+            if !kept {
                 self.subscriptions.tracked.remove(id.0);
             } else if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
                 tracked.due = Due::Retired(head);
                 self.schedule.retired.insert((head, id));
             }
         }
+    }
+
+    /// Whether something is yet to be judged by the record of a retired subscription.
+    fn is_needed(&self, id: SubscriptionId) -> bool {
+        let open = |no| self.jobs.get(no).is_some_and(|job| !job.stage.is_end());
+        self.jobs_on(id).into_iter().any(open) || !self.delegations.of_id(id).is_empty()
     }
 
     /// When an admitted subscription is looked at next; `Never` when none of its intervals is

@@ -250,6 +250,10 @@ impl Machine {
         {
             return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
         }
+        if self.awaits_record(key) {
+            self.await_interval(no, head.time.0.saturating_add(1));
+            return Ok(());
+        }
         let closes = self.closes_of(terms.active_at, terms.period, interval);
         self.set_delegated_interval(no, interval, closes);
         if let Some(id) = id {
@@ -272,6 +276,21 @@ impl Machine {
         self.begin_waiting(turn, no, paid)
     }
 
+    /// Whether the record behind a known id is still to be heard of: the sync has not come to it,
+    /// or it is newer than every record so far. The latter is waited for as long as the signature
+    /// holds. Until then nobody knows whether it is the signed one.
+    fn awaits_record(&self, key: DelegationKey) -> bool {
+        let Some(Delegation { request, id, .. }) = self.delegations.get(key) else {
+            return false;
+        };
+        let Some(id) = id.filter(|id| self.subscriptions.get(*id).is_none()) else {
+            return false;
+        };
+        let is_newest = || self.subscriptions.range(id, 1).is_empty();
+        self.subscriptions.cursor.is_some_and(|next| next <= id)
+            || is_newest() && self.expected_inclusion().as_contract_time() < request.expiry
+    }
+
     /// Judges a delivery that creates its subscription, or finds it created.
     pub(crate) fn delegated_chance(&self, key: DelegationKey, interval: Interval) -> Chance {
         let Some(delegation) = self.delegations.get(key) else {
@@ -281,6 +300,13 @@ impl Machine {
         let expected = self.expected_inclusion();
         let now = expected.as_contract_time();
         let tracked = delegation.id.and_then(|id| self.subscriptions.get(id));
+        if delegation.id.is_some() && tracked.is_none() {
+            return if self.awaits_record(key) {
+                Chance::Early
+            } else {
+                Chance::Lost(Loss::Gone)
+            };
+        }
         if let Some(tracked) = tracked {
             if tracked.subscription.active_at == CANCELLED_AT {
                 return Chance::Lost(Loss::Cancelled);
@@ -288,7 +314,7 @@ impl Machine {
             if tracked.subscription != request.subscription {
                 return Chance::Lost(Loss::Gone);
             }
-        } else if delegation.id.is_none() && now >= request.expiry {
+        } else if now >= request.expiry {
             return Chance::Lost(Loss::Closed);
         }
         let responses = tracked

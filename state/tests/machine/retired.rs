@@ -3,8 +3,10 @@
 use crate::common::*;
 use infernet_state::{
     Event, Machine,
-    event::{ChainFact, SyncedSubscription},
+    delegation::delegated_job_id,
+    event::{ChainFact, Subscription, SyncedSubscription},
     limits::RETIRED_SUBSCRIPTIONS_KEPT,
+    machine::JobStatus,
     subscription::Standing,
     types::{BlockRef, BlockTime, SubscriptionId},
 };
@@ -119,4 +121,100 @@ fn retired_subscriptions_are_forgotten_when_they_are_final_and_many() {
     let third = machine.subscriptions().get(SubscriptionId(3));
     assert_eq!(third.expect("read").standing, Standing::Admitted);
     machine.audit().expect("sound");
+}
+
+/// Blocks of creations that nobody serves, until all that was retired before is final and beyond
+/// what is kept.
+fn crowd(world: &mut World) {
+    let kept = u32::try_from(RETIRED_SUBSCRIPTIONS_KEPT).expect("few");
+    world.finalize(0);
+    for _ in 0..kept / PER_BLOCK + 2 {
+        let nobodys = Next::Create(subscription(&["unheard-of"]));
+        world.next = vec![nobodys; PER_BLOCK as usize];
+        world.mine(1);
+        world.finalize(0);
+    }
+}
+
+/// A request that is active long after the crowd.
+fn far_ahead(world: &World) -> Subscription {
+    let mut terms = subscription(&["alpha"]);
+    terms.active_at = world.head().block.time.as_contract_time() + 1_000;
+    terms
+}
+
+fn status(world: &World) -> Option<JobStatus> {
+    world.machine.job_status(delegated_job_id((CONSUMER, 7)))
+}
+
+#[test]
+fn the_record_that_a_waiting_request_is_judged_by_is_not_forgotten() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let terms = far_ahead(&world);
+    let at = world.now();
+    world.apply(Event::DelegatedAccepted(delegated(7, terms, at)));
+    // The owner has another record under the same nonce, which nobody here serves.
+    let other = Next::Delegated(subscription(&["unheard-of"]), 7, true);
+    world.next.push(other);
+    world.mine(1);
+    crowd(&mut world);
+    assert!(
+        world
+            .machine
+            .subscriptions()
+            .get(SubscriptionId(1))
+            .is_some()
+    );
+    assert!(
+        world
+            .machine
+            .subscriptions()
+            .get(SubscriptionId(2))
+            .is_none()
+    );
+    world.mine(1_000);
+    assert!(world.issued.is_empty(), "nothing is computed for it");
+    assert!(matches!(status(&world), Some(JobStatus::Failed { .. })));
+    world.machine.audit().expect("sound");
+}
+
+#[test]
+fn a_request_whose_known_record_is_forgotten_is_not_answered() {
+    let mut world = World::new(config());
+    let other = Next::Delegated(subscription(&["unheard-of"]), 7, true);
+    world.next.push(other);
+    world.mine(1);
+    crowd(&mut world);
+    assert!(
+        world
+            .machine
+            .subscriptions()
+            .get(SubscriptionId(1))
+            .is_none()
+    );
+    let mut request = delegated(7, subscription(&["alpha"]), world.now());
+    request.known_id = SubscriptionId(1);
+    world.apply(Event::DelegatedAccepted(request));
+    assert!(world.issued.is_empty());
+    assert!(matches!(status(&world), Some(JobStatus::Failed { .. })));
+}
+
+#[test]
+fn a_request_waits_until_its_known_record_is_heard_of() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let terms = subscription(&["alpha"]);
+    let mut request = delegated(7, terms.clone(), world.now());
+    request.known_id = SubscriptionId(1);
+    world.apply(Event::DelegatedAccepted(request));
+    world.mine(1);
+    assert!(world.issued.is_empty(), "its record is yet to come");
+    assert_eq!(status(&world), Some(JobStatus::Running));
+    world.next.push(Next::Delegated(terms, 7, true));
+    world.mine(1);
+    world.run(4);
+    assert_eq!(world.delivered(), 1);
+    assert!(matches!(status(&world), Some(JobStatus::Success { .. })));
+    assert_eq!(world.replayed(), world.machine);
 }
