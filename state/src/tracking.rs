@@ -17,7 +17,7 @@ use crate::{
         self, CANCELLED_AT, Due, Responses, Standing, Step, Tracked, interval_end, interval_start,
     },
     trace::Transition,
-    types::{Address, BlockRef, Interval, JobNo, SubscriptionId},
+    types::{Address, BlockRef, DeliveryNo, Interval, JobNo, SubscriptionId},
 };
 
 impl Machine {
@@ -262,8 +262,8 @@ impl Machine {
     }
 
     /// Each retired subscription makes room for itself: of those beyond what is kept, up to two
-    /// are forgotten, the oldest first, if what retired them is final, no job on them is open and
-    /// no request of a client is aliased to them. A sync that reads one again judges it anew.
+    /// are forgotten, the oldest first, if what retired them is final and nothing is left that their
+    /// records judge. A sync that reads one again judges it anew.
     fn forget_retired(&mut self) {
         let head = self.chain.head.map_or(0, |head| head.number);
         let finalized = self.chain.finalized.map(|block| block.number);
@@ -286,10 +286,20 @@ impl Machine {
         }
     }
 
-    /// Whether something is yet to be judged by the record of a retired subscription.
+    /// Whether something is yet to be judged by the record of a retired subscription: an open
+    /// job, a client's request, or a delivery that a block may still hold, given up or not.
     fn is_needed(&self, id: SubscriptionId) -> bool {
         let open = |no| self.jobs.get(no).is_some_and(|job| !job.stage.is_end());
-        self.jobs_on(id).into_iter().any(open) || !self.delegations.of_id(id).is_empty()
+        let signed = |no: &DeliveryNo| {
+            let delivery = self.deliveries.get(*no);
+            delivery.is_some_and(|of| of.delegation.is_none() && of.identity.id == id)
+        };
+        self.jobs_on(id).into_iter().any(open)
+            || !self.delegations.of_id(id).is_empty()
+            || self
+                .account
+                .versions()
+                .any(|version| version.does.deliveries().iter().any(signed))
     }
 
     /// When an admitted subscription is looked at next; `Never` when none of its intervals is

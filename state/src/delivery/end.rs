@@ -93,7 +93,7 @@ impl Machine {
     ) -> Result<(), Halt> {
         let job = self.deliveries.get(no).map(|delivery| delivery.job);
         self.chores.stake(no, None);
-        self.deliveries.retire(no);
+        self.retire_delivery(no);
         let Some(job) = job else {
             return Ok(());
         };

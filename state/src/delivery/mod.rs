@@ -366,19 +366,33 @@ impl Deliveries {
         self.all.insert(self.last, delivery);
         self.last
     }
-
-    /// Keeps an ended delivery for its time.
-    fn retire(&mut self, no: DeliveryNo) {
-        self.ended.insert(no);
-        if self.ended.len() > DELIVERIES_KEPT
-            && let Some(oldest) = self.ended.pop_first()
-        {
-            self.all.remove(oldest);
-        }
-    }
 }
 
 impl Machine {
+    /// Keeps an ended delivery for its time, and for as long as a block may still hold it.
+    fn retire_delivery(&mut self, no: DeliveryNo) {
+        self.deliveries.ended.insert(no);
+        if self.deliveries.ended.len() <= DELIVERIES_KEPT {
+            return;
+        }
+        let mut ended = self.deliveries.ended.iter().copied();
+        if let Some(oldest) = ended.find(|no| !self.may_be_included(*no)) {
+            self.deliveries.ended.remove(&oldest);
+            self.deliveries.all.remove(oldest);
+        }
+    }
+
+    /// Whether something signed of an ended delivery may come into a block, or stands in one that
+    /// is not final.
+    fn may_be_included(&self, no: DeliveryNo) -> bool {
+        let state = self.deliveries.get(no).map(|delivery| delivery.state);
+        state != Some(State::Final)
+            && self
+                .account
+                .versions()
+                .any(|version| version.does.deliveries().contains(&no))
+    }
+
     /// What a delivery's subscription says.
     pub(crate) fn terms_of(&self, delivery: &Delivery) -> Option<&Subscription> {
         match delivery.delegation {

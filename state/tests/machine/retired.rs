@@ -2,13 +2,15 @@
 
 use crate::common::*;
 use infernet_state::{
-    Event, Machine,
+    Effect, Event, Machine,
     delegation::delegated_job_id,
-    event::{ChainFact, Subscription, SyncedSubscription},
+    effect::Action,
+    event::{ChainFact, Failure, Outcome, Rejection, Subscription, SyncedSubscription},
+    ledger::Code,
     limits::RETIRED_SUBSCRIPTIONS_KEPT,
     machine::JobStatus,
     subscription::Standing,
-    types::{BlockRef, BlockTime, SubscriptionId},
+    types::{Amount, BlockRef, BlockTime, SubscriptionId},
 };
 
 const PER_BLOCK: u32 = 500;
@@ -217,4 +219,51 @@ fn a_request_waits_until_its_known_record_is_heard_of() {
     assert_eq!(world.delivered(), 1);
     assert!(matches!(status(&world), Some(JobStatus::Success { .. })));
     assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
+    let mut terms = subscription(&["alpha"]);
+    terms.payment_amount = Amount::from(1_000_000_000);
+    let mut world = world_with(config(), &terms, 1);
+    world.mine(1);
+    world.mine(1);
+    // The RPC refuses it, and its pool holds it all the same.
+    let mut replaced = false;
+    while !replaced {
+        while let Some(issued) = world.issued.pop_front() {
+            let Some(outcome) = world.answer(&issued) else {
+                continue;
+            };
+            if let Effect::Sign { action, .. } = &issued.effect {
+                replaced = *action == Action::FillNonce;
+            }
+            if replaced {
+                break;
+            }
+            let refused = Outcome::Failed(Failure::Rejected(Rejection::Other {
+                reason: "no".into(),
+            }));
+            let is_sent = matches!(issued.effect, Effect::Broadcast { .. });
+            world.end(&issued, if is_sent { refused } else { outcome });
+        }
+        world.wait(60_000);
+    }
+    let pool = std::mem::take(&mut world.pool);
+    assert_eq!(pool.len(), 1);
+    crowd(&mut world);
+    assert!(
+        world
+            .machine
+            .subscriptions()
+            .get(SubscriptionId(2))
+            .is_none()
+    );
+    world.pool = pool;
+    world.mine(1);
+    assert_eq!(world.delivered(), 1);
+    let entries = world.machine.ledger().entries();
+    let prices = entries.filter(|(_, entry)| entry.code == Code::Price);
+    assert_eq!(prices.count(), 1);
+    world.machine.audit().expect("sound");
 }
