@@ -289,6 +289,16 @@ impl Tracked {
         )
     }
 
+    /// The first interval that is not over at a block's time: before it is active, its first.
+    #[must_use]
+    pub fn first_at(&self, block: &BlockRef) -> Interval {
+        if block.time.as_contract_time() < self.subscription.active_at {
+            Interval(1)
+        } else {
+            self.interval(block)
+        }
+    }
+
     /// Responses in `interval`, as far as heard: none for one that nobody answered yet.
     #[must_use]
     pub fn responses_in(&self, interval: Interval) -> Responses {

@@ -316,13 +316,9 @@ impl Machine {
             return Due::Height(deep);
         };
         let subscription = &tracked.subscription;
-        let now = head.time.as_contract_time();
-        let current = if now < subscription.active_at {
-            Interval(1)
-        } else {
-            tracked.interval(&head)
-        };
-        let next = current.max(Interval(tracked.taken.0.saturating_add(1)));
+        let next = tracked
+            .first_at(&head)
+            .max(Interval(tracked.taken.0.saturating_add(1)));
         if next.0 > subscription.frequency {
             return Due::Never;
         }
@@ -460,7 +456,7 @@ impl Machine {
             return Ok(());
         };
         // Of later intervals, too, the old chain may have met or passed over some.
-        let from = tracked.interval(&head);
+        let from = tracked.first_at(&head);
         let jobs: alloc::vec::Vec<(Interval, JobNo)> = self
             .jobs
             .by_interval

@@ -80,3 +80,34 @@ fn a_delivery_that_was_met_in_the_old_chain_is_sent() {
     world.reorg(2);
     goes_on(world);
 }
+
+#[test]
+fn a_delivery_that_was_met_is_sent_where_time_moved_back_before_the_first_interval() {
+    let mut world = World::new(config());
+    let mut terms = subscription(&["alpha"]);
+    (terms.period, terms.frequency) = (100, 5);
+    world.next.push(Next::Create(terms));
+    world.mine(1);
+    world.mine(90);
+    world.settle();
+    world.mine_block(10, false);
+    while let Some(issued) = world.issued.pop_front() {
+        if matches!(issued.effect, infernet_state::Effect::Simulate { .. }) {
+            world.issued.push_front(issued);
+            break;
+        }
+        let outcome = world.answer(&issued).expect("an answer");
+        world.end(&issued, outcome);
+    }
+    world.next.push(Next::Fulfil(1, OTHER));
+    world.mine_block(1, false);
+    world.settle();
+    world.reorg(2);
+    for _ in 0..5 {
+        world.mine(10);
+        world.settle();
+    }
+    assert_eq!(interval(&world), 1);
+    assert_eq!(world.delivered(), 1);
+    assert_eq!(world.replayed(), world.machine);
+}
