@@ -112,6 +112,13 @@ impl Machine {
         self.chain.undo.entry(height).or_default().push(undo);
     }
 
+    /// The sync begins anew: no reorg takes it to where an older one stood.
+    pub(crate) fn forget_cursors(&mut self) {
+        for undos in self.chain.undo.values_mut() {
+            undos.retain(|undo| !matches!(undo, Undo::Cursor(_)));
+        }
+    }
+
     /// `ChainCommitted`.
     pub(crate) fn chain_committed(
         &mut self,

@@ -258,6 +258,7 @@ impl Machine {
             self.forget_allowances();
         }
         self.config = Some(config.clone());
+        self.forget_cursors();
         self.subscriptions.cursor = config.chain.as_ref().map(|_| SubscriptionId(1));
         self.serve_head(turn)
     }

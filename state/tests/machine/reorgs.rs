@@ -3,6 +3,8 @@
 
 use crate::common::*;
 use infernet_state::{
+    Event,
+    event::SyncedSubscription,
     job::Stage,
     types::{Interval, SubscriptionId},
 };
@@ -109,5 +111,29 @@ fn a_delivery_that_was_met_is_sent_where_time_moved_back_before_the_first_interv
     }
     assert_eq!(interval(&world), 1);
     assert_eq!(world.delivered(), 1);
+    assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn a_scan_that_begins_anew_is_not_cut_short_by_the_undo_of_an_older_one() {
+    let mut world = World::new(config());
+    world.apply(Event::ConfigChanged(config()));
+    for (id, next) in [(1, 400), (400, 700)] {
+        world.mine(1);
+        let entry = SyncedSubscription {
+            id: SubscriptionId(id),
+            subscription: subscription(&["unheard-of"]),
+            responses: 0,
+            responded: false,
+        };
+        world.apply(Event::SubscriptionsSynced {
+            block: world.head().block,
+            subscriptions: vec![entry],
+            next: SubscriptionId(next),
+        });
+    }
+    world.apply(Event::ConfigChanged(config()));
+    world.reorg(1);
+    assert_eq!(world.machine.sync_cursor(), Some(SubscriptionId(1)));
     assert_eq!(world.replayed(), world.machine);
 }
