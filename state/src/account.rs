@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
-    transaction::{ByTx, Phase, Slot, Version, after},
+    transaction::{ByTx, Phase, Slot, Use, Version, after},
     types::Nonce,
 };
 
@@ -77,6 +77,20 @@ impl Account {
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
         let open = self.slots.values().map(|slot| &slot.versions);
         open.chain(self.overtaken.values()).flatten()
+    }
+
+    /// What was signed to set an allowance is from now on as good as an empty transfer.
+    pub(crate) fn approve_nothing(&mut self) {
+        let slots = self.slots.values_mut().flat_map(|slot| {
+            let versions = slot.versions.iter_mut().map(|version| &mut version.does);
+            versions.chain([&mut slot.wanted])
+        });
+        let overtaken = self.overtaken.values_mut().flatten();
+        for does in slots.chain(overtaken.map(|version| &mut version.does)) {
+            if matches!(does, Use::Stake { .. }) {
+                *does = Use::Fill;
+            }
+        }
     }
 
     /// Whether no transaction is under way.

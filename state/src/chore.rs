@@ -42,6 +42,16 @@ pub enum Chore {
     Finalize(SubscriptionId, Interval),
 }
 
+impl Chore {
+    /// The token whose allowance it sets.
+    fn staked(self) -> Option<Address> {
+        match self {
+            Self::Stake(token) => Some(token),
+            Self::Finalize(..) => None,
+        }
+    }
+}
+
 /// Where a chore stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stage {
@@ -168,12 +178,30 @@ impl Chores {
 
 impl Machine {
     /// What was allowed was allowed by another wallet, or to another account: nothing is known of
-    /// the present ones, and a reorg brings nothing of it back.
-    pub(crate) fn forget_allowances(&mut self) {
+    /// the present ones, and a reorg brings nothing of it back. Approvals that are signed use up
+    /// their nonces and do nothing more for the node: what waits for one asks for another.
+    pub(crate) fn forget_allowances(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         self.chores.allowances.clear();
         for undos in self.chain.undo.values_mut() {
             undos.retain(|undo| !matches!(undo, Undo::Allowance { .. }));
         }
+        self.account.approve_nothing();
+        let chores = self.chores.tasks.keys().copied();
+        let tokens: alloc::vec::Vec<Address> = chores.filter_map(Chore::staked).collect();
+        for token in tokens {
+            let chore = Chore::Stake(token);
+            match self.end_chore(chore).map(|task| task.stage) {
+                Some(Stage::Quoting(effect)) => self.drop_effect(turn, effect)?,
+                Some(Stage::BackingOff(at)) => {
+                    self.schedule.timers.remove(&(at, Timer::Chore(chore)));
+                }
+                Some(Stage::Sent(_)) | None => {}
+            }
+            for no in self.waiting_for(token) {
+                self.attempt_delivery(turn, no)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the stake of a delivery is allowed; if not, the delivery waits, and the allowance

@@ -254,10 +254,11 @@ impl Machine {
         self.catalog = Catalog::new(config);
         let payee =
             |chain: Option<&ChainConfig>| chain.map(|chain| (chain.node, chain.payment_wallet));
-        if payee(self.chain_config()) != payee(config.chain.as_ref()) {
-            self.forget_allowances();
-        }
+        let is_other = payee(self.chain_config()) != payee(config.chain.as_ref());
         self.config = Some(config.clone());
+        if is_other {
+            self.forget_allowances(turn)?;
+        }
         self.forget_cursors();
         self.subscriptions.cursor = config.chain.as_ref().map(|_| SubscriptionId(1));
         self.serve_head(turn)

@@ -152,3 +152,41 @@ fn another_wallet_has_allowed_nothing_yet() {
     let approved = |fact: &&ChainFact| matches!(fact, ChainFact::Wallet(fact) if matches!(fact.change, WalletChange::Approved { .. }));
     assert_eq!(facts.filter(approved).count(), 1, "the first wallet's");
 }
+
+#[test]
+fn an_approval_of_the_wallet_before_allows_nothing_of_the_present_one() {
+    let mut world = World::new(world_config(false));
+    world.next.push(Next::Create(verified(10_000)));
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    assert_eq!(world.pool.len(), 1, "the approval");
+    let mut config = world_config(false);
+    let wallet = Address([0xb0; 20]);
+    config.chain.as_mut().expect("a chain").payment_wallet = Some(wallet);
+    world.apply(Event::ConfigChanged(config));
+    let allowed = |world: &World| world.machine.chores().allowances().count();
+    world.mine(1);
+    assert_eq!(world.head().nonce, 1, "it is included");
+    assert_eq!(allowed(&world), 0);
+    world.reorg(1);
+    world.mine(1);
+    assert_eq!(allowed(&world), 0);
+    let mut approves = Vec::new();
+    while let Some(issued) = world.issued.pop_front() {
+        if let Effect::Sign {
+            action: Action::ApproveStake { wallet, .. },
+            ..
+        } = &issued.effect
+        {
+            approves.push(*wallet);
+        }
+        if let Some(outcome) = world.answer(&issued) {
+            world.end(&issued, outcome);
+        }
+    }
+    assert_eq!(approves, [wallet]);
+    assert_eq!(world.delivered(), 0, "before it is allowed");
+    world.machine.audit().expect("sound");
+    assert_eq!(world.replayed(), world.machine);
+}
