@@ -155,6 +155,39 @@ fn a_torn_copy_never_takes_the_place_of_the_database() {
     assert_eq!(read(&log.reader()), events);
 }
 
+#[test]
+fn a_copy_is_all_there_is_where_the_database_has_no_file() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, events, whole) = begun(dir.path());
+    fs::remove_file(whole.join("preserved.json")).unwrap();
+    let database = home.join(DATABASE);
+    let whole_db = fs::read(database.join("db")).unwrap();
+    // An opening was killed while it put the copy back.
+    for (extension, emptied) in [("before", false), ("before", true), ("torn", false)] {
+        copy(&whole, &database.with_extension(extension));
+        fs::remove_dir_all(&database).unwrap();
+        if emptied {
+            fs::create_dir(&database).unwrap();
+            fs::write(database.join("conf"), "").unwrap();
+        }
+        assert_eq!(read(&SledReader::look(&home).unwrap()), events);
+        assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+        let log = SledLog::open(&home, &options()).unwrap();
+        assert_eq!(read(&log.reader()), events, "{extension}");
+        drop(log);
+        let names = fs::read_dir(home.join("log")).unwrap().count();
+        assert_eq!(names, 1, "{extension}: nothing is left over");
+    }
+    // A damaged database is salvaged of the copy that was set aside, a whole one is not.
+    copy(&whole, &database.with_extension("torn"));
+    fs::write(database.join("db"), vec![0; 100_000]).unwrap();
+    assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+    fs::write(database.join("db"), &whole_db).unwrap();
+    fs::write(database.with_extension("torn").join("db"), vec![0; 100_000]).unwrap();
+    assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+}
+
 /// Not a test of its own: opens the log, and a mirror of it if it is told where.
 #[test]
 #[ignore = "started by the other tests"]
