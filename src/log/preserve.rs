@@ -32,6 +32,12 @@ use crate::crash;
 /// The file of a copy that says what all others in it were when they were copied.
 const SUMS: &str = "preserved.json";
 
+/// The extension of a copy while it is made.
+const COPYING: &str = "copying";
+
+/// The extension of a copy while it is removed.
+const DISCARD: &str = "discard";
+
 /// What is read at once, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
@@ -94,6 +100,25 @@ pub(crate) fn places(database: &Path) -> Vec<PathBuf> {
     places
 }
 
+/// Removes the copies under `log/` whose making or removal did not come to an end.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn clear_leftovers(logs: &Path) -> Result<(), LogError> {
+    let list = || -> io::Result<Vec<_>> { logs.read_dir()?.collect() };
+    let entries = match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(storage("list", logs.display()))?,
+    };
+    for path in entries.into_iter().map(|entry| entry.path()) {
+        let extension = path.extension();
+        if extension.is_some_and(|extension| extension == COPYING || extension == DISCARD) {
+            remove(&path).map_err(storage("remove", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes the copy that was set aside: the log has opened without it.
 ///
 /// # Errors
@@ -121,10 +146,7 @@ impl Preserved {
         };
         let failed = || storage("copy", database.display());
         let logs = database.parent().unwrap_or(database);
-        let copying = database.with_extension("copying");
-        remove(&copying)
-            .and_then(|()| remove(&database.with_extension("discard")))
-            .map_err(failed())?;
+        let copying = database.with_extension(COPYING);
         let found = to_open(database)?;
         if found != database {
             put_in_place(&found, database).map_err(failed())?;
@@ -159,7 +181,7 @@ impl Preserved {
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn discard(self) -> Result<(), LogError> {
-        let discard = self.database.with_extension("discard");
+        let discard = self.database.with_extension(DISCARD);
         let logs = self.database.parent().unwrap_or(&self.database);
         let failed = || storage("remove", discard.display());
         fs::rename(&self.before, &discard)
