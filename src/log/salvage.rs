@@ -58,6 +58,8 @@ struct Found {
     at: u64,
     len: usize,
     head: Head,
+    /// Whether a commit ends with it.
+    ends_commit: bool,
     erased: usize,
 }
 
@@ -369,6 +371,7 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
                     at,
                     len,
                     head: block.head(),
+                    ends_commit: block.ends_commit,
                     erased,
                 });
         }
@@ -380,24 +383,37 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
 /// How far the blocks behind a place lead: whether to what was acknowledged, and to which event.
 type Reach = (bool, Seq);
 
-/// How far the blocks behind each place lead.
+/// How far the blocks behind each place lead; a place that leads to no end of a commit is missing.
 fn reaches(found: &Finds, acknowledged: Head) -> BTreeMap<(Seq, [u8; 32]), Reach> {
     let mut reaches = BTreeMap::new();
     // Backwards: a block leads to a later place than the one before it.
     for (before, versions) in found.iter().rev() {
-        let behind = versions.iter().map(|version| {
-            let (seen, last) = reaches
-                .get(&(version.head.seq, version.head.hash.0))
-                .copied()
-                .unwrap_or((false, version.head.seq));
-            (seen || version.head == acknowledged, last)
-        });
-        reaches.insert(*before, behind.max().unwrap_or_default());
+        let best = versions
+            .iter()
+            .filter_map(|version| reach(version, &reaches, acknowledged))
+            .max();
+        if let Some(best) = best {
+            reaches.insert(*before, best);
+        }
     }
     reaches
 }
 
-/// The chain from the log's beginning that leads to what was acknowledged, or else the farthest:
+/// How far a block leads, by where the places behind it lead; `None` when no commit ends with it or
+/// behind it.
+fn reach(
+    version: &Found,
+    reaches: &BTreeMap<(Seq, [u8; 32]), Reach>,
+    acknowledged: Head,
+) -> Option<Reach> {
+    let behind = reaches.get(&(version.head.seq, version.head.hash.0));
+    let ends = version.ends_commit.then_some((false, version.head.seq));
+    let (seen, last) = behind.copied().or(ends)?;
+    Some((seen || version.head == acknowledged, last))
+}
+
+/// The chain from the log's beginning that leads to what was acknowledged, or else the farthest; to
+/// the end of a commit, since one that is not whole never happened. It begins
 /// from its snapshot, without one from the earliest block, and without any from the end of the
 /// archives. Of several versions of a block the one with the most payloads erased counts.
 fn put_together(
@@ -407,7 +423,7 @@ fn put_together(
     archived: Head,
 ) -> Chain {
     let reaches = reaches(found, place.acknowledged);
-    let reach = |head: Head| reaches.get(&(head.seq, head.hash.0)).copied();
+    let leads = |head: Head| reaches.get(&(head.seq, head.hash.0)).copied();
     let earliest = || {
         found
             .keys()
@@ -416,7 +432,8 @@ fn put_together(
                 hash: Hash(*hash),
             })
             .filter(|head| place.begins.is_none_or(|begins| head.seq >= begins))
-            .max_by_key(|head| (Reverse(head.seq), *head == archived, reach(*head)))
+            .filter(|head| leads(*head).is_some())
+            .max_by_key(|head| (Reverse(head.seq), *head == archived, leads(*head)))
     };
     let base = snapshot
         .map(|snapshot| snapshot.head)
@@ -424,15 +441,15 @@ fn put_together(
         .unwrap_or(archived);
     let mut head = base;
     let mut blocks = BTreeMap::new();
-    let leads = |version: &&Found| {
-        let ends = version.head == place.acknowledged;
-        let behind = reach(version.head).unwrap_or((false, version.head.seq));
-        (behind.0 || ends, behind.1, version.erased)
-    };
-    while let Some(next) = found
-        .get(&(head.seq, head.hash.0))
-        .and_then(|versions| versions.iter().max_by_key(leads))
-    {
+    while let Some((_, next)) = found.get(&(head.seq, head.hash.0)).and_then(|versions| {
+        versions
+            .iter()
+            .filter_map(|version| {
+                let (seen, last) = reach(version, &reaches, place.acknowledged)?;
+                Some(((seen, last, version.erased), version))
+            })
+            .max_by_key(|(rank, _)| *rank)
+    }) {
         blocks.insert(next.head.seq.0, (next.at, next.len));
         head = next.head;
     }
