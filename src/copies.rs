@@ -30,6 +30,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long at most.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// How long a mirror is left alone that no try will mend: somebody may have made room for a new
+/// one meanwhile.
+const USELESS_RETRY: Duration = Duration::from_secs(600);
+
 /// How long checkpoints that fail are left alone at most: a try reads all that is kept of the log
 /// where a part of it is damaged.
 const CHECKPOINT_RETRY_MAX: Duration = Duration::from_secs(600);
@@ -100,6 +104,7 @@ pub fn start(
                 mirror: None,
                 path: path.clone(),
                 failed: None,
+                useless: false,
                 handle: handle.clone(),
             };
             match opened(path, &reader) {
@@ -189,6 +194,8 @@ struct Follower {
     path: PathBuf,
     mirror: Option<Mirror>,
     failed: Option<Failed>,
+    /// Whether it failed so that no try will mend it.
+    useless: bool,
     handle: Handle,
 }
 
@@ -209,6 +216,14 @@ impl Failed {
         }
     }
 
+    /// It failed now, and is left alone from the first time on.
+    fn for_long(wait: Duration) -> Self {
+        Self {
+            at: Instant::now(),
+            wait,
+        }
+    }
+
     /// When it is tried again.
     fn due(self) -> Instant {
         self.at + self.wait
@@ -217,7 +232,8 @@ impl Failed {
 
 impl Follower {
     fn round(&mut self, reader: &SledReader, last: bool) {
-        if self.due().is_some_and(|due| Instant::now() < due) && !last {
+        let early = self.due().is_some_and(|due| Instant::now() < due);
+        if (early && !last) || (self.useless && last) {
             return;
         }
         let mirror = self.mirror.take();
@@ -227,6 +243,7 @@ impl Follower {
                     tracing::info!(mirror = %self.path.display(), "the mirror has caught up");
                     self.handle.alarm_of_mirror(None);
                 }
+                self.useless = false;
                 self.mirror = Some(mirror);
             }
             Err(error) => self.fail(&error),
@@ -240,7 +257,8 @@ impl Follower {
 
     fn fail(&mut self, error: &LogError) {
         let path = self.path.display();
-        let why = if is_useless(error) {
+        self.useless = is_useless(error);
+        let why = if self.useless {
             tracing::warn!(%error, mirror = %path, "the mirror does not follow; make a new one in an empty directory");
             USELESS
         } else {
@@ -248,7 +266,11 @@ impl Follower {
             FAILED
         };
         self.handle.alarm_of_mirror(Some(why));
-        self.failed = Some(Failed::again(self.failed, RETRY_AFTER_MAX));
+        self.failed = Some(if self.useless {
+            Failed::for_long(USELESS_RETRY)
+        } else {
+            Failed::again(self.failed, RETRY_AFTER_MAX)
+        });
     }
 }
 

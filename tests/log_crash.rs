@@ -293,6 +293,9 @@ fn a_commit_of_several_blocks_is_there_or_not_wherever_its_writing_ended() {
         }
         fs::write(database(&copied), image).unwrap();
         let what = format!("written up to {reached} of {first} to {last}");
+        let salvaged = Salvage::open(&copied).unwrap().newest().seq.0;
+        let end = if step == STEPS { whole } else { acknowledged };
+        assert_eq!(salvaged, end, "{what}: salvaged without sled");
         let head = examine(&copied, acknowledged, &what);
         assert_eq!(head == whole, step == STEPS, "{what}");
         // It goes on over what is left of the commit.

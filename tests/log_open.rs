@@ -14,7 +14,10 @@ use std::{
 
 use infernet_node::{
     crash,
-    log::{EventLog, LogReader, Mirror, Record, Salvage, SledLog, SledReader, Source, Stored},
+    log::{
+        EventLog, LogError, LogReader, Mirror, Options, Record, Salvage, SledLog, SledReader,
+        Source, Stored,
+    },
 };
 use infernet_state::types::Seq;
 use log_common::{Lcg, copy, options, payload, record};
@@ -153,6 +156,65 @@ fn a_torn_copy_never_takes_the_place_of_the_database() {
     assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
     let log = SledLog::open(&home, &options()).unwrap();
     assert_eq!(read(&log.reader()), events);
+}
+
+#[test]
+fn a_copy_is_all_there_is_where_the_database_has_no_file() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, events, whole) = begun(dir.path());
+    fs::remove_file(whole.join("preserved.json")).unwrap();
+    let database = home.join(DATABASE);
+    let whole_db = fs::read(database.join("db")).unwrap();
+    // An opening was killed while it put the copy back.
+    for (extension, emptied) in [("before", false), ("before", true), ("torn", false)] {
+        copy(&whole, &database.with_extension(extension));
+        fs::remove_dir_all(&database).unwrap();
+        if emptied {
+            fs::create_dir(&database).unwrap();
+            fs::write(database.join("conf"), "").unwrap();
+        }
+        assert_eq!(read(&SledReader::look(&home).unwrap()), events);
+        assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+        let log = SledLog::open(&home, &options()).unwrap();
+        assert_eq!(read(&log.reader()), events, "{extension}");
+        drop(log);
+        let names = fs::read_dir(home.join("log")).unwrap().count();
+        assert_eq!(names, 1, "{extension}: nothing is left over");
+    }
+    // A damaged database is salvaged of the copy that was set aside, a whole one is not.
+    copy(&whole, &database.with_extension("torn"));
+    fs::write(database.join("db"), vec![0; 100_000]).unwrap();
+    assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+    fs::write(database.join("db"), &whole_db).unwrap();
+    fs::write(database.with_extension("torn").join("db"), vec![0; 100_000]).unwrap();
+    assert_eq!(Salvage::open(&home).unwrap().newest().seq, Seq(120));
+}
+
+#[test]
+fn left_overs_do_not_take_the_space_that_an_opening_needs() {
+    watch();
+    let dir = tempfile::tempdir().unwrap();
+    let (home, _, whole) = begun(dir.path());
+    let database = home.join(DATABASE);
+    for extension in ["copying", "discard", "before"] {
+        copy(&whole, &database.with_extension(extension));
+    }
+    let stranger = Options {
+        identity: Some("another log".to_owned()),
+        ..options()
+    };
+    let refused = SledLog::open(&home, &stranger).unwrap_err();
+    assert!(matches!(refused, LogError::Identity { .. }), "{refused}");
+    let left = || fs::read_dir(home.join("log")).unwrap().count();
+    assert_eq!(left(), 4, "nothing of another's goes");
+    let greedy = Options {
+        free_floor_bytes: u64::MAX,
+        ..options()
+    };
+    let refused = SledLog::open(&home, &greedy).unwrap_err();
+    assert!(matches!(refused, LogError::NoSpace { .. }), "{refused}");
+    assert_eq!(left(), 2, "what is needed stays");
 }
 
 /// Not a test of its own: opens the log, and a mirror of it if it is told where.

@@ -21,7 +21,6 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     audit::{AuditError, Past, Subject},
     chain::signer::{KeyError, NodeKey},
-    config::FileConfig,
     dev::Flower,
     node::NodeError,
 };
@@ -168,9 +167,14 @@ pub fn main() -> ExitCode {
         // It would be told where it just failed, on standard error.
         .log_internal_errors(false)
         .init();
-    let data_dir = cli.command.data_dir();
+    let mut data_dir = cli.command.data_dir();
     let outcome = match cli.command {
-        Command::Run(args) => run::run(args).map_err(CliError::from),
+        Command::Run(args) => run::settings(&args)
+            .and_then(|file| {
+                data_dir.clone_from(&file.data_dir);
+                run::run(args, file)
+            })
+            .map_err(CliError::from),
         Command::Dev(args) => dev::run(args).map_err(CliError::from),
         Command::Request(args) => request::run(args).map_err(CliError::from),
         Command::Replay(args) => replay::run(args),
@@ -199,13 +203,10 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    /// The data directory that it is about, where the command line or the configuration says so.
+    /// The data directory that it is about, where the command line says so.
     fn data_dir(&self) -> Option<PathBuf> {
         match self {
-            Self::Run(args) => args
-                .data_dir
-                .clone()
-                .or_else(|| FileConfig::read(&args.config).ok()?.data_dir),
+            Self::Run(args) => args.data_dir.clone(),
             Self::Dev(args) => args.data_dir.clone(),
             Self::Request(_) => None,
             Self::Replay(args) => args.data_dir.clone(),

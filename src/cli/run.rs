@@ -10,16 +10,22 @@ use crate::{
     node::{ChainParts, Node, NodeError, Parts},
 };
 
-pub(super) fn run(args: RunArgs) -> Result<(), NodeError> {
-    let file = FileConfig::read(&args.config)?;
-    let data_dir = args
-        .data_dir
-        .or_else(|| file.data_dir.clone())
-        .ok_or_else(|| ConfigError::Invalid {
-            field: "data_dir".to_owned(),
-            reason: "say where the log lives: here, with --data-dir, or in INFERNET_DATA_DIR"
-                .to_owned(),
-        })?;
+/// The configuration, with the data directory that the command line says. It is read once: it may
+/// be a pipe.
+pub(super) fn settings(args: &RunArgs) -> Result<FileConfig, NodeError> {
+    let mut file = FileConfig::read(&args.config)?;
+    if let Some(data_dir) = &args.data_dir {
+        file.data_dir = Some(data_dir.clone());
+    }
+    Ok(file)
+}
+
+pub(super) fn run(args: RunArgs, file: FileConfig) -> Result<(), NodeError> {
+    let data_dir = file.data_dir.clone().ok_or_else(|| ConfigError::Invalid {
+        field: "data_dir".to_owned(),
+        reason: "say where the log lives: here, with --data-dir, or in INFERNET_DATA_DIR"
+            .to_owned(),
+    })?;
     let chain = file.chain.as_ref().map(chain_parts).transpose()?;
     let api = ApiConfig {
         listen: args.listen.unwrap_or(file.server.listen),

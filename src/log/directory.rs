@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Head, LogError,
     limits::{CACHE_BYTES, FREE_FLOOR_BYTES, IDENTITY_BYTES_MAX, METADATA_BYTES_MAX},
+    preserve,
     volume::{create_dir_all, storage, sync_dir},
 };
 use crate::crash;
@@ -87,7 +88,7 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Takes the directory: creates it if asked to, locks it, checks space, format and identity.
+    /// Takes the directory: creates it if asked to, locks it, checks format, identity and space.
     ///
     /// # Errors
     /// [`LogError`].
@@ -106,20 +107,24 @@ impl DataDir {
             return Err(holds_no_log(path));
         }
         let lock = lock(path)?;
-        check_space(path, options.free_floor_bytes)?;
-        let description = match read_description(path)? {
-            Some(description) => description,
-            None => begin(path, options)?,
-        };
+        let described = read_description(path)?;
         if let Some(expected) = &options.identity
-            && *expected != description.identity
+            && let Some(found) = &described
+            && *expected != found.identity
         {
             return Err(LogError::Identity {
                 directory: path.display().to_string(),
-                found: description.identity,
+                found: found.identity.clone(),
                 expected: expected.clone(),
             });
         }
+        // Before the space is measured, which they may be all that is missing of.
+        preserve::clear_leftovers(&path.join("log"))?;
+        check_space(path, options.free_floor_bytes)?;
+        let description = match described {
+            Some(description) => description,
+            None => begin(path, options)?,
+        };
         Ok(Self {
             path: path.to_owned(),
             description,

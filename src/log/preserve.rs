@@ -9,7 +9,8 @@
 //! `log/<N>.discard` while it is removed. A whole one found at start means that an earlier opening
 //! did not come to an end, so that nothing was acknowledged since: it is put back first. The name
 //! alone does not make it whole: a file in it says what every other one was. A copy that is not
-//! what it says is set aside as `log/<N>.torn`, and goes when the log has opened without it.
+//! what it says is set aside as `log/<N>.torn`, and goes when the log has opened without it. Only
+//! where the database has no file any more such a copy takes its place: then it is all there is.
 
 use std::{
     fs::{self, File},
@@ -23,12 +24,19 @@ use super::{
     LogError,
     directory::free_bytes,
     snapshot::BASE_FILE,
+    store::DB_FILE,
     volume::{storage, sync_dir},
 };
 use crate::crash;
 
 /// The file of a copy that says what all others in it were when they were copied.
 const SUMS: &str = "preserved.json";
+
+/// The extension of a copy while it is made.
+const COPYING: &str = "copying";
+
+/// The extension of a copy while it is removed.
+const DISCARD: &str = "discard";
 
 /// What is read at once, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -61,28 +69,73 @@ fn torn(database: &Path) -> PathBuf {
 }
 
 /// What is to be opened of a database: an opening that did not come to an end may have changed
-/// the database itself.
+/// the database itself, or removed it to put a copy back that does not say what it is.
 ///
 /// # Errors
 /// [`LogError::Storage`].
 pub(crate) fn to_open(database: &Path) -> Result<PathBuf, LogError> {
     let before = before(database);
-    let whole = is_whole(&before).map_err(storage("read", before.display()))?;
-    Ok(if whole { before } else { database.to_owned() })
+    if is_whole(&before).map_err(storage("read", before.display()))? {
+        return Ok(before);
+    }
+    let mut versions = [database.to_owned(), before, torn(database)].into_iter();
+    Ok(versions
+        .find(|version| has_file(version))
+        .unwrap_or_else(|| database.to_owned()))
 }
 
-/// Where there may be something of a database, the best place first.
-pub(crate) fn places(database: &Path) -> [PathBuf; 4] {
-    [
+/// Where there is something of a database, the best place first.
+pub(crate) fn places(database: &Path) -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    for place in [
         to_open(database).unwrap_or_else(|_| before(database)),
         database.to_owned(),
         before(database),
         torn(database),
-    ]
+    ] {
+        if has_file(&place) && !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// Removes the copies under `log/` whose making or removal did not come to an end.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn clear_leftovers(logs: &Path) -> Result<(), LogError> {
+    let list = || -> io::Result<Vec<_>> { logs.read_dir()?.collect() };
+    let entries = match list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(storage("list", logs.display()))?,
+    };
+    for path in entries.into_iter().map(|entry| entry.path()) {
+        let extension = path.extension();
+        if extension.is_some_and(|extension| extension == COPYING || extension == DISCARD) {
+            remove(&path).map_err(storage("remove", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the copy that was set aside: the log has opened without it.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(crate) fn discard_torn(database: &Path) -> Result<(), LogError> {
+    let torn = torn(database);
+    remove(&torn).map_err(storage("remove", torn.display()))
+}
+
+/// Whether there is a database's file in a directory.
+fn has_file(path: &Path) -> bool {
+    path.join(DB_FILE).exists()
 }
 
 impl Preserved {
-    /// Makes the copy; `None` when there is no space for one: then the log is opened without.
+    /// Makes the copy; `None` when there is nothing to copy, or no space for it: then the log is
+    /// opened without.
     ///
     /// # Errors
     /// [`LogError::Storage`].
@@ -93,18 +146,20 @@ impl Preserved {
         };
         let failed = || storage("copy", database.display());
         let logs = database.parent().unwrap_or(database);
-        let copying = database.with_extension("copying");
-        remove(&copying)
-            .and_then(|()| remove(&database.with_extension("discard")))
-            .map_err(failed())?;
-        if is_whole(&preserved.before).map_err(failed())? {
-            preserved.put_back().map_err(failed())?;
-        } else if preserved.before.exists() {
+        let copying = database.with_extension(COPYING);
+        let found = to_open(database)?;
+        if found != database {
+            put_in_place(&found, database).map_err(failed())?;
+        }
+        if preserved.before.exists() {
             let torn = torn(database);
             tracing::warn!(copy = %torn.display(), "the copy of the database is not what was copied; it is set aside");
             remove(&torn)
                 .and_then(|()| fs::rename(&preserved.before, &torn))
                 .map_err(failed())?;
+        }
+        if !has_file(database) {
+            return Ok(None);
         }
         let size = super::retention::tree_bytes(database)?;
         if free_bytes(database)? < size.saturating_add(free_floor_bytes) {
@@ -126,16 +181,15 @@ impl Preserved {
     /// # Errors
     /// [`LogError::Storage`].
     pub(crate) fn discard(self) -> Result<(), LogError> {
-        let discard = self.database.with_extension("discard");
+        let discard = self.database.with_extension(DISCARD);
         let logs = self.database.parent().unwrap_or(&self.database);
         let failed = || storage("remove", discard.display());
         fs::rename(&self.before, &discard)
             .and_then(|()| sync_dir(logs))
             .map_err(failed())?;
         crash::point("open.discarding");
-        remove(&discard)
-            .and_then(|()| remove(&torn(&self.database)))
-            .map_err(failed())?;
+        remove(&discard).map_err(failed())?;
+        discard_torn(&self.database)?;
         crash::point("open.discarded");
         Ok(())
     }
@@ -155,11 +209,19 @@ impl Preserved {
         if !is_whole(&self.before)? {
             return Err(io::Error::other("the copy is not what was copied"));
         }
-        remove(&self.database)?;
-        fs::rename(&self.before, &self.database)?;
-        fs::remove_file(self.database.join(SUMS))?;
-        sync_dir(self.database.parent().unwrap_or(&self.database))
+        put_in_place(&self.before, &self.database)
     }
+}
+
+/// A copy becomes the database.
+fn put_in_place(copy: &Path, database: &Path) -> io::Result<()> {
+    remove(database)?;
+    fs::rename(copy, database)?;
+    match fs::remove_file(database.join(SUMS)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync_dir(database.parent().unwrap_or(database))
 }
 
 /// Copies a database, with a file that says what it was; all of it is durable. The snapshot that

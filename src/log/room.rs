@@ -35,7 +35,7 @@ struct Reckoning {
 
 impl Room {
     /// Makes room if the next commit may not have it; `written` is what sled wrote in this one.
-    /// Call it between sled's flush and the sync, with nobody else writing.
+    /// Call it between sled's flush and the sync, from the log's only writer.
     ///
     /// Without durability of its own: the sync that follows has it. Room is only a saving: where
     /// there is none left on the disk, the next commit says so.
@@ -69,9 +69,14 @@ impl Room {
 static ZEROES: [u8; 32 * 1024] = [0; 32 * 1024];
 
 /// How long a file of this length is made, so that it reaches behind `needed`: not beyond the
-/// segment that it ends in, and not at all when it ends with a segment.
+/// segment that it ends in, and not at all near the end of one. Threads that read may make sled
+/// write too, when they come upon a page of its index that is to be split and there is no room for
+/// it in the segment: only there could such a write meet the zeroes.
 fn extended(length: u64, needed: u64) -> u64 {
     let segment_end = length.next_multiple_of(SEGMENT_BYTES as u64);
+    if segment_end - length < ROOM_BYTES {
+        return length;
+    }
     let wanted = length.max(needed) + ROOM_BYTES;
     wanted.min(segment_end)
 }

@@ -58,6 +58,8 @@ struct Found {
     at: u64,
     len: usize,
     head: Head,
+    /// Whether a commit ends with it.
+    ends_commit: bool,
     erased: usize,
 }
 
@@ -101,7 +103,8 @@ impl Place {
         }
     }
 
-    fn log(path: &Path, lost: &mut Vec<String>) -> Result<Self, LogError> {
+    /// Every version that there is of the current database, the best first.
+    fn log(path: &Path, lost: &mut Vec<String>) -> Vec<Self> {
         let description = read_description(path).unwrap_or_else(|error| {
             lost.push(error.to_string());
             None
@@ -109,21 +112,82 @@ impl Place {
         let (identity, named) = description.map_or((None, None), |description| {
             (Some(description.identity), description.log)
         });
-        let Some(database) = database(path, named) else {
-            return Err(LogError::Directory {
-                file: path.join("log").display().to_string(),
-                reason: "there is no database in it".into(),
-            });
-        };
-        let begins = database.file_stem().and_then(|name| name.to_str());
+        let acknowledged = Witness::seen(path).unwrap_or(None).unwrap_or_default();
+        let versions = databases(path, named).into_iter().map(|database| {
+            let begins = database.file_stem().and_then(|name| name.to_str());
+            Self {
+                identity: identity.clone(),
+                file: database.join(DB_FILE),
+                snapshot: database.join(BASE_FILE),
+                packs: path.join("packs"),
+                begins: begins.and_then(|name| name.parse().ok()).map(Seq),
+                acknowledged,
+            }
+        });
+        versions.collect()
+    }
+}
+
+/// What was found at a place.
+struct Searched {
+    place: Place,
+    file: File,
+    name: String,
+    snapshot: Option<Snapshot>,
+    chain: Chain,
+}
+
+impl Searched {
+    /// The place of several whose chain leads farthest, the first of equal ones.
+    fn best(
+        places: Vec<Place>,
+        archived: Head,
+        lost: &mut Vec<String>,
+    ) -> Result<Option<Self>, LogError> {
+        let mut best: Option<Self> = None;
+        let mut failed = None;
+        for place in places {
+            match Self::new(place, archived) {
+                Ok(next) if best.as_ref().is_none_or(|best| best.leads() < next.leads()) => {
+                    best = Some(next);
+                }
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match (best, failed) {
+            (None, Some(error)) => Err(error),
+            (best, failed) => {
+                lost.extend(failed.map(|error| error.to_string()));
+                Ok(best)
+            }
+        }
+    }
+
+    fn new(place: Place, archived: Head) -> Result<Self, LogError> {
+        let name = place.file.display().to_string();
+        let file = File::open(&place.file).map_err(storage("open", &name))?;
+        let found = search(&file, &name)?;
+        let snapshot = snapshot::read_file(&place.snapshot).unwrap_or(None);
+        let chain = put_together(&found, &place, snapshot.as_ref(), archived);
         Ok(Self {
-            identity,
-            file: database.join(DB_FILE),
-            snapshot: database.join(BASE_FILE),
-            packs: path.join("packs"),
-            begins: begins.and_then(|name| name.parse().ok()).map(Seq),
-            acknowledged: Witness::seen(path).unwrap_or(None).unwrap_or_default(),
+            place,
+            file,
+            name,
+            snapshot,
+            chain,
         })
+    }
+
+    /// How far the chain leads, and from where.
+    fn leads(&self) -> (Seq, Reverse<Seq>, bool) {
+        let base = self.chain.base;
+        let snapshot = self.snapshot.as_ref();
+        (
+            self.chain.head.seq,
+            Reverse(base.seq),
+            snapshot.is_some_and(|snapshot| snapshot.head == base),
+        )
     }
 }
 
@@ -136,15 +200,11 @@ impl Salvage {
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let lock = lock_to_read(path)?;
         let mut lost = Vec::new();
-        let place = if Mirror::is_at(path) {
-            Place::mirror(path, &mut lost)
+        let places = if Mirror::is_at(path) {
+            vec![Place::mirror(path, &mut lost)]
         } else {
-            Place::log(path, &mut lost)?
+            Place::log(path, &mut lost)
         };
-        let name = place.file.display().to_string();
-        let file = File::open(&place.file).map_err(storage("open", &name))?;
-        let found = search(&file, &name)?;
-        let snapshot = snapshot::read_file(&place.snapshot).unwrap_or(None);
         let archives = archive::list(&path.join("archives")).unwrap_or_else(|error| {
             lost.push(format!("the archives: {error}"));
             Vec::new()
@@ -153,7 +213,16 @@ impl Salvage {
             .last()
             .and_then(|archive| Some(archive.blocks().ok()?.head()));
         let archived = archived.unwrap_or_default();
-        let chain = put_together(&found, &place, snapshot.as_ref(), archived);
+        let Searched {
+            place,
+            file,
+            name,
+            snapshot,
+            chain,
+        } = Searched::best(places, archived, &mut lost)?.ok_or_else(|| LogError::Directory {
+            file: path.join("log").display().to_string(),
+            reason: "there is no database in it".into(),
+        })?;
         let packs = Packs::open_to_read(Directory::to_read(place.packs))
             .map_err(|error| lost.push(format!("the payloads: {error}")))
             .ok();
@@ -244,8 +313,9 @@ impl Salvage {
     }
 }
 
-/// The directory of the current database: the one that is named, or else the newest.
-fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
+/// The directories of the current database, which is the one that is named, or else the newest:
+/// its own, and those of its copies.
+fn databases(path: &Path, named: Option<String>) -> Vec<PathBuf> {
     let logs = path.join("log");
     let newest = || {
         let entries = logs.read_dir().ok()?;
@@ -254,10 +324,10 @@ fn database(path: &Path, named: Option<String>) -> Option<PathBuf> {
             .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
             .max()
     };
-    let database = logs.join(named.or_else(newest)?);
-    preserve::places(&database)
-        .into_iter()
-        .find(|version| version.join(DB_FILE).exists())
+    let Some(name) = named.or_else(newest) else {
+        return Vec::new();
+    };
+    preserve::places(&logs.join(name))
 }
 
 /// Every whole block in a file. What looks like one inside another is a payload, and whoever sent
@@ -301,6 +371,7 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
                     at,
                     len,
                     head: block.head(),
+                    ends_commit: block.ends_commit,
                     erased,
                 });
         }
@@ -312,24 +383,37 @@ fn search(file: &File, name: &str) -> Result<Finds, LogError> {
 /// How far the blocks behind a place lead: whether to what was acknowledged, and to which event.
 type Reach = (bool, Seq);
 
-/// How far the blocks behind each place lead.
+/// How far the blocks behind each place lead; a place that leads to no end of a commit is missing.
 fn reaches(found: &Finds, acknowledged: Head) -> BTreeMap<(Seq, [u8; 32]), Reach> {
     let mut reaches = BTreeMap::new();
     // Backwards: a block leads to a later place than the one before it.
     for (before, versions) in found.iter().rev() {
-        let behind = versions.iter().map(|version| {
-            let (seen, last) = reaches
-                .get(&(version.head.seq, version.head.hash.0))
-                .copied()
-                .unwrap_or((false, version.head.seq));
-            (seen || version.head == acknowledged, last)
-        });
-        reaches.insert(*before, behind.max().unwrap_or_default());
+        let best = versions
+            .iter()
+            .filter_map(|version| reach(version, &reaches, acknowledged))
+            .max();
+        if let Some(best) = best {
+            reaches.insert(*before, best);
+        }
     }
     reaches
 }
 
-/// The chain from the log's beginning that leads to what was acknowledged, or else the farthest:
+/// How far a block leads, by where the places behind it lead; `None` when no commit ends with it or
+/// behind it.
+fn reach(
+    version: &Found,
+    reaches: &BTreeMap<(Seq, [u8; 32]), Reach>,
+    acknowledged: Head,
+) -> Option<Reach> {
+    let behind = reaches.get(&(version.head.seq, version.head.hash.0));
+    let ends = version.ends_commit.then_some((false, version.head.seq));
+    let (seen, last) = behind.copied().or(ends)?;
+    Some((seen || version.head == acknowledged, last))
+}
+
+/// The chain from the log's beginning that leads to what was acknowledged, or else the farthest; to
+/// the end of a commit, since one that is not whole never happened. It begins
 /// from its snapshot, without one from the earliest block, and without any from the end of the
 /// archives. Of several versions of a block the one with the most payloads erased counts.
 fn put_together(
@@ -339,7 +423,7 @@ fn put_together(
     archived: Head,
 ) -> Chain {
     let reaches = reaches(found, place.acknowledged);
-    let reach = |head: Head| reaches.get(&(head.seq, head.hash.0)).copied();
+    let leads = |head: Head| reaches.get(&(head.seq, head.hash.0)).copied();
     let earliest = || {
         found
             .keys()
@@ -348,7 +432,8 @@ fn put_together(
                 hash: Hash(*hash),
             })
             .filter(|head| place.begins.is_none_or(|begins| head.seq >= begins))
-            .max_by_key(|head| (Reverse(head.seq), *head == archived, reach(*head)))
+            .filter(|head| leads(*head).is_some())
+            .max_by_key(|head| (Reverse(head.seq), *head == archived, leads(*head)))
     };
     let base = snapshot
         .map(|snapshot| snapshot.head)
@@ -356,15 +441,15 @@ fn put_together(
         .unwrap_or(archived);
     let mut head = base;
     let mut blocks = BTreeMap::new();
-    let leads = |version: &&Found| {
-        let ends = version.head == place.acknowledged;
-        let behind = reach(version.head).unwrap_or((false, version.head.seq));
-        (behind.0 || ends, behind.1, version.erased)
-    };
-    while let Some(next) = found
-        .get(&(head.seq, head.hash.0))
-        .and_then(|versions| versions.iter().max_by_key(leads))
-    {
+    while let Some((_, next)) = found.get(&(head.seq, head.hash.0)).and_then(|versions| {
+        versions
+            .iter()
+            .filter_map(|version| {
+                let (seen, last) = reach(version, &reaches, place.acknowledged)?;
+                Some(((seen, last, version.erased), version))
+            })
+            .max_by_key(|(rank, _)| *rank)
+    }) {
         blocks.insert(next.head.seq.0, (next.at, next.len));
         head = next.head;
     }

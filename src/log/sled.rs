@@ -21,7 +21,7 @@ use super::{
     limits::TAIL_BLOCKS_CHECKED,
     look::Scratch,
     pack::{PackWriter, Packs},
-    preserve::Preserved,
+    preserve::{self, Preserved},
     retention::clear_leftovers,
     snapshot::{Snapshot, write_base},
     store::{Base, Extent, Store, damaged, parse},
@@ -153,7 +153,8 @@ impl SledLog {
         match (preserved, &opened) {
             (Some(copy), Ok(_)) => copy.discard()?,
             (Some(copy), Err(_)) => copy.restore()?,
-            (None, _) => {}
+            (None, Ok(_)) => preserve::discard_torn(&current)?,
+            (None, Err(_)) => {}
         }
         drop(lock);
         opened

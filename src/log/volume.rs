@@ -201,13 +201,14 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 }
 
 /// Creates a directory with those above it, and makes the names of those that it creates durable,
-/// and its own in any case.
+/// and its own in any case, unless it is there already in one that this process may not read.
 ///
 /// # Errors
 /// Of the system.
 pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
     let parent = parent_of(path);
-    if !path.is_dir() {
+    let there = path.is_dir();
+    if !there {
         if !parent.is_dir() {
             create_dir_all(parent)?;
         }
@@ -216,7 +217,10 @@ pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
             created => created?,
         }
     }
-    sync_dir(parent)
+    match sync_dir(parent) {
+        Err(error) if there && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// The directory that holds a path's name.

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use infernet_node::{
@@ -237,4 +238,23 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
         refused(&run(), 3, &[named]);
     }
     assert!(!data_dir.join("FORMAT").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_infernet"))
+        .args(["run", "--config", "/dev/stdin"])
+        .env_remove("INFERNET_DATA_DIR")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut config = child.stdin.take().expect("piped");
+    config
+        .write_all(b"data_dir = \"world\"\n[[containers]]\nid = \"named\"\n")
+        .expect("taken");
+    drop(config);
+    let output = child.wait_with_output().expect("ends");
+    refused(&output, 3, &["containers[0]"]);
 }

@@ -502,13 +502,18 @@ impl Running {
 
     /// A stop with good manners.
     pub fn stop(&mut self) {
+        self.terminate();
+        let (status, said) = self.end();
+        assert!(status.success(), "{status}: {said}");
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&mut self) {
         let sent = Command::new("kill")
             .args(["-TERM", &self.id().to_string()])
             .status()
             .expect("kill starts");
         assert!(sent.success());
-        let (status, said) = self.end();
-        assert!(status.success(), "{status}: {said}");
     }
 
     /// Waits for the end by itself: how it ended, and what it said on standard error.

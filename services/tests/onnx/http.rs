@@ -430,16 +430,24 @@ async fn requests_beyond_the_bound_are_refused_and_leave_room_when_they_end() {
     let server = Server::start(None).await;
     let flower = &flowers()[0];
     let mut waiting = Vec::new();
-    for _ in 0..http::REQUESTS_IN_FLIGHT_MAX {
+    let wait = async || {
         let mut stream = TcpStream::connect(&server.address).await.expect("connects");
         let head = "POST /service_output HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
                     content-length: 100\r\n\r\n";
         stream.write_all(head.as_bytes()).await.expect("written");
-        waiting.push(stream);
+        stream
+    };
+    for _ in 0..http::REQUESTS_IN_FLIGHT_MAX {
+        waiting.push(wait().await);
     }
-    // Heads are read in their own time; each has its slot only then.
+    // Heads are read in their own time; each has its slot only then, and one that comes while a
+    // question has the last slot gets none: so another one is sent.
     while server.post(&ask(&flower.input)).await.0 != 503 {
-        tokio::task::yield_now().await;
+        assert!(
+            waiting.len() < 10 * http::REQUESTS_IN_FLIGHT_MAX,
+            "never full"
+        );
+        waiting.push(wait().await);
     }
     drop(waiting);
     while server.post(&ask(&flower.input)).await.0 != 200 {

@@ -107,7 +107,8 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 /// Writes to a new file, durably, or to standard output. An existing file is left as it is; one
-/// that was begun and not finished is removed.
+/// that was begun and not finished is removed. One that is finished stays, with a warning where
+/// its name cannot be made durable.
 fn write_to<T>(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> Result<T, CliError>,
@@ -122,15 +123,19 @@ fn write_to<T>(
     let file = File::create_new(path).map_err(output(&place))?;
     let mut out = BufWriter::with_capacity(1024 * 1024, file);
     let written = write(&mut out).and_then(|written| {
-        let flushed = out
-            .flush()
-            .and_then(|()| out.get_ref().sync_all())
-            .and_then(|()| sync_dir(parent_of(path)));
+        let flushed = out.flush().and_then(|()| out.get_ref().sync_all());
         flushed.map(|()| written).map_err(output(&place))
     });
     if written.is_err() {
         // What is left of it could be taken for an export.
         let _ = fs::remove_file(path);
+    } else if let Err(error) = sync_dir(parent_of(path)) {
+        // Nobody is left to be told when this fails.
+        let _ = writeln!(
+            io::stderr().lock(),
+            "{place} is complete, but a power cut may still remove it: its name cannot be made \
+             durable: {error}"
+        );
     }
     written
 }
