@@ -24,8 +24,8 @@ pub(crate) struct Room(Mutex<Reckoning>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Reckoning {
-    /// Where sled writes next; from sled's own count, which misses what it wrote before it was
-    /// asked to flush, so at most this far.
+    /// Where sled writes next, or before that: reckoned by sled's own count, which misses what it
+    /// wrote before it was asked to flush. The file's length corrects it.
     tip: u64,
     /// The length of the file when it was looked at last.
     end: u64,
