@@ -57,7 +57,7 @@ fn snapshot(log: &SledLog) -> Snapshot {
     }
 }
 
-/// Not a test of its own: opens the log, appends, keeps a snapshot, rolls, erases, and says how
+/// Not a test of its own: opens the log, appends, keeps a snapshot, rolls, and says how
 /// far it came.
 #[test]
 #[ignore = "started by the other test"]
