@@ -320,6 +320,8 @@ pub struct Delivery {
     pub(crate) refusals: u16,
     /// Waits in a row for what is no failure: a lower fee, its interval.
     pub(crate) waits: u16,
+    /// A batch that held it failed as a whole: it goes in none again.
+    pub(crate) alone: bool,
     /// The effect it waits for, while simulating.
     pub(crate) effect: Option<EffectId>,
     /// Its entry among the timers, while it waits for its next attempt.

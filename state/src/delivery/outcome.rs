@@ -81,8 +81,9 @@ impl Machine {
         if gas > chain.gas_limit_max {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
-        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
-        if !self.is_worth(&[no], gas, base_fee.saturating_add(priority_fee)) {
+        let batches =
+            chain.delivery_batch_max > 1 && delivery.delegation.is_none() && !delivery.alone;
+        if !self.is_worth(no, gas, base_fee.saturating_add(priority_fee)) {
             if delivery.waits >= UNPROFITABLE_WAITS_MAX {
                 return self.abandon(turn, no, Loss::Unprofitable);
             }
@@ -112,20 +113,15 @@ impl Machine {
         Ok(())
     }
 
-    /// The profit guard: whether each of these deliveries is worth an even share of the gas, at a
-    /// price per gas in wei.
-    pub(crate) fn is_worth(&self, list: &[DeliveryNo], gas: u64, price: u128) -> bool {
-        let Some(config) = self.config.as_ref() else {
+    /// The profit guard: whether a delivery is worth so much gas, at a price per gas in wei.
+    pub(crate) fn is_worth(&self, no: DeliveryNo, gas: u64, price: u128) -> bool {
+        let delivery = self.deliveries.get(no);
+        let terms = delivery.and_then(|delivery| self.terms_of(delivery));
+        let (Some(config), Some(terms)) = (self.config.as_ref(), terms) else {
             return true;
         };
-        let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
-        let cost = Amount::of_gas(gas.checked_div(count).unwrap_or_default(), price);
-        let terms = list.iter().filter_map(|no| self.deliveries.get(*no));
-        terms
-            .filter_map(|delivery| self.terms_of(delivery))
-            .all(|terms| {
-                admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
-            })
+        let cost = Amount::of_gas(gas, price);
+        admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
     }
 
     /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
