@@ -2,7 +2,7 @@
 
 use super::{Phase, Step, Version};
 use crate::{
-    delivery::{Loss, is_met},
+    delivery::{INSUFFICIENT_ALLOWANCE, Loss, is_met},
     event::{Failure, Outcome, Rejection, Success, TransactionState},
     limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
     machine::{Halt, Machine},
@@ -206,6 +206,9 @@ impl Machine {
                 }
                 if self.split_up(turn, nonce)? {
                     return Ok(());
+                }
+                if selector == INSUFFICIENT_ALLOWANCE {
+                    return self.replan_slot(turn, nonce); // Whose it is shows there.
                 }
                 let loss = if is_met(selector) {
                     Loss::Met

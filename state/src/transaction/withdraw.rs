@@ -173,6 +173,13 @@ impl Machine {
         self.take_out(turn, nonce, lost.collect())
     }
 
+    /// The deliveries of a nonce go on elsewhere.
+    pub(super) fn replan_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let list = self.deliveries_of(nonce).into_iter();
+        let leaving = list.map(|no| (no, Leave::Replanned));
+        self.take_out(turn, nonce, leaving.collect())
+    }
+
     /// What a nonce is for fails as a whole. Of a batch nobody knows whose fault it is: each goes
     /// on alone. Says whether that was so.
     pub(super) fn split_up(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<bool, Halt> {
@@ -180,13 +187,12 @@ impl Machine {
         if list.len() < 2 {
             return Ok(false);
         }
-        for no in &list {
-            if let Some(delivery) = self.deliveries.all.get_mut(*no) {
+        for no in list {
+            if let Some(delivery) = self.deliveries.all.get_mut(no) {
                 delivery.alone = true;
             }
         }
-        let leaving = list.into_iter().map(|no| (no, Leave::Replanned));
-        self.take_out(turn, nonce, leaving.collect())?;
+        self.replan_slot(turn, nonce)?;
         Ok(true)
     }
 }

@@ -1,7 +1,7 @@
 //! One nonce for itself: what speaks against one of its items speaks against no other, and what its
 //! stakes wait for comes before it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::{
     common::{act::*, judge::at_the_end, *},
@@ -12,7 +12,7 @@ use infernet_state::{
     delivery::{Loss, State},
     effect::Action,
     event::{Failure, Outcome, Subscription},
-    limits::REFUSED_ATTEMPTS_MAX,
+    limits::{REFUSED_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX},
     types::{Address, SubscriptionId},
 };
 use proptest::prelude::*;
@@ -420,6 +420,78 @@ fn what_comes_back_at_a_used_up_nonce_has_its_gas_again() {
     world.run(2);
     assert_eq!(world.delivered(), 1);
     at_the_end(&mut world);
+}
+
+/// A stake is allowed as far as the node knows, and a second answer needs it.
+fn allowed() -> World {
+    let mut world = World::new(world_config(false));
+    world.next.push(Next::Create(staked(10_000, NATIVE)));
+    world.run(6);
+    assert_eq!((world.delivered(), approvals(&world)), (1, 1));
+    world.next.push(Next::Create(staked(10_000, NATIVE)));
+    world
+}
+
+/// How many approvals were signed, whatever they offered.
+fn approvals(world: &World) -> usize {
+    let approves = |tx: &&Tx| matches!(tx.action, Action::ApproveStake { .. });
+    let signed = world.signed.values().filter(approves);
+    signed.map(|tx| tx.nonce).collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn an_allowance_that_is_not_what_was_known_is_asked_for_again() {
+    // In the chain all of it is gone, or some.
+    for left in [0, 9_999] {
+        let mut world = allowed();
+        let head = world.blocks.last_mut().expect("a head");
+        head.allowances.insert(NATIVE, left.into());
+        world.mine(1);
+        world.mine(1);
+        wait_but(&mut world, 20, |_, _| None);
+        world.run(4);
+        assert_eq!((world.delivered(), approvals(&world)), (2, 2), "{left}");
+        at_the_end(&mut world);
+    }
+}
+
+#[test]
+fn an_allowance_that_others_lack_or_that_never_holds_costs_few_approvals() {
+    for holds in [true, false] {
+        let mut world = allowed();
+        world.mine(1);
+        world.mine(1);
+        let refuse = |world: &mut World, issued: &Issued| {
+            if !holds {
+                let head = world.blocks.last_mut().expect("a head");
+                head.allowances.insert(NATIVE, 0.into());
+            }
+            let Effect::Simulate { action, .. } = &issued.effect else {
+                return None;
+            };
+            matches!(action, Action::Deliver(_)).then(|| {
+                Outcome::Failed(Failure::Reverted {
+                    selector: [0x13, 0xbe, 0x25, 0x2b],
+                    reason: "InsufficientAllowance".into(),
+                })
+            })
+        };
+        for _ in 0..20 {
+            wait_but(&mut world, 60, refuse);
+            world.mine(1);
+        }
+        let lost = Loss::Reverts([0x13, 0xbe, 0x25, 0x2b]);
+        assert_eq!(state(&world, 2), State::Abandoned(lost));
+        // The payer's allowance is none of the node's business.
+        let most = if holds {
+            1
+        } else {
+            usize::from(REVERTED_SIMULATIONS_MAX)
+        };
+        assert!((1..=most).contains(&approvals(&world)), "it holds: {holds}");
+        assert!(holds || approvals(&world) > 1);
+        at_the_end(&mut world);
+    }
 }
 
 /// What happens in a life full of stakes.
