@@ -2,12 +2,12 @@
 //!
 //! # Persist, then act
 //!
-//! The order *append → durable → apply → dispatch* exists here, in [`Driver::commit`], and
+//! The order *append → durable → apply → dispatch* exists here, in `Driver::commit`, and
 //! nowhere else. Why it is right:
 //!
 //! 1. Whatever waits is judged by [`Machine::check`] first; what is refused is answered and
 //!    leaves no trace, so a refused flood costs no disk.
-//! 2. The accepted rest is appended as one batch. [`EventLog::append`] returns only when the
+//! 2. The accepted rest is appended as one batch. [`EventLog::append`](crate::log::EventLog::append) returns only when the
 //!    batch is durable; if it fails, nothing of the batch was applied, answered or acted on,
 //!    and the loop ends: the disk may hold the batch or not, and recovery will find out.
 //! 3. Only then is each event applied. The machine is deterministic, so a crash after (2) loses
