@@ -269,7 +269,7 @@ fn a_log_that_begins_with_a_snapshot_is_copied_with_it() {
         keep_events: Some(0),
         ..infernet_node::log::Retention::default()
     };
-    log.retain(&tight, Seq(u64::MAX)).unwrap();
+    log.retain(&tight, &|| Seq(u64::MAX)).unwrap();
     let payloads = append(&mut log, &mut rng, 20);
     let bytes = exported(&log.reader(), &[]);
     assert_eq!(verify(bytes.as_slice(), None).unwrap().base, kept.head);

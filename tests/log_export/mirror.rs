@@ -40,7 +40,7 @@ fn a_mirror_follows_across_rolls_and_restores_everything() {
         ..infernet_node::log::Retention::default()
     };
     let all = events(&log);
-    log.retain(&tight, Seq(u64::MAX)).unwrap();
+    log.retain(&tight, &|| Seq(u64::MAX)).unwrap();
     assert_eq!(log.reader().first(), Seq(361));
     log.append(&[record(&mut rng, 10)]).unwrap();
     mirror.follow(&log.reader()).unwrap();
@@ -173,7 +173,7 @@ fn a_mirror_that_fell_behind_what_is_kept_says_so() {
         keep_events: Some(0),
         ..infernet_node::log::Retention::default()
     };
-    log.retain(&tight, Seq(u64::MAX)).unwrap();
+    log.retain(&tight, &|| Seq(u64::MAX)).unwrap();
     assert_eq!(log.reader().first(), Seq(161));
     let mirror = Mirror::open(&dir.path().join("mirror"), &log.reader()).unwrap();
     let result = mirror.agrees(&log.reader());
