@@ -165,7 +165,7 @@ impl Machine {
                     id,
                     subscription,
                     delegation,
-                } => self.subscription_created(block, *id, subscription, *delegation),
+                } => self.subscription_created(turn, block, *id, subscription, *delegation),
                 ChainFact::SubscriptionFulfilled { id, node: by } if node == Some(*by) => {
                     fulfilled.insert(*id);
                 }
@@ -224,7 +224,7 @@ impl Machine {
                 | ChainFact::ForeignNonceUsed { .. } => {}
             }
         }
-        Ok(())
+        self.bring_back(turn)
     }
 
     /// `ChainReorged`.
@@ -277,6 +277,7 @@ impl Machine {
         for id in core::mem::take(&mut turn.touched) {
             self.reconsider(turn, id)?;
         }
+        self.bring_back(turn)?;
         for nonce in core::mem::take(&mut turn.resume) {
             self.resume_slot(turn, nonce)?;
         }
@@ -337,7 +338,7 @@ impl Machine {
                 self.drop_finalization(turn, id, interval)?;
             }
             Undo::ProofJudged(id, interval) => self.verdict_undone(id, interval),
-            Undo::Aliased(key) => self.alias_undone(key),
+            Undo::Aliased(key) => self.alias_undone(turn, key),
         }
         Ok(())
     }
@@ -353,12 +354,15 @@ impl Machine {
     fn forget_jobs_of(&mut self, turn: &mut Turn, id: SubscriptionId) {
         // One that waits has no job on it yet.
         for key in self.delegations.of_id(id) {
-            self.alias_undone(key);
+            self.alias_undone(turn, key);
         }
         for no in self.jobs_on(id) {
             match self.jobs.get(no).map(|job| &job.work) {
                 // It binds to its signature, not to the id, and goes on without one.
-                Some(Work::Delegated { key, .. }) => self.alias_undone(*key),
+                Some(Work::Delegated { key, .. }) => {
+                    let key = *key;
+                    self.alias_undone(turn, key);
+                }
                 Some(Work::Interval { .. } | Work::Client { .. } | Work::Reported { .. })
                 | None => {
                     turn.gone.insert(no);
@@ -415,14 +419,14 @@ impl Machine {
                 Undo::Foreign(nonce) => {
                     self.account.overtaken.remove(&nonce);
                 }
+                Undo::Aliased(key) => self.alias_final(key, block),
                 Undo::Created(_)
                 | Undo::Replaced(..)
                 | Undo::Cancelled { .. }
                 | Undo::Counted { .. }
                 | Undo::Cursor(_)
                 | Undo::Allowance { .. }
-                | Undo::ProofOpened(..)
-                | Undo::Aliased(_) => {}
+                | Undo::ProofOpened(..) => {}
             }
         }
         self.settle_parked(turn, block.number)?;
@@ -444,8 +448,9 @@ impl Machine {
             return Ok(());
         }
         for entry in entries {
-            self.subscription_synced(block, entry);
+            self.subscription_synced(turn, block, entry);
         }
+        self.bring_back(turn)?;
         // An end is no step: what it found (nothing) needs no second look after a reorg.
         self.subscriptions.cursor = if entries.is_empty() || next.0 == 0 {
             None

@@ -227,7 +227,10 @@ impl Machine {
             Event::JobCancelled { job, at } => {
                 self.see(*at);
                 match self.jobs.by_id(*job) {
-                    Some((no, _)) => self.give_up(turn, no, Loss::Cancelled),
+                    Some((no, _)) => {
+                        self.request_withdrawn(no);
+                        self.give_up(turn, no, Loss::Cancelled)
+                    }
                     None => Ok(()),
                 }
             }
