@@ -117,8 +117,8 @@ impl Machine {
         if tracked.subscription.active_at == CANCELLED_AT {
             tracked.standing = Standing::Cancelled;
         }
-        self.unschedule(id);
         self.drop_strange_aliases(turn, id, tracked.subscription.owner, tracked.delegation);
+        self.unschedule(id);
         // Whoever told of it need not have learned its nonce.
         let brought = self.delegations.of_id(id).first().map(|(_, nonce)| *nonce);
         tracked.delegation = tracked.delegation.or(brought);
@@ -495,6 +495,14 @@ impl Machine {
         self.retake(id, open);
         self.reschedule(id);
         Ok(())
+    }
+
+    /// An interval was worked on for another: if the subscription is still there, its work may
+    /// begin.
+    pub(crate) fn give_back(&mut self, id: SubscriptionId, interval: Interval) {
+        self.step_standing(id, Step::Reopen);
+        self.retake(id, interval);
+        self.reschedule(id);
     }
 
     /// From this interval on, work may begin.

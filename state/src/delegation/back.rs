@@ -118,7 +118,8 @@ impl Machine {
         };
         let other = delegation.job;
         let stage = self.jobs.get(other).map(|job| job.stage);
-        if other == no || matches!(stage, Some(Stage::Included | Stage::Succeeded)) {
+        let is_kept = self.jobs.get(no).is_some();
+        if other == no || !is_kept || matches!(stage, Some(Stage::Included | Stage::Succeeded)) {
             return Ok(());
         }
         delegation.job = no;

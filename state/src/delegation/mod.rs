@@ -491,6 +491,7 @@ impl Machine {
             let place = (id, *interval);
             if self.jobs.by_interval.get(&place) == Some(&no) {
                 self.jobs.by_interval.remove(&place);
+                self.give_back(id, place.1);
             }
         }
     }

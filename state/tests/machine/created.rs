@@ -375,3 +375,23 @@ fn a_withdrawn_answer_that_is_included_after_all_is_the_requests() {
     at_the_end(&mut world);
     assert_eq!(world.delivered(), 1);
 }
+
+/// Somebody has the same record without a signature: it was taken for the signed one, until that
+/// was created under another id. Its interval is its own.
+#[test]
+fn a_subscription_that_was_taken_for_the_signed_one_is_answered_as_its_own() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let terms = terms(&world, 0, 1);
+    ask(&mut world, &terms);
+    // Its record is the same, to the second.
+    world.next.push(Next::Create(terms.clone()));
+    world.mine(1);
+    assert_eq!(world.head().subscriptions[&1].record, terms);
+    pass(&mut world, 40);
+    world.run(2);
+    assert_eq!(world.head().subscriptions.len(), 2);
+    assert_eq!(world.delivered(), 2, "each once");
+    assert!(is_done(&world));
+    at_the_end(&mut world);
+}
