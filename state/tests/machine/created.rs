@@ -1,6 +1,10 @@
 //! Delegated subscriptions that somebody else creates, and reorgs that take that back.
 
-use crate::common::{act::spoiled, judge::at_the_end, *};
+use crate::common::{
+    act::{Act, act, cases, perform, spoiled, world_config},
+    judge::at_the_end,
+    *,
+};
 use infernet_state::{
     Effect, Event, Machine,
     delegation::delegated_job_id,
@@ -10,6 +14,7 @@ use infernet_state::{
     machine::JobStatus,
     types::{Interval, Seq, SubscriptionId},
 };
+use proptest::prelude::*;
 
 const NONCE: u32 = 7;
 
@@ -394,4 +399,78 @@ fn a_subscription_that_was_taken_for_the_signed_one_is_answered_as_its_own() {
     assert_eq!(world.delivered(), 2, "each once");
     assert!(is_done(&world));
     at_the_end(&mut world);
+}
+
+/// What happens in a life in which others create what clients bring.
+#[derive(Clone, Debug)]
+enum Deed {
+    Common(Act),
+    Bring { nonce: u32, kind: u8 },
+    Create { nonce: u32, met: bool, known: bool },
+    Settle,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let kind = prop_oneof![Just(0_u8), Just(1), Just(5)];
+    prop_oneof![
+        16 => act().prop_map(Deed::Common),
+        3 => (0..3_u32, kind).prop_map(|(nonce, kind)| Deed::Bring { nonce, kind }),
+        4 => (0..3_u32, any::<bool>(), any::<bool>())
+            .prop_map(|(nonce, met, known)| Deed::Create { nonce, met, known }),
+        2 => Just(Deed::Settle),
+    ]
+}
+
+fn do_deed(world: &mut World, deed: Deed) {
+    match deed {
+        Deed::Common(act) => perform(world, act),
+        Deed::Bring { nonce, kind } => perform(world, Act::Delegate { nonce, kind }),
+        Deed::Create { nonce, met, known } => {
+            let brought = world.machine.delegations().get((CONSUMER, nonce));
+            let is_asked = |next: &Next| matches!(next, Next::Delegated(_, of, _) if *of == nonce);
+            let is_there = world.head().delegated.contains_key(&nonce);
+            if let Some(brought) = brought
+                && !is_there
+                && !world.next.iter().any(is_asked)
+            {
+                let record = brought.request.subscription.clone();
+                world.next.push(Next::Delegated(record, nonce, known));
+                if met {
+                    let id = world.head().subscriptions.len() as u32 + 1;
+                    world.next.push(Next::Fulfil(id, OTHER));
+                }
+            }
+        }
+        Deed::Settle => world.settle(),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// Whatever others create and reorgs take back, no request is left to what is no more.
+    #[test]
+    fn no_request_is_left_to_a_creation_that_is_gone(
+        deeds in prop::collection::vec(deed(), 1..100),
+    ) {
+        let mut world = World::new(world_config(false));
+        for deed in deeds {
+            do_deed(&mut world, deed);
+        }
+        at_the_end(&mut world);
+        for (key, delegation) in world.machine.delegations().iter() {
+            let there = world.head().delegated.get(&key.1);
+            if there.is_some() || delegation.id.is_some() {
+                continue;
+            }
+            if let Some(JobStatus::Failed { reason, .. }) =
+                world.machine.job_status(delegated_job_id(*key))
+            {
+                prop_assert!(
+                    !reason.contains("met without") && !reason.contains("on chain:"),
+                    "{key:?}: {reason}"
+                );
+            }
+        }
+    }
 }
