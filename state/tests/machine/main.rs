@@ -12,6 +12,7 @@
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `intervals` | the arithmetic of intervals, and those that are missed |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -32,6 +33,7 @@ mod delegated;
 mod edges;
 mod events;
 mod hostile;
+mod intervals;
 mod life;
 mod lives;
 mod logs;
