@@ -422,3 +422,38 @@ fn an_answer_is_for_the_record_that_it_was_computed_for() {
     assert_eq!(state(&world), State::Abandoned(Loss::Gone));
     assert!(world.issued.is_empty(), "nothing is sent");
 }
+
+/// A loss during a pause makes it no longer. Behind it the count begins anew, and what became due
+/// meanwhile is begun: with the pause's end, not with the next block.
+#[test]
+fn a_pause_lasts_as_long_as_its_first_loss_says() {
+    let mut config = config();
+    config.limits.breaker_losses = 1;
+    config.limits.breaker_pause_ms = 5_000;
+    let mut world = world_with(config, &subscription(&["alpha"]), 2);
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    let (first, second) = (newest(&world, 0), newest(&world, 1));
+    world.pool.clear();
+    block(&mut world, vec![receipt(0, first, false)], 1);
+    let breaker = world.machine.breaker();
+    let until = breaker.open_until.expect("it is open");
+    assert_eq!(until.0, world.wall + 5_000);
+    world.wait(1_000);
+    block(&mut world, vec![receipt(1, second, false)], 1);
+    let breaker = world.machine.breaker();
+    assert_eq!((breaker.losses, breaker.open_until), (2, Some(until)));
+    world.next = vec![Next::Create(subscription(&["alpha"]))];
+    world.mine(1);
+    world.mine(1);
+    let begun = |world: &World| {
+        let jobs = world.machine.jobs();
+        jobs.by_interval(SubscriptionId(3), Interval(1)).is_some()
+    };
+    world.wait(until.0 - 1 - world.wall);
+    assert!(!begun(&world));
+    world.wait(1);
+    assert!(begun(&world));
+    assert_eq!(world.machine.breaker().losses, 0);
+}

@@ -7,7 +7,9 @@
 //! | `retired` | what strangers leave behind |
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
+//! | `requests` | delegated requests beside the records of the chain |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
+//! | `nonces` | what becomes of a nonce while the chain moves on |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -17,6 +19,9 @@
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
+//! | `entries` | what each event of a wallet, and each receipt, is booked as |
+//! | `clients` | clients' jobs: refusals, containers, what is reported |
+//! | `deadlines` | which blocks and moments are asked for, and what is restored |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -27,19 +32,24 @@
 
 mod again;
 mod books;
+mod clients;
 mod common;
 mod coverage;
+mod deadlines;
 mod delegated;
 mod edges;
+mod entries;
 mod events;
 mod hostile;
 mod intervals;
 mod life;
 mod lives;
 mod logs;
+mod nonces;
 mod nonsense;
 mod policy;
 mod reorgs;
+mod requests;
 mod retired;
 mod scenes;
 mod sending;
