@@ -441,7 +441,7 @@ mod tests {
             keep_events: Some(0),
             ..Retention::default()
         };
-        log.retain(&all, Seq(u64::MAX)).unwrap();
+        log.retain(&all, &|| Seq(u64::MAX)).unwrap();
         assert_eq!(reader.first(), Seq(21));
         let (tree, _) = signer.grow(&reader, Seq(30)).unwrap();
         let said = |tree: &Tree| tree.statement(Hash::ZERO, WallTime(1));

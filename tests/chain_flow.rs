@@ -375,3 +375,40 @@ async fn a_wrong_target_is_named() {
     let connected = tokio::time::timeout(Duration::from_secs(60), task).await;
     assert!(matches!(connected, Ok(Ok(Ok(_)))));
 }
+
+/// The first RPC of several that share a name may know of a block that the next one does not have
+/// yet: no reason to refuse a start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_not_known_yet_is_asked_for_again() {
+    let world = World::start().await;
+    let target = Target {
+        url: world.gate.url().to_owned(),
+        registry: convert::from_address(dev::REGISTRY),
+        chain_id: None,
+        wait: true,
+    };
+    let node = world.key.address();
+    let wallet = Some(convert::from_address(dev::NODE_WALLET));
+    world.gate.set(Fault::NoBalance(3));
+    let opening = ChainConnection::open(&target, node, wallet);
+    let (connection, account) = tokio::time::timeout(Duration::from_secs(60), opening)
+        .await
+        .expect("in time")
+        .expect("opened");
+    assert_eq!(connection.contracts, world.connection.contracts);
+    assert!(matches!(account, Event::AccountObserved { .. }));
+    assert_eq!(
+        world
+            .gate
+            .asked()
+            .iter()
+            .filter(|asked| *asked == "eth_getBalance")
+            .count(),
+        4
+    );
+
+    // What no waiting mends is said at once.
+    let stranger = Some(convert::from_address(dev::CONSUMER));
+    let refused = ChainConnection::open(&target, node, stranger).await;
+    assert!(matches!(refused, Err(ConnectError::WalletNotValid { .. })));
+}

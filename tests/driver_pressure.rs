@@ -107,7 +107,11 @@ impl Upkeep for GatedLog {
         self.0.adopt(closed)
     }
 
-    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+    fn retain(
+        &mut self,
+        retention: &Retention,
+        needed_from: &dyn Fn() -> Seq,
+    ) -> Result<Space, LogError> {
         self.0.retain(retention, needed_from)
     }
 }

@@ -239,7 +239,7 @@ fn a_mirror_that_follows_while_parts_are_dropped_says_so_and_is_whole() {
         let log = Rc::clone(&story.log);
         at(place, move || {
             let mut log = log.borrow_mut();
-            log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+            log.retain(&drop_all(), &|| Seq(u64::MAX)).unwrap();
         });
         let result = mirror.follow(&reader);
         done();
@@ -269,7 +269,7 @@ fn a_mirror_begins_at_one_moment_of_the_log() {
         ..drop_all()
     };
     let mut log = story.log.borrow_mut();
-    log.retain(&only_oldest, Seq(u64::MAX)).unwrap();
+    log.retain(&only_oldest, &|| Seq(u64::MAX)).unwrap();
     let reader = log.reader();
     drop(log);
     assert_eq!(reader.first(), Seq(PART + 1));
@@ -277,7 +277,7 @@ fn a_mirror_begins_at_one_moment_of_the_log() {
     let log = Rc::clone(&story.log);
     at("mirror.began", move || {
         let mut log = log.borrow_mut();
-        log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+        log.retain(&drop_all(), &|| Seq(u64::MAX)).unwrap();
     });
     let mirror = Mirror::open(&at_mirror, &reader).unwrap();
     done();

@@ -211,7 +211,7 @@ fn a_budget_drops_only_what_may_go() {
         ..Retention::default()
     };
 
-    let space = story.log.retain(&tight(None), Seq(u64::MAX)).unwrap();
+    let space = story.log.retain(&tight(None), &|| Seq(u64::MAX)).unwrap();
     assert!(
         space
             .intake_stopped
@@ -219,14 +219,17 @@ fn a_budget_drops_only_what_may_go() {
     );
     assert_eq!(story.log.reader().first(), Seq(1), "everything is kept");
 
-    story.log.retain(&tight(Some(450)), Seq(250)).unwrap();
+    story.log.retain(&tight(Some(450)), &|| Seq(250)).unwrap();
     assert_eq!(
         story.log.reader().first(),
         Seq(201),
         "a payload of event 250 is needed"
     );
 
-    let space = story.log.retain(&tight(Some(450)), Seq(u64::MAX)).unwrap();
+    let space = story
+        .log
+        .retain(&tight(Some(450)), &|| Seq(u64::MAX))
+        .unwrap();
     assert!(space.intake_stopped.is_some());
     assert_eq!(
         story.log.reader().first(),
@@ -234,14 +237,17 @@ fn a_budget_drops_only_what_may_go() {
         "450 events are kept, so 360 on"
     );
 
-    story.log.retain(&tight(Some(210)), Seq(u64::MAX)).unwrap();
+    story
+        .log
+        .retain(&tight(Some(210)), &|| Seq(u64::MAX))
+        .unwrap();
     assert_eq!(story.log.reader().first(), Seq(601));
     let roomy = Retention {
         budget_bytes: Some(1 << 40),
         keep_events: Some(1),
         ..Retention::default()
     };
-    let space = story.log.retain(&roomy, Seq(u64::MAX)).unwrap();
+    let space = story.log.retain(&roomy, &|| Seq(u64::MAX)).unwrap();
     assert_eq!(space.intake_stopped, None);
     assert_eq!(story.log.reader().first(), Seq(601), "there is no need");
 
@@ -355,10 +361,10 @@ fn a_damaged_part_that_is_to_go_goes() {
     // In the middle of the first part, and in the first block of the second.
     damage(1, usize::MAX);
     damage(101, 200);
-    story.log.retain(&drop_all(), Seq(101)).unwrap();
+    story.log.retain(&drop_all(), &|| Seq(101)).unwrap();
     assert_eq!(story.log.reader().first(), Seq(101));
     assert_eq!(packs(dir.path()), 4, "the second part does not say");
-    story.log.retain(&drop_all(), Seq(201)).unwrap();
+    story.log.retain(&drop_all(), &|| Seq(201)).unwrap();
     assert_eq!(story.log.reader().first(), Seq(201));
     assert_eq!(packs(dir.path()), 2);
     story.payloads.retain(|(at, _)| at.seq > Seq(200));
@@ -384,7 +390,7 @@ fn a_mirror_can_be_begun_whatever_was_dropped() {
         story.log.append(&batch).unwrap();
     }
     story.append(100);
-    story.log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+    story.log.retain(&drop_all(), &|| Seq(u64::MAX)).unwrap();
     assert_eq!(story.log.reader().first(), Seq(101));
     let reader = story.log.reader();
     let head = Mirror::open(&mirror, &reader).unwrap().follow(&reader);
@@ -395,7 +401,7 @@ fn a_mirror_can_be_begun_whatever_was_dropped() {
     story.log.roll(&story.snapshot()).unwrap();
     story.append(100);
     assert_eq!(packs(&home), 3);
-    story.log.retain(&drop_all(), Seq(u64::MAX)).unwrap();
+    story.log.retain(&drop_all(), &|| Seq(u64::MAX)).unwrap();
     assert_eq!(packs(&home), 1);
 }
 

@@ -93,7 +93,11 @@ impl Upkeep for Counted {
         self.log.adopt(closed)
     }
 
-    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+    fn retain(
+        &mut self,
+        retention: &Retention,
+        needed_from: &dyn Fn() -> Seq,
+    ) -> Result<Space, LogError> {
         self.log.retain(retention, needed_from)
     }
 }

@@ -168,18 +168,29 @@ impl ChainConnection {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(target: &Target) -> Result<Self, ConnectError> {
-        let rpc = Rpc::new(&target.url)?;
-        let mut backoff = Backoff::new(CONNECT_WAIT, CONNECT_WAIT_MAX);
-        loop {
-            match Self::probe(&rpc, target).await {
-                Err(error) if target.wait && error.is_transient() => {
-                    let wait = backoff.next();
-                    tracing::warn!(host = rpc.host(), %error, ?wait, "waiting for the chain");
-                    tokio::time::sleep(wait).await;
-                }
-                outcome => return outcome,
+        patiently(target, |rpc| async move { Self::probe(&rpc, target).await }).await
+    }
+
+    /// Connects for a node: its payment wallet is checked, and its account observed for the event
+    /// that opens every run. With [`Target::wait`] all of it is asked again, without end, while
+    /// the RPC does not answer any part of it.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn open(
+        target: &Target,
+        node: Address,
+        payment_wallet: Option<Address>,
+    ) -> Result<(Self, Event), ConnectError> {
+        patiently(target, |rpc| async move {
+            let connection = Self::probe(&rpc, target).await?;
+            if let Some(wallet) = payment_wallet {
+                connection.check_payment_wallet(wallet, node).await?;
             }
-        }
+            let account = connection.observe_account(node).await?;
+            Ok((connection, account))
+        })
+        .await
     }
 
     async fn probe(rpc: &Rpc, target: &Target) -> Result<Self, ConnectError> {
@@ -268,6 +279,25 @@ impl ChainConnection {
             .await
             .map(convert::from_address)
             .map_err(lost)
+    }
+}
+
+/// Asks until there is an answer or an error that stays, where the target says to wait.
+async fn patiently<T, A>(target: &Target, ask: impl Fn(Rpc) -> A) -> Result<T, ConnectError>
+where
+    A: Future<Output = Result<T, ConnectError>>,
+{
+    let rpc = Rpc::new(&target.url)?;
+    let mut backoff = Backoff::new(CONNECT_WAIT, CONNECT_WAIT_MAX);
+    loop {
+        match ask(rpc.clone()).await {
+            Err(error) if target.wait && error.is_transient() => {
+                let wait = backoff.next();
+                tracing::warn!(host = rpc.host(), %error, ?wait, "waiting for the chain");
+                tokio::time::sleep(wait).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 

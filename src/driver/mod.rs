@@ -2,12 +2,12 @@
 //!
 //! # Persist, then act
 //!
-//! The order *append → durable → apply → dispatch* exists here, in [`Driver::commit`], and
+//! The order *append → durable → apply → dispatch* exists here, in `Driver::commit`, and
 //! nowhere else. Why it is right:
 //!
 //! 1. Whatever waits is judged by [`Machine::check`] first; what is refused is answered and
 //!    leaves no trace, so a refused flood costs no disk.
-//! 2. The accepted rest is appended as one batch. [`EventLog::append`] returns only when the
+//! 2. The accepted rest is appended as one batch. [`EventLog::append`](crate::log::EventLog::append) returns only when the
 //!    batch is durable; if it fails, nothing of the batch was applied, answered or acted on,
 //!    and the loop ends: the disk may hold the batch or not, and recovery will find out.
 //! 3. Only then is each event applied. The machine is deterministic, so a crash after (2) loses
@@ -185,13 +185,10 @@ impl<L: Upkeep, W: World> Driver<L, W> {
         let now = self.world.now();
         if self.care.is_look_due(now) {
             let retention = self.care.retention();
-            // Everything durable is applied here, so this is what holds. It looks at every job
-            // that is kept, which only a budget makes worth the time.
-            let needed_from = match retention.budget_bytes {
-                Some(_) => self.read(Machine::payloads_needed_from),
-                None => Seq(0),
-            };
-            let space = self.log.retain(&retention, needed_from)?;
+            // Everything durable is applied here, so this is what holds.
+            let machine = &self.machine;
+            let needed_from = || look(machine, Machine::payloads_needed_from);
+            let space = self.log.retain(&retention, &needed_from)?;
             self.care.see(now, space);
         }
         let head = self.log.head().seq;
@@ -282,8 +279,12 @@ impl<L: Upkeep, W: World> Driver<L, W> {
     }
 
     fn read<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
-        look(&self.machine.read().unwrap_or_else(|held| held.into_inner()))
+        self::look(&self.machine, look)
     }
+}
+
+fn look<T>(machine: &RwLock<Machine>, look: impl FnOnce(&Machine) -> T) -> T {
+    look(&machine.read().unwrap_or_else(|held| held.into_inner()))
 }
 
 /// Rebuilds the machine from a log.

@@ -254,7 +254,7 @@ impl Upkeep for MemoryLog {
         Ok(true)
     }
 
-    fn retain(&mut self, retention: &Retention, _: Seq) -> Result<Space, LogError> {
+    fn retain(&mut self, retention: &Retention, _: &dyn Fn() -> Seq) -> Result<Space, LogError> {
         let inner = self.reader();
         let inner = inner.inner();
         let events = inner.head().seq.0 - inner.base_seq().0;

@@ -2,7 +2,7 @@
 //! before becomes a verified archive, and the oldest archives go when the budget asks for it and
 //! the configuration allows it. Where the two collide, intake must stop.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{cell::LazyCell, fs, path::Path, sync::Arc};
 
 use infernet_state::types::Seq;
 
@@ -75,7 +75,7 @@ impl SledLog {
     pub(super) fn drop_oldest(
         &mut self,
         retention: &Retention,
-        needed_from: Seq,
+        needed_from: &dyn Fn() -> Seq,
     ) -> Result<(), LogError> {
         let shared = Arc::clone(self.shared());
         let Some(budget) = retention.budget_bytes else {
@@ -89,12 +89,14 @@ impl SledLog {
         let kept_from = retention
             .keep_events
             .map_or(0, |events| (head + 1).saturating_sub(events));
+        // Asked for where something would go otherwise.
+        let needed_from = LazyCell::new(needed_from);
         while self.used_bytes()?.saturating_add(retention.roll_at()) > budget {
             let view = shared.view();
             let droppable = view
                 .archives
                 .first()
-                .filter(|oldest| oldest.last.0 < kept_from && oldest.last < needed_from);
+                .filter(|oldest| oldest.last.0 < kept_from && oldest.last < *needed_from);
             let Some(oldest) = droppable else {
                 return Ok(());
             };

@@ -304,7 +304,11 @@ impl Upkeep for SledLog {
         result.map(|()| true)
     }
 
-    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+    fn retain(
+        &mut self,
+        retention: &Retention,
+        needed_from: &dyn Fn() -> Seq,
+    ) -> Result<Space, LogError> {
         self.check_usable()?;
         let result = self.drop_oldest(retention, needed_from);
         self.fail_on(&result);

@@ -51,7 +51,7 @@ pub struct Snapshot {
 }
 
 impl SledLog {
-    /// As [`Keeper::save_snapshot`].
+    /// As [`Keeper::save_snapshot`](crate::log::Keeper::save_snapshot).
     ///
     /// # Errors
     /// See there.
@@ -59,7 +59,7 @@ impl SledLog {
         self.keeper().save_snapshot(snapshot)
     }
 
-    /// As [`Keeper::newest_snapshot`], of any event.
+    /// As [`Keeper::newest_snapshot`](crate::log::Keeper::newest_snapshot), of any event.
     ///
     /// # Errors
     /// See there.

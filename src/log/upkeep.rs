@@ -29,11 +29,16 @@ pub trait Upkeep: EventLog {
 
     /// Drops the oldest parts while the budget is exceeded and the configuration does not keep
     /// them, and says how much space there is. Parts from `needed_from` on stay: the machine may
-    /// ask for their payloads.
+    /// ask for their payloads. It is asked for that where a part would go otherwise, since it has
+    /// to look at all that it keeps.
     ///
     /// # Errors
     /// [`LogError`]; as after [`EventLog::append`].
-    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError>;
+    fn retain(
+        &mut self,
+        retention: &Retention,
+        needed_from: &dyn Fn() -> Seq,
+    ) -> Result<Space, LogError>;
 }
 
 /// Works on a log beside its writer, one thing at a time.

@@ -20,6 +20,8 @@ pub enum Fault {
     NoHistory,
     /// There are no receipts, as from a node behind the others, this many times.
     NoReceipts(u32),
+    /// No balance is known at the newest block, as from a node behind the others, this many times.
+    NoBalance(u32),
 }
 
 struct Inner {
@@ -102,12 +104,17 @@ impl Inner {
                 *times -= 1;
                 Some(json!({"jsonrpc": "2.0", "id": request["id"], "result": null}))
             }
+            Fault::NoBalance(times) if *times > 0 && method == "eth_getBalance" => {
+                *times -= 1;
+                error("header not found")
+            }
             Fault::None
             | Fault::Outage
             | Fault::RangeOver(_)
             | Fault::AnswerLost
             | Fault::NoHistory
-            | Fault::NoReceipts(_) => None,
+            | Fault::NoReceipts(_)
+            | Fault::NoBalance(_) => None,
         }
     }
 

@@ -153,7 +153,11 @@ impl Upkeep for FaultyLog {
     }
 
     /// Every fourth look finds no room.
-    fn retain(&mut self, retention: &Retention, needed_from: Seq) -> Result<Space, LogError> {
+    fn retain(
+        &mut self,
+        retention: &Retention,
+        needed_from: &dyn Fn() -> Seq,
+    ) -> Result<Space, LogError> {
         pass_storage("log.look")?;
         let looks = STEPS.with_borrow_mut(|steps| {
             steps.looks += 1;

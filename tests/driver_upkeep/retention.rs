@@ -268,7 +268,7 @@ fn payloads_that_nothing_asks_for_are_erased() {
     assert_eq!(replayed(dir.path()), lived, "the chain is whole");
     // What is erased stays so, and is not erased again.
     let mut log = open(dir.path());
-    let space = log.retain(&Retention::default(), Seq(0)).unwrap();
+    let space = log.retain(&Retention::default(), &|| Seq(0)).unwrap();
     assert_eq!(space.intake_stopped, None);
 }
 

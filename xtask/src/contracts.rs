@@ -65,7 +65,7 @@ pub(crate) fn test(long: bool) -> Result<(), String> {
     })
 }
 
-/// Runs all contract tests; parameters and errors as [`test`].
+/// Runs all contract tests; parameters and errors as [`test()`].
 fn forge_tests(long: bool) -> Result<(), String> {
     if !long {
         // The seed is that of foundry.toml, so that a run can be repeated.

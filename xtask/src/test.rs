@@ -78,7 +78,13 @@ fn lints(_long: bool) -> Outcome {
         "--",
         "-D",
         "warnings",
-    ]))
+    ]))?;
+    // What the documentation refers to must exist.
+    shell::run(
+        shell::cargo()
+            .args(["doc", "--quiet", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
 }
 
 fn contracts(long: bool) -> Outcome {
