@@ -401,26 +401,52 @@ fn a_record_that_was_read_at_a_block_holds_its_facts() {
     }
 }
 
-/// A creation that is heard of without the reorg that made room for it: what was computed for the
-/// one before is not for the new one.
+/// Another record under the id, heard of without the reorg that made room for it, or the same one
+/// cancelled: what was computed for the one before is not for the present one.
 #[test]
 fn an_answer_is_for_the_record_that_it_was_computed_for() {
-    let mut world = due();
-    let read = world.issued.pop_front().expect("the inputs are read");
-    let inputs = world.answer(&read).expect("they are there");
-    world.end(&read, inputs);
-    let call = world.issued.pop_front().expect("the container is called");
-    let created = ChainFact::SubscriptionCreated {
-        id: SubscriptionId(1),
-        subscription: subscription(&["alpha"]),
-        delegation: None,
-    };
-    block(&mut world, vec![created], 0);
-    let answer = world.answer(&call).expect("it answers");
-    world.issued.clear();
-    world.end(&call, answer);
-    assert_eq!(state(&world), State::Abandoned(Loss::Gone));
-    assert!(world.issued.is_empty(), "nothing is sent");
+    let id = SubscriptionId(1);
+    for (created, cancelled, loss) in [
+        (true, false, Loss::Gone),
+        (false, false, Loss::Gone),
+        (false, true, Loss::Cancelled),
+    ] {
+        let mut world = due();
+        let read = world.issued.pop_front().expect("the inputs are read");
+        let inputs = world.answer(&read).expect("they are there");
+        world.end(&read, inputs);
+        let call = world.issued.pop_front().expect("the container is called");
+        let mut terms = world.head().subscriptions[&1].record.clone();
+        if cancelled {
+            terms.active_at = u32::MAX;
+        } else {
+            terms.lazy = true;
+        }
+        if created {
+            let creation = ChainFact::SubscriptionCreated {
+                id,
+                subscription: terms,
+                delegation: None,
+            };
+            block(&mut world, vec![creation], 0);
+        } else {
+            world.apply(Event::SubscriptionsSynced {
+                block: world.head().block,
+                subscriptions: vec![SyncedSubscription {
+                    id,
+                    subscription: terms,
+                    responses: 0,
+                    responded: false,
+                }],
+                next: SubscriptionId(2),
+            });
+        }
+        let answer = world.answer(&call).expect("it answers");
+        world.issued.clear();
+        world.end(&call, answer);
+        assert_eq!(state(&world), State::Abandoned(loss));
+        assert!(world.issued.is_empty(), "nothing is sent");
+    }
 }
 
 /// A loss during a pause makes it no longer. Behind it the count begins anew, and what became due

@@ -10,6 +10,7 @@
 //! | `requests` | delegated requests beside the records of the chain |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `nonces` | what becomes of a nonce while the chain moves on |
+//! | `returns` | what a reorg gives back to the pool, and approvals |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -51,6 +52,7 @@ mod policy;
 mod reorgs;
 mod requests;
 mod retired;
+mod returns;
 mod scenes;
 mod sending;
 mod snapshots;

@@ -11,11 +11,11 @@ use infernet_state::{
     effect::Action,
     event::{ChainFact, Failure, Outcome, Rejection, Success, TransactionState},
     limits::SEND_ATTEMPTS_MAX,
-    types::{DeliveryNo, Nonce, SubscriptionId},
+    types::{DeliveryNo, Interval, Nonce, SubscriptionId},
 };
 
 /// So many callbacks that are due.
-fn due(config: Config, count: usize) -> World {
+pub(crate) fn due(config: Config, count: usize) -> World {
     let mut world = world_with(config, &subscription(&["alpha"]), count);
     world.mine(1);
     world.mine(1);
@@ -23,7 +23,7 @@ fn due(config: Config, count: usize) -> World {
 }
 
 /// Answers all until the first effect that is `wanted`, which is given back.
-fn until(world: &mut World, wanted: impl Fn(&Effect) -> bool) -> Issued {
+pub(crate) fn until(world: &mut World, wanted: impl Fn(&Effect) -> bool) -> Issued {
     while let Some(issued) = world.issued.pop_front() {
         if wanted(&issued.effect) {
             return issued;
@@ -35,19 +35,19 @@ fn until(world: &mut World, wanted: impl Fn(&Effect) -> bool) -> Issued {
     panic!("it was never asked for");
 }
 
-fn is_sign(effect: &Effect) -> bool {
+pub(crate) fn is_sign(effect: &Effect) -> bool {
     matches!(effect, Effect::Sign { .. })
 }
 
-fn is_simulation(effect: &Effect) -> bool {
+pub(crate) fn is_simulation(effect: &Effect) -> bool {
     matches!(effect, Effect::Simulate { .. })
 }
 
-fn is_broadcast(effect: &Effect) -> bool {
+pub(crate) fn is_broadcast(effect: &Effect) -> bool {
     matches!(effect, Effect::Broadcast { .. })
 }
 
-fn state(world: &World, no: u64) -> State {
+pub(crate) fn state(world: &World, no: u64) -> State {
     let delivery = world.machine.deliveries().get(DeliveryNo(no));
     delivery.expect("planned").state
 }
@@ -58,7 +58,7 @@ fn others_meet(world: &mut World) {
     world.mine_block(1, false);
 }
 
-fn good() -> Outcome {
+pub(crate) fn good() -> Outcome {
     Outcome::Succeeded(Success::Simulated {
         gas: GAS_USED,
         base_fee: 7,
@@ -66,7 +66,7 @@ fn good() -> Outcome {
     })
 }
 
-fn met() -> Outcome {
+pub(crate) fn met() -> Outcome {
     Outcome::Failed(Failure::Reverted {
         selector: [0x2f, 0x4c, 0xa8, 0x5b],
         reason: "IntervalCompleted".into(),
@@ -344,19 +344,24 @@ fn a_good_simulation_begins_the_count_of_refusals_anew() {
 /// Contracts take no delegated delivery in a batch: it goes by itself, and waits for nobody.
 #[test]
 fn a_delegated_answer_goes_by_itself() {
-    let mut world = World::new(batching(config(), 3));
-    world.next = vec![Next::Create(subscription(&["alpha"])); 2];
-    world.mine(1);
-    world.mine(1);
-    let at = world.now();
-    let request = delegated(7, subscription(&["alpha"]), at);
-    world.apply(Event::DelegatedAccepted(request));
-    world.settle();
-    let alone = world
-        .signed
-        .values()
-        .filter(|tx| matches!(&tx.action, Action::DeliverDelegated { nonce: 7, .. }));
-    assert_eq!(alone.count(), 1);
+    let mut world = due(batching(config(), 3), 2);
+    let mut asked = Vec::new();
+    for delegates in [false, true] {
+        if delegates {
+            let request = delegated(7, subscription(&["alpha"]), world.now());
+            world.apply(Event::DelegatedAccepted(request));
+        }
+        while let Some(issued) = world.issued.pop_front() {
+            if is_sign(&issued.effect) {
+                asked.push(issued);
+            } else if let Some(outcome) = world.answer(&issued) {
+                world.end(&issued, outcome);
+            }
+        }
+        assert_eq!(asked.len(), 1 + usize::from(delegates));
+    }
+    assert_eq!(state(&world, 2), State::Ready, "behind the first");
+    world.issued = asked.into();
     world.run(3);
     assert_eq!(world.delivered(), 3);
 }
@@ -413,163 +418,4 @@ fn each_answer_of_a_batch_bears_its_share_of_the_gas() {
         })
         .collect();
     assert_eq!(raised, [0, 1]);
-}
-
-/// Its block is gone, and so is the time at which its interval began: it waits for that, is
-/// simulated again, and only then handed over; from there on as ever.
-#[test]
-fn what_comes_back_before_its_interval_waits_and_is_simulated_again() {
-    let mut world = World::new(config());
-    let mut terms = subscription(&["alpha"]);
-    (terms.period, terms.frequency) = (100, 5);
-    world.next.push(Next::Create(terms));
-    world.mine(1);
-    world.mine(90);
-    world.mine(10);
-    world.settle();
-    world.mine(1);
-    assert_eq!(world.delivered(), 1);
-    world.reorg(2);
-    world.pool.clear();
-    assert!(world.issued.is_empty(), "it is too early");
-    world.mine(5);
-    world.wait(10_000);
-    assert!(world.issued.is_empty(), "still");
-    world.mine(5);
-    world.wait(10_000);
-    let recheck = world.issued.pop_front().expect("it is looked at");
-    assert!(is_simulation(&recheck.effect), "{recheck:?}");
-    world.end(&recheck, good());
-    let sent = world.issued.pop_front().expect("it is handed over");
-    assert!(is_broadcast(&sent.effect));
-    let outcome = world.answer(&sent).expect("taken");
-    world.end(&sent, outcome);
-    world.wait(10_000);
-    let raised = world.issued.pop_front().expect("it is looked after");
-    assert!(is_sign(&raised.effect), "{raised:?}");
-}
-
-/// A simulation after a reorg says that others met the interval: that is how it ends.
-#[test]
-fn what_is_met_after_a_reorg_is_withdrawn_as_met() {
-    let mut world = due(config(), 1);
-    world.settle();
-    world.mine(1);
-    world.reorg(1);
-    let before = world.pool.values().next().expect("pooled").max_fee;
-    let recheck = until(&mut world, is_simulation);
-    world.end(&recheck, met());
-    assert_eq!(state(&world, 1), State::Withdrawn(Loss::Met));
-    let Effect::Sign {
-        action,
-        max_fee_per_gas,
-        ..
-    } = until(&mut world, is_sign).effect
-    else {
-        panic!("a signature");
-    };
-    assert_eq!(action, Action::FillNonce);
-    assert!(max_fee_per_gas > before, "it offers more");
-}
-
-/// The record goes with the reorg too: what replaces its answer offers more than it did.
-#[test]
-fn what_a_reorg_left_nothing_of_is_replaced_at_a_higher_fee() {
-    let mut world = due(config(), 1);
-    world.settle();
-    world.mine(1);
-    world.reorg(3);
-    let before = world.pool.values().next().expect("pooled").max_fee;
-    let Effect::Sign {
-        action,
-        max_fee_per_gas,
-        ..
-    } = until(&mut world, is_sign).effect
-    else {
-        panic!("a signature");
-    };
-    assert_eq!(action, Action::FillNonce);
-    assert!(max_fee_per_gas > before + before / 10);
-}
-
-/// A revert counts as long as its block stands.
-#[test]
-fn a_revert_that_a_reorg_takes_away_was_none() {
-    let mut world = due(config(), 1);
-    world.settle();
-    let tx = newest(&world, 0);
-    block(&mut world, vec![receipt(0, tx, false)], 1);
-    let reverts = |world: &World| {
-        let delivery = world.machine.deliveries().get(DeliveryNo(1));
-        delivery.expect("planned").reverts
-    };
-    assert_eq!(reverts(&world), 1);
-    world.reorg(1);
-    assert_eq!(reverts(&world), 0);
-    assert_eq!(state(&world, 1), State::Sent(Nonce(0)));
-}
-
-/// Its allowance went with the reorg, and comes before it: it waits, and is not given up.
-#[test]
-fn a_stake_whose_allowance_went_with_a_reorg_waits_for_it() {
-    let delivered = || {
-        let mut world = world_with(with_prover(), &verified(10_000), 1);
-        world.mine(1);
-        world.mine(1);
-        for _ in 0..2 {
-            world.settle();
-            world.mine(1);
-        }
-        assert_eq!(world.delivered(), 1);
-        assert_eq!(world.machine.chores().wanted(NATIVE), 0.into());
-        world
-    };
-    let (mut both, mut one_by_one) = (delivered(), delivered());
-    both.reorg(2);
-    assert!(
-        !both
-            .issued
-            .iter()
-            .any(|issued| is_simulation(&issued.effect))
-    );
-    assert_eq!(both.machine.chores().wanted(NATIVE), 10_000.into());
-    // The second goes while what the first took away is simulated.
-    one_by_one.reorg(1);
-    let recheck = until(&mut one_by_one, is_simulation);
-    one_by_one.reorg(1);
-    one_by_one.end(&recheck, spoiled(&recheck.effect, 4));
-    for mut world in [both, one_by_one] {
-        assert!(matches!(state(&world, 1), State::Sent(_)));
-        for _ in 0..4 {
-            world.settle();
-            world.mine(1);
-            world.wait(10_000);
-        }
-        world.run(2);
-        assert_eq!(world.delivered(), 1);
-        assert_eq!(world.head().nonce, 2, "by the same nonces");
-        let reverted = |fact: &&ChainFact| matches!(fact, ChainFact::TransactionIncluded(receipt) if !receipt.succeeded);
-        let facts = world.blocks.iter().flat_map(|block| &block.facts);
-        assert_eq!(facts.filter(reverted).count(), 0);
-    }
-}
-
-/// A delivery's simulation reverts because its allowance went with a reorg: no refusal.
-#[test]
-fn a_refusal_for_want_of_an_allowance_is_a_wait() {
-    let mut world = world_with(with_prover(), &verified(10_000), 1);
-    world.mine(1);
-    world.mine(1);
-    world.settle();
-    world.mine(1);
-    let simulation = until(&mut world, is_simulation);
-    world.reorg(1);
-    world.end(&simulation, spoiled(&simulation.effect, 4));
-    assert_eq!(state(&world, 1), State::Planned);
-    // Not by its timer: as soon as the approval is in a block again.
-    world.settle();
-    world.mine(1);
-    assert_eq!(state(&world, 1), State::Simulating);
-    world.run(2);
-    assert_eq!(world.delivered(), 1);
 }

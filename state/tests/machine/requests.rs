@@ -274,6 +274,20 @@ fn a_known_id_that_is_a_strangers_is_not_the_requests() {
     }
 }
 
+/// A nonce has one id at a time: what was known of it went with its block.
+#[test]
+fn a_request_has_the_id_that_the_chain_gave_last() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let mut terms = subscription(&["alpha"]);
+    terms.active_at = world.head().block.time.as_contract_time() + 50;
+    bring(&mut world, &terms, 1);
+    block(&mut world, vec![created(2, CONSUMER, Some(7))], 0);
+    let all = world.machine.delegations();
+    let known = all.get((CONSUMER, 7)).expect("kept").id;
+    assert_eq!(known, Some(SubscriptionId(2)));
+}
+
 /// What the id holds is not what was signed: nothing is computed for it, or delivered to it.
 #[test]
 fn a_record_that_was_not_signed_gets_no_answer() {

@@ -10,7 +10,7 @@ use infernet_state::{
     limits::RETIRED_SUBSCRIPTIONS_KEPT,
     machine::JobStatus,
     subscription::Standing,
-    types::{Amount, BlockRef, BlockTime, SubscriptionId},
+    types::{Amount, BlockRef, BlockTime, Interval, JobNo, SubscriptionId},
 };
 
 const PER_BLOCK: u32 = 500;
@@ -266,4 +266,29 @@ fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
     let prices = entries.filter(|(_, entry)| entry.code == Code::Price);
     assert_eq!(prices.count(), 1);
     world.machine.audit().expect("sound");
+}
+
+/// The record went with a reorg, and its work is forgotten in its time: not that of the record
+/// which has the id now.
+#[test]
+fn the_work_on_an_id_outlives_that_for_the_one_before() {
+    let mut config = config();
+    config.limits.result_age_max_ms = 5_000;
+    let mut world = world_with(config, &subscription(&["alpha"]), 1);
+    world.mine(1);
+    world.mine(1);
+    world.reorg(2);
+    world.next = vec![Next::Create(subscription(&["beta"]))];
+    world.mine(1);
+    world.mine(1);
+    let work = |world: &World| {
+        let jobs = world.machine.jobs();
+        let job = jobs.by_interval(SubscriptionId(1), Interval(1));
+        job.map(|(no, _)| no)
+    };
+    assert_eq!(work(&world), Some(JobNo(2)));
+    assert!(world.machine.job_by_no(JobNo(1)).is_some());
+    world.wait(6_000);
+    assert!(world.machine.job_by_no(JobNo(1)).is_none());
+    assert_eq!(work(&world), Some(JobNo(2)));
 }
