@@ -16,6 +16,7 @@
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `intervals` | the arithmetic of intervals, and those that are missed |
+//! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -58,4 +59,5 @@ mod sending;
 mod snapshots;
 mod stakes;
 mod tables;
+mod together;
 mod wallets;
