@@ -1,17 +1,14 @@
 //! What a nonce goes through where the chain moves on meanwhile: judged again before each step,
 //! replaced at a higher fee, taken back, looked at.
 
-use crate::{
-    common::{act::spoiled, *},
-    scenes::{block, newest, receipt},
-};
+use crate::common::{act::spoiled, *};
 use infernet_state::{
     Config, Effect, Event, Issued,
     delivery::{Loss, State},
     effect::Action,
-    event::{ChainFact, Failure, Outcome, Rejection, Success, TransactionState},
+    event::{Failure, Outcome, Rejection, Success, TransactionState},
     limits::SEND_ATTEMPTS_MAX,
-    types::{DeliveryNo, Interval, Nonce, SubscriptionId},
+    types::{DeliveryNo, Nonce, SubscriptionId},
 };
 
 /// So many callbacks that are due.
