@@ -131,6 +131,8 @@ impl Clock for StillWorld {
     fn sleep_until(&self, _: WallTime) -> BoxFuture<()> {
         Box::pin(std::future::pending())
     }
+
+    fn go_on_from(&self, _: WallTime) {}
 }
 
 impl Random for StillWorld {
@@ -225,11 +227,16 @@ fn job_id(number: u64) -> JobId {
 
 /// A client's job on its way, with a key and its body where there is one.
 fn put_job(handle: &Handle, number: u64, key: Option<(u8, u8)>) -> Asked {
+    let (request, input) = a_job(number, key, WallTime(1));
+    put_event(handle, Event::JobAccepted(request), vec![input])
+}
+
+fn a_job(number: u64, key: Option<(u8, u8)>, at: WallTime) -> (JobRequest, Payload) {
     let input = payload(format!("{number}").into_bytes());
     let request = JobRequest {
         job: job_id(number),
         client: ClientId([1; 16]),
-        at: WallTime(1),
+        at,
         kind: JobKind::Offchain,
         containers: vec!["echo".to_owned()],
         input: input.reference,
@@ -239,7 +246,7 @@ fn put_job(handle: &Handle, number: u64, key: Option<(u8, u8)>) -> Asked {
             body: Hash([body; 32]),
         }),
     };
-    put_event(handle, Event::JobAccepted(request), vec![input])
+    (request, input)
 }
 
 /// One container, and room for so many jobs.
@@ -490,4 +497,54 @@ fn a_full_queue_is_503_with_retry_after_over_http() {
         }
     });
     assert_eq!(report(), (200, None));
+}
+
+/// Once the clock was wrong by a month, and what it said is recorded.
+#[test]
+fn timers_run_though_the_clock_is_behind_what_is_recorded() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let entered = runtime.enter();
+    let world = SystemWorld::current();
+    let ahead = WallTime(world.now().0 + 30 * 86_400_000);
+    let start = |at| Event::NodeStarted {
+        at,
+        version: "test".to_owned(),
+    };
+    let event = infernet_state::codec::encode(&start(ahead)).unwrap();
+    let mut log = MemoryLog::new();
+    log.append(&[Record {
+        event,
+        payloads: Vec::new(),
+    }])
+    .unwrap();
+    let (driver, handle) = Driver::recover(log, world.clone(), Policy::default()).unwrap();
+    assert!(world.now() >= ahead);
+    let Event::ConfigChanged(mut config) = echo(10) else {
+        unreachable!("it is one");
+    };
+    config.limits.job_expiry_ms = 100;
+    let first = vec![start(world.now()), Event::ConfigChanged(config)];
+    runtime.spawn(driver.run(first, Nothing, std::future::pending()));
+    let mut head = handle.head();
+    let status = runtime.block_on(async {
+        let _ = tokio::time::timeout(PATIENCE, head.wait_for(|seq| seq.0 >= 3)).await;
+        let (request, input) = a_job(1, None, world.now());
+        let asked = handle.request(Event::JobAccepted(request), vec![input]);
+        assert!(matches!(asked.await, Ok(Reply::Recorded(_))));
+        let status = || handle.view(|machine| machine.job_status(job_id(1)));
+        let begun = Instant::now();
+        while status() == Some(JobStatus::Running) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        status()
+    });
+    drop(entered);
+    assert!(
+        matches!(status, Some(JobStatus::Failed { .. })),
+        "{status:?}"
+    );
 }

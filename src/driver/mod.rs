@@ -117,6 +117,7 @@ impl<L: Upkeep, W: World> Driver<L, W> {
         let restored = upkeep::restore(&keeper)?;
         let care = Care::new(keeper, policy, restored.machine.seq());
         let machine = restored.replay(&log.reader(), Seq(u64::MAX))?;
+        world.go_on_from(machine.now());
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (head, head_seen) = watch::channel(machine.seq());
         let machine = Arc::new(RwLock::new(machine));
