@@ -12,6 +12,7 @@
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -26,6 +27,7 @@
 
 mod again;
 mod books;
+mod breaker;
 mod common;
 mod coverage;
 mod delegated;
