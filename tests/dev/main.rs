@@ -3,6 +3,7 @@
 mod clients;
 mod disk;
 mod ending;
+mod operator;
 mod refusals;
 mod run;
 
