@@ -5,6 +5,7 @@
 
 mod chain;
 mod error;
+mod pauses;
 
 use std::{
     future::Future,
@@ -170,6 +171,7 @@ impl Node {
             }
         }
 
+        tokio::spawn(pauses::tell(handle.clone()));
         let executor = Executor::new(services, handle.clone(), world);
         let (report, ended) = tokio::sync::oneshot::channel();
         let loop_stopped = stopped.clone();

@@ -4,6 +4,7 @@ mod clients;
 mod disk;
 mod ending;
 mod operator;
+mod pause;
 mod refusals;
 mod run;
 
