@@ -18,6 +18,7 @@
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `intervals` | the arithmetic of intervals, and those that are missed |
+//! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
@@ -36,6 +37,7 @@
 
 mod again;
 mod books;
+mod breaker;
 mod clients;
 mod common;
 mod coverage;

@@ -1,10 +1,7 @@
 //! The rules that decide what the node takes on, at their edges: admission and its reasons, the
-//! profit guard, retention, the breaker, idempotency.
+//! profit guard, retention, idempotency.
 
-use crate::{
-    common::*,
-    scenes::{block, newest, receipt},
-};
+use crate::common::*;
 use infernet_state::{
     Config, Effect, Event,
     admission::Reason,
@@ -476,72 +473,6 @@ fn results_are_kept_by_age_and_count() {
     world.wait(1);
     assert!(of_client(&world).is_empty());
     assert_eq!(world.machine.next_deadline(), None);
-}
-
-/// An approval that reverts costs gas like a delivery that does, and counts like one.
-#[test]
-fn the_breaker_counts_losses_in_a_row_and_opens_for_its_time() {
-    let mut config = with_prover();
-    config.limits.breaker_losses = 2;
-    config.limits.breaker_pause_ms = 5_000;
-    config.limits.retry_backoff_ms = 1;
-    let mut world = World::new(config);
-    world.next = vec![Next::Create(verified(10_000))];
-    world.mine(1);
-    world.mine(1);
-    let lose = |world: &mut World, nonce| {
-        world.settle();
-        let tx = newest(world, nonce);
-        world.pool.clear();
-        block(world, vec![receipt(nonce, tx, false)], 1);
-        world.wait(10);
-    };
-    lose(&mut world, 0);
-    assert_eq!(world.machine.breaker().losses, 1);
-    assert!(!world.machine.paused());
-    lose(&mut world, 1);
-    assert!(world.machine.paused(), "the second in a row");
-    let until = world.machine.breaker().open_until.expect("it is open");
-    let asked = Event::JobAccepted(job(1, &["alpha"], world.now()));
-    let refused = Verdict::Refused(Refusal::Paused);
-    assert_eq!(world.machine.check(&asked), refused);
-    // What was taken on goes on, and succeeds.
-    world.settle();
-    world.mine(1);
-    world.settle();
-    world.mine(1);
-    assert_eq!(world.delivered(), 1);
-    assert_eq!(world.machine.breaker().losses, 0);
-    assert_eq!(world.machine.breaker().open_until, Some(until));
-    world.wait(until.0 - 1 - world.wall);
-    assert_eq!(world.machine.check(&asked), refused);
-    world.wait(1);
-    assert_eq!(world.machine.check(&asked), Verdict::Accept);
-}
-
-/// A loss, and a success between two losses; and a limit of nothing.
-#[test]
-fn a_success_begins_the_count_of_losses_anew() {
-    for (limit, met, paused) in [
-        (2, [true, false, true], false),
-        (0, [true; 3], false),
-        (3, [true; 3], true),
-    ] {
-        let mut config = config();
-        config.limits.breaker_losses = limit;
-        let mut world = World::new(config);
-        for (id, met) in (1..).zip(met) {
-            world.next = vec![Next::Create(subscription(&["alpha"]))];
-            world.mine(1);
-            world.mine(1);
-            world.settle();
-            if met {
-                world.next = vec![Next::Fulfil(id, OTHER)];
-            }
-            world.mine(1);
-        }
-        assert_eq!(world.machine.paused(), paused, "{limit} of {met:?}");
-    }
 }
 
 /// Work that is due waits while as much is open as may be; and is begun when there is room.

@@ -7,7 +7,6 @@ use infernet_state::{
     admission::Reason,
     config::ClientId,
     delegation::delegated_job_id,
-    delivery::Loss,
     effect::ContainerCall,
     event::{ChainFact, DelegatedRequest, Failure, Outcome, Subscription},
     job::{Cause, Stage},
