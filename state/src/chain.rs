@@ -18,7 +18,6 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Payments,
     delegation::DelegationKey,
     delivery::Loss,
     event::{ChainFact, SyncedSubscription},
@@ -27,6 +26,7 @@ use crate::{
     limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    payments::Payments,
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
@@ -88,7 +88,7 @@ pub struct ChainView {
     /// The head's time before a reorg moved it back: what had begun by then waits for a head
     /// that is as late, and for no fact.
     pub(crate) time_before: Option<BlockTime>,
-    /// The transfers of the head's transactions so far.
+    /// What the payers of the head's transactions have still to explain.
     pub(crate) payments: Payments,
 }
 
@@ -194,9 +194,6 @@ impl Machine {
             }
         }
         for fact in facts {
-            if matches!(fact, ChainFact::ProofVerified { .. }) {
-                self.chain.payments.released = None;
-            }
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
                     self.subscription_cancelled(turn, block, *id)?;

@@ -303,6 +303,20 @@ impl Machine {
         }
     }
 
+    /// The chain's id of what a job answers; 0 for none.
+    fn job_subscription(&self, no: JobNo) -> SubscriptionId {
+        let work = self.jobs.get(no).map(|job| &job.work);
+        let id = match work {
+            Some(Work::Interval { identity, .. }) => Some(identity.id),
+            Some(Work::Delegated { key, .. }) => {
+                let delegation = self.delegations.get(*key);
+                delegation.and_then(|delegation| delegation.id)
+            }
+            Some(Work::Client { .. } | Work::Reported { .. }) | None => None,
+        };
+        id.unwrap_or_default()
+    }
+
     /// A job cannot be done: what it waits for is dropped, its delivery withdrawn.
     pub(crate) fn fail_job(
         &mut self,

@@ -11,6 +11,7 @@
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
+//! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
@@ -43,5 +44,6 @@ mod scenes;
 mod sending;
 mod snapshots;
 mod stakes;
+mod strangers;
 mod tables;
 mod wallets;
