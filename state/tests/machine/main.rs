@@ -13,6 +13,7 @@
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -46,4 +47,5 @@ mod snapshots;
 mod stakes;
 mod strangers;
 mod tables;
+mod together;
 mod wallets;
