@@ -38,7 +38,7 @@ use crate::{
     schedule::Timer,
     subscription::Identity,
     trace::Transition,
-    types::{DeliveryNo, EffectId, Interval, JobId, JobNo, PayloadAt, WallTime},
+    types::{DeliveryNo, EffectId, Interval, JobId, JobNo, PayloadAt, SubscriptionId, WallTime},
 };
 
 pub use store::Jobs;
