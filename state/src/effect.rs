@@ -44,13 +44,15 @@ pub enum Effect {
     /// Read whether a wallet is valid, and what a subscription can be paid from in it: balance
     /// and allowance, without what is locked for others, and with what is locked for it.
     ///
-    /// In the log before: the creation. Twice: a read is a read. Ends with `PayerRead`.
+    /// In the log before: the creation, or the revert that says that an allowance is lacking.
+    /// Twice: a read is a read. Ends with `PayerRead`.
     ReadPayer {
-        /// The subscription; 0 for a delegated one that the chain does not know yet.
+        /// The subscription; 0 for a delegated one that the chain does not know yet, and for the
+        /// node's own wallet.
         subscription: SubscriptionId,
-        /// The consumer's wallet.
+        /// The consumer's wallet, or the node's own.
         wallet: Address,
-        /// Whose allowance: the owner of the subscription.
+        /// Whose allowance: the owner of the subscription, or the node's account.
         spender: Address,
         /// The token.
         token: Address,

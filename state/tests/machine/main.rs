@@ -8,6 +8,7 @@
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
+//! | `nonces` | one nonce for itself: its refusals, its items, what its stakes wait for |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
@@ -37,6 +38,7 @@ mod hostile;
 mod life;
 mod lives;
 mod logs;
+mod nonces;
 mod nonsense;
 mod policy;
 mod reorgs;
