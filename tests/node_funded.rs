@@ -11,7 +11,10 @@ use alloy::{
     sol_types::{SolCall, SolValue as _},
 };
 use infernet_contracts::{Coordinator, PlainConsumer, Wallet, artifacts, creation_code};
-use infernet_node::dev::{self, Role, Sender};
+use infernet_node::{
+    dev::{self, Role, Sender},
+    log::{EventLog as _, LogReader as _},
+};
 use infernet_state::{
     Effect, Machine,
     admission::Reason,
@@ -142,7 +145,7 @@ fn replay(outside: &Outside) -> (Machine, BTreeMap<u32, usize>) {
     let reader = log.reader();
     let mut machine = Machine::new();
     let mut calls = BTreeMap::new();
-    for seq in 1..=infernet_node::log::LogReader::head(&reader).seq.0 {
+    for seq in 1..=reader.head().seq.0 {
         let issued = machine.apply(&event(&reader, seq)).expect("no halt");
         for issued in issued {
             if let Effect::RunContainer(call) = issued.effect
