@@ -35,18 +35,27 @@ struct Consumers {
 }
 
 impl Consumers {
-    async fn rpc(&self, method: &str, params: Value) {
+    async fn rpc(&self, method: &str, params: Value) -> Value {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let sent = reqwest::Client::new().post(&self.url).json(&body).send();
         let answer: Value = sent.await.expect("sent").json().await.expect("JSON");
         assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
     }
 
-    /// The example consumer itself calls, which has no key.
+    /// The example consumer itself calls: it has no key, and no contract sends transactions, so
+    /// its code is away meanwhile.
     async fn as_example(&self, to: Address, call: impl SolCall) {
         let data = alloy::hex::encode_prefixed(call.abi_encode());
         let call = json!({"from": dev::CONSUMER, "to": to, "data": data, "gas": "0x100000"});
+        let code = self
+            .rpc("eth_getCode", json!([dev::CONSUMER, "latest"]))
+            .await;
+        self.rpc("anvil_setCode", json!([dev::CONSUMER, "0x"]))
+            .await;
         self.rpc("eth_sendTransaction", json!([call])).await;
+        self.rpc("anvil_setCode", json!([dev::CONSUMER, code]))
+            .await;
     }
 
     async fn allow(&self, spender: Address, amount: U256) {

@@ -171,12 +171,23 @@ fn strangers_within_a_delivery_falsify_no_account() {
     }
 }
 
-/// Takes out of some books what was given to the node's wallet.
+/// Takes out of some books what was given to the node's wallet, which may stand on either side.
 fn give(books: &mut BTreeMap<Role, Balance>, amount: u128) {
+    let given = amount.into();
     for role in [Role::NodeWallet, Role::Suspense] {
-        if let Some(Balance::Debit(sum) | Balance::Credit(sum)) = books.get_mut(&role) {
-            *sum = sum.checked_sub(amount.into()).expect("it was given");
-        }
+        let sum = match (role, books.get(&role)) {
+            (Role::NodeWallet, Some(Balance::Credit(short))) => {
+                Balance::Credit(short.checked_add(given).expect("little money"))
+            }
+            (_, Some(Balance::Debit(sum))) => {
+                Balance::Debit(sum.checked_sub(given).expect("it was given"))
+            }
+            (_, Some(Balance::Credit(sum))) => {
+                Balance::Credit(sum.checked_sub(given).expect("it was given"))
+            }
+            (_, None) => panic!("{role:?} has no entry"),
+        };
+        books.insert(role, sum);
     }
 }
 
