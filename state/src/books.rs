@@ -18,7 +18,12 @@
 //! | node's stake transferred away | Slashes | NodeWallet |
 //! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
 //! | withdrawal | Owner | NodeWallet |
+//! | a token that nobody accepts, beyond so many | Suspense, or as much as it owes | its accounts |
 //! | balance read (of the wallet: with what is locked in it) | the difference, against Suspense | |
+//!
+//! The node's wallet is the one that the configuration names. Of a wallet that it named before,
+//! stakes, payouts and escrows are booked alike as long as anything of it is open
+//! (`payee`); what its owner does with it is none of the node's.
 
 use alloc::collections::BTreeSet;
 
@@ -214,10 +219,11 @@ impl Machine {
         let Some(chain) = self.chain_config() else {
             return Ok(());
         };
-        let (Some(wallet), node) = (chain.payment_wallet, chain.node) else {
+        if chain.payment_wallet.is_none() && self.chain.former.is_empty() {
             return Ok(());
-        };
-        let own = fact.wallet == wallet;
+        }
+        let node = chain.node;
+        let own = chain.payment_wallet == Some(fact.wallet);
         let released = self.chain.payments.released.take();
         match &fact.change {
             WalletChange::Transferred {
@@ -228,16 +234,16 @@ impl Machine {
             } => {
                 let payer = payer_of(fact, *spender, *token);
                 let verdict = released.is_some_and(|last| last.pays(payer, *to, *amount));
-                let into = self.transfer_in(payer, (wallet, node), *to, *amount, verdict);
+                let into = self.transfer_in(payer, *to, *amount, verdict);
                 if let Some(sides) = into {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
-                if own {
-                    let sides = if *spender == node {
-                        (Role::Slashes, Role::NodeWallet, Code::StakeSlashed)
-                    } else {
-                        (Role::Owner, Role::NodeWallet, Code::Spent)
-                    };
+                let out = if self.is_stake(fact.wallet, *spender) {
+                    Some((Role::Slashes, Role::NodeWallet, Code::StakeSlashed))
+                } else {
+                    own.then_some((Role::Owner, Role::NodeWallet, Code::Spent))
+                };
+                if let Some(sides) = out {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
                 if own && *spender == node {
@@ -251,10 +257,15 @@ impl Machine {
                 amount,
                 locked: true,
             } => {
-                if own && *spender == node {
+                if self.is_stake(fact.wallet, *spender) {
                     let sides = (Role::Stake, Role::NodeWallet, Code::StakeLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    return self.use_allowance(turn, block, *token, *amount);
+                    // What is locked elsewhere was allowed there.
+                    return if own {
+                        self.use_allowance(turn, block, *token, *amount)
+                    } else {
+                        Ok(())
+                    };
                 }
                 let payer = payer_of(fact, *spender, *token);
                 if let Some(delivery) = self.chain.payments.locked(payer, *amount) {
@@ -272,11 +283,14 @@ impl Machine {
             } => {
                 let payer = payer_of(fact, *spender, *token);
                 self.chain.payments.released = Some(Release::after(released, payer, *amount));
-                if !(own && *spender == node) {
+                if !self.is_stake(fact.wallet, *spender) {
                     return Ok(());
                 }
                 let sides = (Role::NodeWallet, Role::Stake, Code::StakeReleased);
                 self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                if !own {
+                    return Ok(());
+                }
                 // The reference reverts where the sum does not fit; there it stays what it was.
                 match self.chores.allowance(*token).checked_add(*amount) {
                     Some(more) => self.set_allowance(turn, block, *token, more),
@@ -306,32 +320,36 @@ impl Machine {
     fn transfer_in(
         &mut self,
         payer: Payer,
-        (wallet, node): (Address, Address),
         to: Address,
         amount: Amount,
         verdict: bool,
     ) -> Option<Sides> {
         let owed = (payer.wallet, payer.spender, payer.token, amount);
-        if verdict && to == wallet && self.proofs.owed.of(&owed) != Sum::ZERO {
+        let to_us = self.is_payee(to);
+        if verdict && to_us && self.proofs.owed.of(&owed) != Sum::ZERO {
             return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
         }
         // The node's own stake is booked as what leaves the wallet.
-        let stake = payer.wallet == wallet && payer.spender == node;
+        let stake = self.is_stake(payer.wallet, payer.spender);
         let share = if verdict || stake {
             None
         } else {
             self.chain.payments.transferred(payer, to, amount)
         };
         match share {
-            Some(_) if to == wallet => Some((Role::NodeWallet, Role::Receivable, Code::Payout)),
+            Some(_) if to_us => Some((Role::NodeWallet, Role::Receivable, Code::Payout)),
             Some(Share::Protocol) => {
                 Some((Role::ProtocolFees, Role::Receivable, Code::ProtocolFee))
             }
             Some(Share::Other) => Some((Role::VerifierFees, Role::Receivable, Code::VerifierFee)),
-            None if to == wallet && payer.wallet != wallet => {
-                Some((Role::NodeWallet, Role::Suspense, Code::Deposit))
+            None => {
+                let wallet = self.chain_config().and_then(|chain| chain.payment_wallet);
+                (Some(to) == wallet && payer.wallet != to).then_some((
+                    Role::NodeWallet,
+                    Role::Suspense,
+                    Code::Deposit,
+                ))
             }
-            None => None,
         }
     }
 
