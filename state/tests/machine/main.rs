@@ -16,6 +16,7 @@
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
+//! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `intervals` | the arithmetic of intervals, and those that are missed |
 //! | `breaker` | what opens the circuit breaker, and what waits for it |
@@ -64,6 +65,7 @@ mod scenes;
 mod sending;
 mod snapshots;
 mod stakes;
+mod strangers;
 mod tables;
 mod together;
 mod wallets;
