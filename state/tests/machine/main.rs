@@ -19,6 +19,7 @@
 //! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `intervals` | the arithmetic of intervals, and those that are missed |
+//! | `bounds` | what one event does, and what takes no turn |
 //! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
@@ -38,6 +39,7 @@
 
 mod again;
 mod books;
+mod bounds;
 mod breaker;
 mod clients;
 mod common;
