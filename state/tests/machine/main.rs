@@ -16,6 +16,7 @@
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
+//! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `tables` | every life cycle, written out |
@@ -28,6 +29,7 @@
 
 mod again;
 mod books;
+mod changes;
 mod common;
 mod coverage;
 mod delegated;
