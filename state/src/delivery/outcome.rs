@@ -202,6 +202,12 @@ impl Machine {
             self.move_delivery(no, Move::Wait);
             return self.attempt_delivery(turn, no);
         }
+        if is_met(selector) && !self.settle_chance(turn, no)? {
+            return Ok(()); // The facts say so as well.
+        }
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
+            return Ok(());
+        };
         delivery.refusals = delivery.refusals.saturating_add(1);
         let (refusals, interval) = (delivery.refusals, delivery.interval);
         let id = self

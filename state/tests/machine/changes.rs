@@ -91,7 +91,6 @@ fn a_fee_is_raised_when_a_chain_is_configured_again() {
     let issued = world.issued.pop_front().expect("handed over");
     world.apply(Event::ConfigChanged(without_a_chain()));
     world.end(&issued, rejected(Rejection::Underpriced));
-    wait_but(&mut world, 120, |_, _| None);
     world.start(Some(config()));
     wait_but(&mut world, 120, |_, _| None);
     world.run(2);

@@ -1,8 +1,8 @@
 //! The rules that decide what the node takes on, at their edges: admission and its reasons, the
-//! profit guard, missed intervals, retention, the breaker, idempotency.
+//! profit guard, retention, the breaker, idempotency.
 
 use crate::{
-    common::{judge::at_the_end, *},
+    common::*,
     scenes::{block, newest, receipt},
 };
 use infernet_state::{
@@ -13,7 +13,7 @@ use infernet_state::{
     event::{Idempotency, Outcome, Subscription, Success},
     job::{Cause, Stage},
     machine::{Refusal, Verdict},
-    subscription::{Standing, interval_at, interval_end, interval_start},
+    subscription::Standing,
     types::{Address, Amount, Interval, JobId, SubscriptionId, WallTime},
 };
 
@@ -559,63 +559,6 @@ fn as_many_intervals_run_at_once_as_may() {
     assert_eq!(world.delivered(), 2, "open until they are final");
     world.run(4);
     assert_eq!(world.delivered(), 3);
-}
-
-/// `docs/spec/contracts.md` 2.3: `uint32`, unchecked.
-#[test]
-fn intervals_wrap_as_the_contracts_do() {
-    assert_eq!(interval_at(140, 40, 179), Interval(1));
-    assert_eq!(interval_at(140, 40, 180), Interval(2));
-    assert_eq!(interval_at(11, 10, 10), Interval(u32::MAX / 10 + 1));
-    assert_eq!(interval_at(1, 1, 0), Interval(0), "2^32 intervals");
-    assert_eq!(interval_at(11, 0, 10), Interval(1), "a callback has one");
-    assert_eq!(interval_start(140, 40, Interval(0)), None);
-    assert_eq!(interval_end(140, 40, Interval(1)), Some(180));
-    assert_eq!(interval_end(u32::MAX - 9, 10, Interval(1)), None);
-    assert_eq!(interval_end(u32::MAX - 10, 10, Interval(1)), Some(u32::MAX));
-}
-
-/// Intervals that ran while the node could not answer are passed over, each at most once: what is
-/// late for one is not too late for the next.
-#[test]
-fn missed_intervals_are_passed_over() {
-    let mut world = World::new(config());
-    let mut terms = subscription(&["alpha"]);
-    (terms.period, terms.frequency) = (40, 6);
-    world.next = vec![Next::Create(terms)];
-    world.mine(1);
-    let begun = |world: &World| -> Vec<u32> {
-        let jobs = world.machine.jobs();
-        let has = |interval: &u32| {
-            jobs.by_interval(SubscriptionId(1), Interval(*interval))
-                .is_some()
-        };
-        (0..8).filter(has).collect()
-    };
-    world.mine(40);
-    assert_eq!(begun(&world), [1]);
-    world.settle();
-    world.mine(1);
-    // Three intervals in one block; the next block comes in the last second of the fifth, too late
-    // for it, and the one after in the first second of the sixth.
-    world.mine(119);
-    assert_eq!(begun(&world), [1, 4]);
-    world.mine(79);
-    assert_eq!(begun(&world), [1, 4]);
-    world.mine(1);
-    assert_eq!(begun(&world), [1, 4, 6]);
-    world.settle();
-    world.mine(1);
-    world.mine(40);
-    assert_eq!(begun(&world), [1, 4, 6]);
-    let tracked = world
-        .machine
-        .subscriptions()
-        .get(SubscriptionId(1))
-        .expect("known");
-    assert_eq!(tracked.standing, Standing::Completed);
-    assert_eq!(world.machine.next_block_deadline().time, None);
-    at_the_end(&mut world);
 }
 
 /// A delegated subscription that is withdrawn before it is active leaves nothing behind: neither
