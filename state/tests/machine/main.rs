@@ -24,6 +24,7 @@
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
+//! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
@@ -41,6 +42,7 @@ mod again;
 mod books;
 mod bounds;
 mod breaker;
+mod changes;
 mod clients;
 mod common;
 mod coverage;
