@@ -8,7 +8,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, TxKind, U256},
+    primitives::{Address, Bytes, TxKind, U256},
     providers::Provider as _,
     rpc::types::TransactionRequest,
     sol,
@@ -29,10 +29,23 @@ use infernet_node::{
 use infernet_state::{
     Config,
     config::{ContainerConfig, Limits},
+    types::JobNo,
 };
 use serde_json::{Value, json};
 
 sol! {
+    interface Plain {
+        function requestCompute(
+            string calldata containerId,
+            bytes calldata inputs,
+            uint16 redundancy,
+            address paymentToken,
+            uint256 paymentAmount,
+            address wallet,
+            address verifier
+        ) external returns (uint32);
+    }
+
     interface Optimistic {
         function setFee(address token, bool supported, uint256 amount) external;
         function challenge(uint32 subscriptionId, uint32 interval, address node) external payable;
@@ -94,6 +107,7 @@ struct Scene {
     node: Node,
     coordinator: Address,
     verifier: Address,
+    consumer: Address,
     payer: Sender,
     judge: Sender,
     _home: tempfile::TempDir,
@@ -114,6 +128,20 @@ async fn send(sender: &Sender, to: Address, call: Vec<u8>, value: U256) {
     let to = TxKind::Call(to);
     let receipt = sender.send("a step of the test", to, call, value).await;
     receipt.expect("the chain takes it");
+}
+
+/// A consumer that takes every answer, and asks for whatever it is told to.
+async fn consumer(owner: &Sender) -> Address {
+    let arguments = (dev::REGISTRY, owner.address()).abi_encode_params();
+    let code = creation_code(artifacts::PLAIN_CONSUMER).expect("an artifact");
+    let code = [&code[..], &arguments].concat();
+    let created = owner
+        .send("the consumer", TxKind::Create, code, U256::ZERO)
+        .await;
+    created
+        .expect("created")
+        .contract_address
+        .expect("a contract")
 }
 
 impl Scene {
@@ -162,8 +190,9 @@ impl Scene {
         };
         send(&judge, verifier, fee.abi_encode(), U256::ZERO).await;
         send(&judge, dev::NODE_WALLET, Vec::new(), wei(FUNDS)).await;
+        let consumer = consumer(&judge).await;
         let allowance = Wallet::approveCall {
-            spender: payer.address(),
+            spender: consumer,
             token: COIN,
             amount: wei(100 * PRICE),
         };
@@ -222,31 +251,30 @@ impl Scene {
             node,
             coordinator,
             verifier,
+            consumer,
             payer,
             judge,
             _home: home,
         }
     }
 
-    /// Somebody asks for an answer with a proof, into the Inbox.
+    /// The consumer asks for an answer with a proof.
     async fn ask(&self) -> u32 {
-        let call = Coordinator::createSubscriptionCall {
+        let call = Plain::requestComputeCall {
             containerId: CONTAINER.into(),
-            frequency: 1,
-            period: 0,
+            inputs: Bytes::from_static(b"a question"),
             redundancy: 1,
-            lazy: true,
             paymentToken: COIN,
             paymentAmount: wei(PRICE),
             wallet: dev::CONSUMER_WALLET,
             verifier: self.verifier,
         };
-        let to = TxKind::Call(self.coordinator);
-        let receipt = self
+        let to = TxKind::Call(self.consumer);
+        let asked = self
             .payer
             .send("the request", to, call.abi_encode(), U256::ZERO)
             .await;
-        let receipt = receipt.expect("the chain takes it");
+        let receipt = asked.expect("the chain takes it");
         let mut logs = receipt.logs().iter();
         let created =
             logs.find_map(|log| Coordinator::SubscriptionCreated::decode_log(&log.inner).ok());
@@ -359,10 +387,13 @@ impl Scene {
             if as_held == held && books == as_expected {
                 return;
             }
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{what}: {books:#?}\nthe chain: {held:#?}\nexpected: {expected:#?}"
-            );
+            if begun.elapsed() > PATIENCE {
+                let work = self.node.handle().view(|machine| {
+                    let jobs: Vec<_> = machine.jobs().range_from(JobNo(0)).collect();
+                    format!("{jobs:#?}\n{:#?}", machine.deliveries())
+                });
+                panic!("{what}: {books:#?}\nthe chain: {held:#?}\nexpected: {expected:#?}\n{work}");
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

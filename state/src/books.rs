@@ -11,7 +11,7 @@
 //! | first transfer of the payer, and others to the same | ProtocolFees | Receivable |
 //! | transfer to the node's wallet | NodeWallet | Receivable |
 //! | other transfer, with a verifier | VerifierFees | Receivable |
-//! | consumer's escrow locked | Escrow | Receivable |
+//! | consumer's escrow of a proof locked | Escrow | Receivable |
 //! | node's stake locked, unlocked | Stake, NodeWallet | NodeWallet, Stake |
 //! | escrow given back, then transferred to the node's wallet | NodeWallet | Escrow |
 //! | verdict "not valid" | Earnings | Escrow |
@@ -236,10 +236,9 @@ impl Machine {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                     return self.use_allowance(turn, block, *token, *amount);
                 }
-                if self.account.by_tx.contains_key(&fact.tx) {
+                if self.escrow_seen(fact.tx, (fact.wallet, *spender, *token), *amount) {
                     let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    self.escrow_seen(fact.tx, (fact.wallet, *spender, *token), *amount);
                 }
                 Ok(())
             }

@@ -205,13 +205,14 @@ impl Machine {
     }
 
     /// A consumer's escrow was locked in a transaction of the node: for the first of its
-    /// deliveries, in the order in which the contract made them, that this payer owes one.
+    /// deliveries, in the order in which the contract made them, that this payer owes one. `false`
+    /// where none does: a consumer may lock what it likes while it is answered.
     pub(crate) fn escrow_seen(
         &mut self,
         tx: Hash,
         of: (Address, Address, Address),
         amount: Amount,
-    ) {
+    ) -> bool {
         let slot = self.account.by_tx.get(&tx);
         let slot = slot.and_then(|nonce| self.account.slots.get(nonce));
         let made = slot.and_then(|slot| slot.version(tx));
@@ -231,6 +232,7 @@ impl Machine {
             proof.escrow = amount;
             self.proofs.insert(id, interval, proof);
         }
+        owing.is_some()
     }
 
     /// `ProofVerified` of a proof of this node.

@@ -7,7 +7,6 @@ const EXPECTED: &[&str] = &[
     "a batch was included",
     "a delegated subscription was handed in",
     "a delegated subscription was refused",
-    "a delivery's item of a batch failed",
     "a head that nobody asked for",
     "a job's payer was refused",
     "a nonce was used by somebody else",
