@@ -257,6 +257,7 @@ pub(super) fn code(code: Code) -> &'static str {
         Code::Deposit => "deposit",
         Code::Withdrawal => "withdrawal",
         Code::Spent => "spent by the owner",
+        Code::WrittenOff => "written off: a token that nobody accepts",
     }
 }
 

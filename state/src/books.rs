@@ -18,7 +18,12 @@
 //! | node's stake transferred away | Slashes | NodeWallet |
 //! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
 //! | withdrawal | Owner | NodeWallet |
+//! | a token that nobody accepts, beyond so many | Suspense, or as much as it owes | its accounts |
 //! | balance read (of the wallet: with what is locked in it) | the difference, against Suspense | |
+//!
+//! The node's wallet is the one that the configuration names. Of a wallet that it named before,
+//! stakes, payouts and escrows are booked alike as long as anything of it is open
+//! (`payee`); what its owner does with it is none of the node's.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -197,10 +202,11 @@ impl Machine {
         let Some(chain) = self.chain_config() else {
             return Ok(());
         };
-        let (Some(wallet), node) = (chain.payment_wallet, chain.node) else {
+        if chain.payment_wallet.is_none() && self.chain.former.is_empty() {
             return Ok(());
-        };
-        let own = fact.wallet == wallet;
+        }
+        let node = chain.node;
+        let own = chain.payment_wallet == Some(fact.wallet);
         match &fact.change {
             WalletChange::Transferred {
                 spender,
@@ -208,16 +214,16 @@ impl Machine {
                 to,
                 amount,
             } => {
-                let into = self.transfer_in(fact, wallet, *spender, *token, *to, *amount);
+                let into = self.transfer_in(fact, *spender, *token, *to, *amount);
                 if let Some(sides) = into {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
-                if own {
-                    let sides = if *spender == node {
-                        (Role::Slashes, Role::NodeWallet, Code::StakeSlashed)
-                    } else {
-                        (Role::Owner, Role::NodeWallet, Code::Spent)
-                    };
+                let out = if self.is_stake(fact.wallet, *spender) {
+                    Some((Role::Slashes, Role::NodeWallet, Code::StakeSlashed))
+                } else {
+                    own.then_some((Role::Owner, Role::NodeWallet, Code::Spent))
+                };
+                if let Some(sides) = out {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
                 if own && *spender == node {
@@ -231,10 +237,15 @@ impl Machine {
                 amount,
                 locked: true,
             } => {
-                if own && *spender == node {
+                if self.is_stake(fact.wallet, *spender) {
                     let sides = (Role::Stake, Role::NodeWallet, Code::StakeLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    return self.use_allowance(turn, block, *token, *amount);
+                    // What is locked elsewhere was allowed there.
+                    return if own {
+                        self.use_allowance(turn, block, *token, *amount)
+                    } else {
+                        Ok(())
+                    };
                 }
                 if self.escrow_seen(fact.tx, (fact.wallet, *spender, *token), *amount) {
                     let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
@@ -248,13 +259,16 @@ impl Machine {
                 amount,
                 locked: false,
             } => {
-                if !(own && *spender == node) {
+                if !self.is_stake(fact.wallet, *spender) {
                     let payer = (fact.tx, *token, fact.wallet, *spender);
                     self.chain.payments.released = Some((payer, *amount));
                     return Ok(());
                 }
                 let sides = (Role::NodeWallet, Role::Stake, Code::StakeReleased);
                 self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                if !own {
+                    return Ok(());
+                }
                 // The reference reverts where the sum does not fit; there it stays what it was.
                 match self.chores.allowance(*token).checked_add(*amount) {
                     Some(more) => self.set_allowance(turn, block, *token, more),
@@ -283,7 +297,6 @@ impl Machine {
     fn transfer_in(
         &mut self,
         fact: &WalletFact,
-        wallet: Address,
         spender: Address,
         token: Address,
         to: Address,
@@ -293,24 +306,23 @@ impl Machine {
         let payer = (fact.tx, token, fact.wallet, spender);
         let escrow = self.chain.payments.is_escrow(payer, amount);
         let owed = (fact.wallet, spender, token, amount);
-        if to == wallet && escrow && self.proofs.owed.of(&owed) != Sum::ZERO {
+        let to_us = self.is_payee(to);
+        if to_us && escrow && self.proofs.owed.of(&owed) != Sum::ZERO {
             return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
         }
         if !ours {
-            return (to == wallet && fact.wallet != wallet).then_some((
+            let wallet = self.chain_config().and_then(|chain| chain.payment_wallet);
+            return (Some(to) == wallet && fact.wallet != to).then_some((
                 Role::NodeWallet,
                 Role::Suspense,
                 Code::Deposit,
             ));
         }
-        let own_stake = self
-            .chain_config()
-            .is_some_and(|chain| fact.wallet == wallet && spender == chain.node);
-        if own_stake {
+        if self.is_stake(fact.wallet, spender) {
             return None; // A slash within the delivery: booked as what leaves the wallet.
         }
         let first = self.chain.payments.first(payer, to);
-        Some(if to == wallet {
+        Some(if to_us {
             (Role::NodeWallet, Role::Receivable, Code::Payout)
         } else if first || self.chain.payments.is_protocol(fact.tx, token, to) {
             // `docs/spec/contracts.md` 3: the protocol is paid before anybody else.

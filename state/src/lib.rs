@@ -71,6 +71,7 @@ mod needs;
 mod numbered;
 pub mod outbox;
 mod paged;
+mod payee;
 pub mod proof;
 pub mod schedule;
 mod simulation;

@@ -94,6 +94,9 @@ pub enum Cause {
     Superseded,
     /// Reported as failed by the one who ran it.
     Reported,
+    /// Somebody else created its subscription on chain: its intervals are answered like any
+    /// other's.
+    Created,
 }
 
 impl fmt::Display for Cause {
@@ -113,6 +116,9 @@ impl fmt::Display for Cause {
             Self::Undelivered(loss) => write!(f, "not delivered: {loss}"),
             Self::Superseded => f.write_str("a reorg removed the subscription"),
             Self::Reported => f.write_str("reported as failed"),
+            Self::Created => f.write_str(
+                "the subscription is on chain: its intervals are answered with the chain's inputs",
+            ),
         }
     }
 }

@@ -74,7 +74,8 @@ fn status_of(job: &Job) -> JobStatus {
                 | Cause::Mismatched
                 | Cause::Undelivered(_)
                 | Cause::Superseded
-                | Cause::Reported => String::new(),
+                | Cause::Reported
+                | Cause::Created => String::new(),
             },
             error: job.error,
             reason: alloc::format!("{cause}"),

@@ -11,7 +11,7 @@ use infernet_state::{
     event::{ChainFact, Outcome, Success, SyncedSubscription},
     job::{Cause, Stage},
     limits::REVERTED_SIMULATIONS_MAX,
-    types::{Interval, SubscriptionId},
+    types::{Interval, Nonce, SubscriptionId},
 };
 
 /// Answers all there is, simulations by `simulate`; gives back how many there were.
@@ -211,4 +211,58 @@ fn a_block_counts_once_and_settles_what_is_read_of_it() {
     assert_eq!(world.machine.chain().unfinalized_from(), Some(head.number));
     world.apply(Event::ChainFinalized { block: head });
     assert_eq!(world.machine.chain().unfinalized_from(), None);
+}
+
+/// So many answers were in a block that they took an event of their own.
+#[test]
+fn a_batch_is_judged_by_what_the_events_of_its_block_say_together() {
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 3);
+    world.mine(1);
+    world.mine(1);
+    let mut signatures = Vec::new();
+    while let Some(issued) = world.issued.pop_front() {
+        if matches!(issued.effect, Effect::Sign { .. }) {
+            signatures.push(issued);
+        } else if let Some(outcome) = world.answer(&issued) {
+            world.end(&issued, outcome);
+        }
+    }
+    for issued in signatures {
+        let outcome = world.answer(&issued).expect("signed");
+        world.end(&issued, outcome);
+    }
+    world.settle();
+    let (single, batch) = (newest(&world, 0), newest(&world, 1));
+    let answered = |id| ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(id),
+        node: NODE,
+    };
+    // The third reverted within the batch.
+    block(&mut world, vec![answered(1), answered(2)], 2);
+    let facts = vec![receipt(0, single, true), receipt(1, batch, true)];
+    let of = world.head().block;
+    world.apply(Event::ChainCommitted { block: of, facts });
+    let states = |world: &World| -> Vec<State> {
+        let all = world.machine.deliveries().iter();
+        all.map(|(_, delivery)| delivery.state).collect()
+    };
+    assert_eq!(
+        states(&world),
+        [
+            State::Included(Nonce(0)),
+            State::Included(Nonce(1)),
+            State::Planned,
+        ]
+    );
+    assert_eq!(world.replayed(), world.machine);
+    // What another block says is no word on it.
+    world.reorg(1);
+    block(&mut world, vec![answered(1), answered(2)], 0);
+    block(
+        &mut world,
+        vec![receipt(0, single, true), receipt(1, batch, true)],
+        2,
+    );
+    assert_eq!(states(&world).get(1), Some(&State::Planned));
+    assert_eq!(world.replayed(), world.machine);
 }

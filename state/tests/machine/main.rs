@@ -7,6 +7,7 @@
 //! | `retired` | what strangers leave behind |
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
+//! | `created` | delegated subscriptions that others create, and reorgs that take that back |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `nonces` | one nonce for itself: its refusals, its items, what its stakes wait for |
 //! | `lives` | random lives: every promise after every event |
@@ -30,6 +31,7 @@ mod again;
 mod books;
 mod common;
 mod coverage;
+mod created;
 mod delegated;
 mod edges;
 mod events;
