@@ -15,7 +15,7 @@ use alloy::{
     sol_types::{SolCall, SolEvent as _, SolValue as _},
 };
 use axum::{Json, Router, routing::post};
-use infernet_contracts::{Coordinator, Registry, Wallet, artifacts, convert, creation_code};
+use infernet_contracts::{Coordinator, Wallet, artifacts, convert, creation_code};
 use infernet_node::{
     api::ApiConfig,
     chain::signer::NodeKey,
@@ -105,7 +105,6 @@ struct Held {
 struct Scene {
     devnet: Devnet,
     node: Node,
-    coordinator: Address,
     verifier: Address,
     consumer: Address,
     payer: Sender,
@@ -167,10 +166,6 @@ impl Scene {
         let payer = Sender::connect(&rpc, Role::Consumer.signer())
             .await
             .expect("connects");
-        let coordinator = {
-            let call = Registry::COORDINATORCall {};
-            read(&judge, dev::REGISTRY, &call).await
-        };
         let arguments = (dev::REGISTRY, judge.address(), U256::from(BOND)).abi_encode_params();
         let code = creation_code(artifacts::OPTIMISTIC_VERIFIER).expect("an artifact");
         let receipt = judge
@@ -249,7 +244,6 @@ impl Scene {
         Self {
             devnet,
             node,
-            coordinator,
             verifier,
             consumer,
             payer,
