@@ -18,7 +18,6 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Payments,
     delegation::DelegationKey,
     delivery::Loss,
     event::{ChainFact, SyncedSubscription},
@@ -28,6 +27,7 @@ use crate::{
     machine::{Halt, Machine},
     outbox::Turn,
     payee::Former,
+    payments::Payments,
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
@@ -89,7 +89,7 @@ pub struct ChainView {
     /// The head's time before a reorg moved it back: what had begun by then waits for a head
     /// that is as late, and for no fact.
     pub(crate) time_before: Option<BlockTime>,
-    /// The transfers of the head's transactions so far.
+    /// What the payers of the head's transactions have still to explain.
     pub(crate) payments: Payments,
     /// The subscriptions that the node answered in the head, as far as its events told: a batch
     /// succeeds item by item, and its receipt may come with the next of them.
@@ -203,9 +203,6 @@ impl Machine {
         }
         self.chain.fulfilled = fulfilled;
         for fact in facts {
-            if matches!(fact, ChainFact::ProofVerified { .. }) {
-                self.chain.payments.released = None;
-            }
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
                     self.subscription_cancelled(turn, block, *id)?;

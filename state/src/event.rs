@@ -387,7 +387,7 @@ pub enum Success {
         /// The raw bytes.
         input: PayloadRef,
     },
-    /// `ReadPayer`: what the consumer's wallet can pay.
+    /// `ReadPayer`: what the subscription can be paid from in the consumer's wallet.
     PayerRead {
         /// `WalletFactory.isValidWallet`.
         valid: bool,

@@ -72,6 +72,7 @@ mod numbered;
 pub mod outbox;
 mod paged;
 mod payee;
+mod payments;
 pub mod proof;
 pub mod schedule;
 mod simulation;

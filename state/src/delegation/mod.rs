@@ -230,7 +230,7 @@ impl Machine {
             let Some((at, no)) = self.schedule.delegated.first().copied() else {
                 break;
             };
-            if at > head.time.0 || self.jobs.open_interval >= self.open_max() {
+            if at > head.time.0 || self.jobs.open_interval >= self.open_max() || self.paused() {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
