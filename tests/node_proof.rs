@@ -19,6 +19,7 @@ use infernet_contracts::{Coordinator, Wallet, artifacts, convert, creation_code}
 use infernet_node::{
     api::ApiConfig,
     chain::signer::NodeKey,
+    config::AllowedIps,
     container::{Container, Containers, Remote},
     copies::Wanted,
     dev::{self, Role, Sender},
@@ -236,6 +237,7 @@ impl Scene {
                 max_fee_per_gas_cap: 500_000_000_000,
             }),
             lift_quarantine: false,
+            allowed_ips: AllowedIps::default(),
             copies: Wanted::default(),
             upkeep: Policy::default(),
         })

@@ -8,9 +8,9 @@ use infernet_state::{
     Effect, Issued,
     effect::{Action as Act, Delivery, Location},
     event::{self, Failure, Outcome, Rejection, Success, TransactionState},
-    types::{self, Hash, PayloadAt},
+    types::{self, Amount, Hash, PayloadAt},
 };
-use revm::primitives::{U256, keccak256};
+use revm::primitives::{Address, U256, keccak256};
 
 use super::{INCLUSION_S, Node, Of, Seen, Signed, differ};
 use crate::{
@@ -79,21 +79,13 @@ impl Node {
                 input: self.payload(b"inputs"),
             }),
             Effect::ReadPayer {
+                subscription,
                 wallet,
                 spender,
                 token,
             } => {
                 let (wallet, token) = (to_address(*wallet), to_address(*token));
-                let spender = to_address(*spender);
-                let allowance = self
-                    .twin
-                    .world
-                    .read(wallet, &Wallet::allowanceCall { spender, token });
-                succeeded(Success::PayerRead {
-                    valid: self.is_valid(wallet),
-                    balance: from_u256(self.held(wallet, token)),
-                    allowance: from_u256(allowance.unwrap_or_default()),
-                })
+                succeeded(self.read_payer(subscription.0, wallet, to_address(*spender), token))
             }
             Effect::ReadResponses {
                 subscription,
@@ -162,6 +154,44 @@ impl Node {
                 succeeded(Success::LookedUp(state))
             }
         })
+    }
+
+    /// What a subscription can be paid from: nothing that is locked for others, and what is locked for it
+    /// whatever its owner's allowance.
+    fn read_payer(
+        &mut self,
+        id: u32,
+        wallet: Address,
+        spender: Address,
+        token: Address,
+    ) -> Success {
+        let valid = self.is_valid(wallet);
+        if !valid {
+            return Success::PayerRead {
+                valid,
+                balance: Amount::ZERO,
+                allowance: Amount::ZERO,
+            };
+        }
+        let world = &mut self.twin.world;
+        let allowance = world.read(wallet, &Wallet::allowanceCall { spender, token });
+        let locked = world.read(wallet, &Wallet::lockedBalanceCall { token });
+        let payments = world.read(
+            self.twin.model.deployment().coordinator,
+            &Coordinator::reservedPaymentsCall { subscriptionId: id },
+        );
+        let price = self
+            .twin
+            .model
+            .subscription(id)
+            .map(|sub| sub.payment_amount);
+        let reserve = payments.unwrap_or_default() * price.unwrap_or_default();
+        let balance = self.held(wallet, token).saturating_add(reserve);
+        Success::PayerRead {
+            valid,
+            balance: from_u256(balance.saturating_sub(locked.unwrap_or_default())),
+            allowance: from_u256(allowance.unwrap_or_default().saturating_add(reserve)),
+        }
     }
 
     fn fetch(&self, at: PayloadAt) -> Result<Vec<u8>, Mismatch> {
