@@ -25,6 +25,8 @@ pub(super) fn routes() -> Router<Arc<Node>> {
 #[derive(Serialize)]
 struct Status {
     version: &'static str,
+    /// The number of the machine's logic in force.
+    logic: u16,
     /// The newest applied event.
     seq: u64,
     /// The log's chain hash up to and with it.
@@ -35,9 +37,10 @@ struct Status {
 }
 
 async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize>, Problem> {
-    let (seq, digest, pending) = node
-        .handle
-        .view(|machine| (machine.seq(), machine.digest(), view::pending(machine)));
+    let (logic, seq, digest, pending) = node.handle.view(|machine| {
+        let (seq, digest) = (machine.seq(), machine.digest());
+        (machine.logic(), seq, digest, view::pending(machine))
+    });
     let log = Arc::clone(&node.log);
     let head = tokio::task::spawn_blocking(move || log.hash_at(seq))
         .await
@@ -48,6 +51,7 @@ async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize
         })?;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
+        logic,
         seq: seq.0,
         head: head.hash.to_string(),
         digest: digest.to_string(),

@@ -122,6 +122,9 @@ impl World {
             at,
             version: "test".into(),
         });
+        if let Some(upgraded) = self.machine.upgrade() {
+            self.record(upgraded);
+        }
         if let Some(config) = config {
             self.record(Event::ConfigChanged(config));
         }
