@@ -20,6 +20,7 @@
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
 //! | `logs` | golden logs, with their digests |
+//! | `fuzz` | what the fuzz targets do, without a fuzzer |
 //! | `snapshots` | golden snapshots, of every layout of the state |
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
@@ -31,6 +32,8 @@ mod coverage;
 mod delegated;
 mod edges;
 mod events;
+mod fuzz;
+mod fuzzed;
 mod hostile;
 mod life;
 mod lives;
