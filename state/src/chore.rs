@@ -272,7 +272,12 @@ impl Machine {
 
     /// Moves a chore on, where the step applies, with what its transaction does and its tries.
     /// Gives back what there was of it.
-    fn step_chore(&mut self, chore: Chore, step: Step, with: Option<(Use, Tries)>) -> Option<Task> {
+    pub(crate) fn step_chore(
+        &mut self,
+        chore: Chore,
+        step: Step,
+        with: Option<(Use, Tries)>,
+    ) -> Option<Task> {
         let before = self.chores.tasks.get(&chore).map(|task| task.stage);
         let next = Stage::step(before, step)?;
         self.trace.note(Transition::Chore {

@@ -14,7 +14,7 @@ use alloc::{format, string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::Account,
+    account::{self, Account},
     admission::Catalog,
     breaker::Breaker,
     chain::ChainView,
@@ -174,7 +174,7 @@ impl Machine {
         match event {
             Event::NodeStarted { at, .. } => {
                 self.see(*at);
-                self.account.observed = false;
+                self.step_account(account::Step::Start);
                 self.restart_effects(turn)
             }
             Event::ConfigChanged(config) => self.config_changed(turn, config),

@@ -48,6 +48,8 @@ pub(crate) enum Act {
     },
     Reorg(usize),
     Finalize(usize),
+    /// A verifier lets a proof's week pass.
+    Week,
     Wait(u64),
     /// Answer an effect as a healthy world does.
     Answer(usize),
@@ -79,6 +81,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         10 => (1..15_u64, any::<bool>()).prop_map(|(after, pool)| Act::Mine { after, pool }),
         3 => (1..6_usize).prop_map(Act::Reorg),
         2 => (0..6_usize).prop_map(Act::Finalize),
+        1 => Just(Act::Week),
         3 => (1..30_000_u64).prop_map(Act::Wait),
         16 => (0..4_usize).prop_map(Act::Answer),
         2 => (0..4_usize).prop_map(Act::Lose),
@@ -137,6 +140,7 @@ pub(crate) fn perform(world: &mut World, act: Act) {
             }
         }
         Act::Finalize(behind) => world.finalize(behind),
+        Act::Week => world.week(),
         Act::Wait(ms) => world.wait(ms),
         Act::Answer(place) => {
             if let Some(issued) = world.issued.remove(place)
@@ -234,6 +238,7 @@ pub(crate) fn is_kind(act: &Act) -> bool {
         | Act::Mine { .. }
         | Act::Reorg(_)
         | Act::Finalize(_)
+        | Act::Week
         | Act::Wait(_)
         | Act::Answer(_)
         | Act::Crash
