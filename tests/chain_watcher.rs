@@ -204,6 +204,43 @@ async fn nonces_are_told_apart_ours_and_others() {
     assert!(format!("{late:?}").contains("NonceTooLow"), "{late:?}");
 }
 
+/// Each is told in its own block, beside what that block says of it, however many there were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_long_absence_each_nonce_stands_in_its_block() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    drop(watching);
+    world.anvil.request("evm_setAutomine", json!([false])).await;
+    let account = alloy::primitives::Address::from(world.key.address().0);
+    let mut expected = Vec::new();
+    for block in 0..3_u64 {
+        let head = world.anvil.head().await;
+        for place in 0..100 {
+            let tx = json!({"from": account, "to": account, "gas": "0x5208"});
+            world
+                .anvil
+                .request("eth_sendTransaction", json!([tx]))
+                .await;
+            expected.push((head + 1, Nonce(block * 100 + place)));
+        }
+        world.anvil.mine(3).await;
+    }
+    world.anvil.mine(60).await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let told: Vec<(u64, Nonce)> = world
+        .recorder
+        .facts()
+        .into_iter()
+        .filter_map(|(block, fact)| match fact {
+            ChainFact::ForeignNonceUsed { nonce } => Some((block.number, nonce)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, expected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_blocks_are_recorded_when_due_and_finality_when_it_matters() {
     let world = World::start().await;

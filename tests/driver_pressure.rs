@@ -16,17 +16,20 @@ use infernet_node::{
     container::Containers,
     driver::{
         BATCH_EVENTS_MAX, BoxFuture, Busy, Clock, Dispatch, Driver, Handle, INBOX_MAX, Policy,
-        Random, Reply, Spawner, SystemWorld, Work,
+        Random, Reply, Spawner, SystemWorld, Work, payload,
     },
     log::{
-        Durability, EventLog, Head, LogError, MemoryKeeper, MemoryLog, MemoryReader, Record,
-        Retention, Snapshot, Space, Upkeep,
+        Durability, EventLog, Head, LogError, LogReader as _, MemoryKeeper, MemoryLog,
+        MemoryReader, Payload, Record, Retention, Snapshot, Space, Upkeep,
     },
     streams::Streams,
 };
 use infernet_state::{
-    Event, Issued, Machine,
-    types::{JobId, Seq, WallTime},
+    Config, Event, Issued, Machine,
+    config::{ClientId, ContainerConfig, Limits},
+    event::{Idempotency, JobKind, JobRequest},
+    machine::{JobStatus, Refusal},
+    types::{Hash, JobId, Seq, WallTime},
 };
 
 /// Nothing takes this long.
@@ -128,6 +131,8 @@ impl Clock for StillWorld {
     fn sleep_until(&self, _: WallTime) -> BoxFuture<()> {
         Box::pin(std::future::pending())
     }
+
+    fn go_on_from(&self, _: WallTime) {}
 }
 
 impl Random for StillWorld {
@@ -187,11 +192,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// A request that the machine accepts: a job that ran elsewhere.
 fn report(number: u64) -> Event {
-    let mut job = [0; 16];
-    job[..8].copy_from_slice(&number.to_be_bytes());
     Event::JobReported {
-        job: JobId(job),
-        client: infernet_state::config::ClientId([1; 16]),
+        job: job_id(number),
+        client: ClientId([1; 16]),
         at: WallTime(1),
         status: infernet_state::event::ReportedStatus::Running,
         containers: Vec::new(),
@@ -199,15 +202,162 @@ fn report(number: u64) -> Event {
     }
 }
 
+type Asked = Pin<Box<dyn Future<Output = Result<Reply, Busy>>>>;
+
 /// A request on its way: polled once, so that it stands in the queue.
-fn put(handle: &Handle, number: u64) -> Pin<Box<dyn Future<Output = Result<Reply, Busy>>>> {
+fn put(handle: &Handle, number: u64) -> Asked {
+    put_event(handle, report(number), Vec::new())
+}
+
+fn put_event(handle: &Handle, event: Event, payloads: Vec<Payload>) -> Asked {
     let handle = handle.clone();
-    let mut request = Box::pin(async move { handle.request(report(number), Vec::new()).await });
+    let mut request = Box::pin(async move { handle.request(event, payloads).await });
     let polled = request
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending(), "{polled:?}");
     request
+}
+
+fn job_id(number: u64) -> JobId {
+    let mut job = [0; 16];
+    job[..8].copy_from_slice(&number.to_be_bytes());
+    JobId(job)
+}
+
+/// A client's job on its way, with a key and its body where there is one.
+fn put_job(handle: &Handle, number: u64, key: Option<(u8, u8)>) -> Asked {
+    let (request, input) = a_job(number, key, WallTime(1));
+    put_event(handle, Event::JobAccepted(request), vec![input])
+}
+
+fn a_job(number: u64, key: Option<(u8, u8)>, at: WallTime) -> (JobRequest, Payload) {
+    let input = payload(format!("{number}").into_bytes());
+    let request = JobRequest {
+        job: job_id(number),
+        client: ClientId([1; 16]),
+        at,
+        kind: JobKind::Offchain,
+        containers: vec!["echo".to_owned()],
+        input: input.reference,
+        requires_proof: false,
+        idempotency: key.map(|(key, body)| Idempotency {
+            key: Hash([key; 32]),
+            body: Hash([body; 32]),
+        }),
+    };
+    (request, input)
+}
+
+/// One container, and room for so many jobs.
+fn echo(jobs_open_max: u32) -> Event {
+    Event::ConfigChanged(Config {
+        containers: vec![ContainerConfig {
+            id: "echo".to_owned(),
+            external: true,
+            rerun: true,
+            ..ContainerConfig::default()
+        }],
+        limits: Limits {
+            jobs_open_max,
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+}
+
+/// Whatever is acknowledged is there: of one key, of one id, for the last room, also where they
+/// meet in one commit, and beside a fact that takes the container away.
+#[test]
+fn what_meets_in_one_commit_is_acknowledged_only_if_it_takes_effect() {
+    let (handle, reader, gate) = started_with_reader();
+    block_on(handle.observe(echo(3), Vec::new())).unwrap();
+    gate.set(false);
+    let first = put(&handle, 100);
+    gate.wait_for_batch();
+    let none = Event::ConfigChanged(Config::default());
+    let mut fact = {
+        let handle = handle.clone();
+        Box::pin(async move { handle.observe(none, Vec::new()).await })
+    };
+    let polled = fact.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    let waiting = [
+        put_job(&handle, 1, Some((1, 1))),
+        put_job(&handle, 2, Some((1, 2))),
+        put_job(&handle, 3, Some((1, 1))),
+        put_job(&handle, 1, None),
+        put_job(&handle, 4, None),
+        put_job(&handle, 5, None),
+    ];
+    gate.set(true);
+    let replies: Vec<Reply> = block_on(async {
+        assert!(matches!(first.await, Ok(Reply::Recorded(_))));
+        assert!(fact.await.is_ok());
+        let mut replies = Vec::new();
+        for request in waiting {
+            replies.push(request.await.unwrap());
+        }
+        replies
+    });
+    assert!(matches!(replies[0], Reply::Recorded(_)), "{replies:?}");
+    assert_eq!(replies[1], Reply::Refused(Refusal::Conflict));
+    assert_eq!(replies[2], Reply::Known(job_id(1)));
+    assert_eq!(replies[3], Reply::Known(job_id(1)));
+    assert!(matches!(replies[4], Reply::Recorded(_)), "{replies:?}");
+    // The container is gone by then, and so is the room.
+    assert!(matches!(replies[5], Reply::Refused(_)), "{replies:?}");
+    for number in [1, 4] {
+        let status = handle.view(|machine| machine.job_status(job_id(number)));
+        assert!(matches!(status, Some(JobStatus::Running)), "{status:?}");
+    }
+    for number in [2, 3, 5] {
+        assert_eq!(
+            handle.view(|machine| machine.job_status(job_id(number))),
+            None
+        );
+    }
+    // Nothing that came to nothing is in the log: start, configuration, report, two jobs, fact.
+    assert_eq!(reader.read(Seq(1), usize::MAX).unwrap().len(), 6);
+}
+
+/// The last room, asked for by a whole queue.
+#[test]
+fn no_more_jobs_are_acknowledged_than_there_is_room_for() {
+    const ROOM: u32 = 40;
+    let (handle, reader, gate) = started_with_reader();
+    block_on(handle.observe(echo(ROOM), Vec::new())).unwrap();
+    gate.set(false);
+    let first = put_job(&handle, 0, None);
+    gate.wait_for_batch();
+    let waiting: Vec<_> = (1..=500)
+        .map(|number| put_job(&handle, number, None))
+        .collect();
+    gate.set(true);
+    let replies: Vec<Reply> = block_on(async {
+        let mut replies = vec![first.await.unwrap()];
+        for request in waiting {
+            replies.push(request.await.unwrap());
+        }
+        replies
+    });
+    let recorded = |reply: &Reply| matches!(reply, Reply::Recorded(_));
+    assert_eq!(
+        replies.iter().filter(|reply| recorded(reply)).count(),
+        ROOM as usize
+    );
+    for (number, reply) in (0..).zip(&replies) {
+        let status = handle.view(|machine| machine.job_status(job_id(number)));
+        assert_eq!(status.is_some(), recorded(reply), "{number}: {reply:?}");
+        assert!(
+            recorded(reply) || *reply == Reply::Refused(Refusal::Busy),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(
+        reader.read(Seq(1), usize::MAX).unwrap().len(),
+        2 + ROOM as usize
+    );
 }
 
 #[test]
@@ -347,4 +497,54 @@ fn a_full_queue_is_503_with_retry_after_over_http() {
         }
     });
     assert_eq!(report(), (200, None));
+}
+
+/// Once the clock was wrong by a month, and what it said is recorded.
+#[test]
+fn timers_run_though_the_clock_is_behind_what_is_recorded() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let entered = runtime.enter();
+    let world = SystemWorld::current();
+    let ahead = WallTime(world.now().0 + 30 * 86_400_000);
+    let start = |at| Event::NodeStarted {
+        at,
+        version: "test".to_owned(),
+    };
+    let event = infernet_state::codec::encode(&start(ahead)).unwrap();
+    let mut log = MemoryLog::new();
+    log.append(&[Record {
+        event,
+        payloads: Vec::new(),
+    }])
+    .unwrap();
+    let (driver, handle) = Driver::recover(log, world.clone(), Policy::default()).unwrap();
+    assert!(world.now() >= ahead);
+    let Event::ConfigChanged(mut config) = echo(10) else {
+        unreachable!("it is one");
+    };
+    config.limits.job_expiry_ms = 100;
+    let first = vec![start(world.now()), Event::ConfigChanged(config)];
+    runtime.spawn(driver.run(first, Nothing, std::future::pending()));
+    let mut head = handle.head();
+    let status = runtime.block_on(async {
+        let _ = tokio::time::timeout(PATIENCE, head.wait_for(|seq| seq.0 >= 3)).await;
+        let (request, input) = a_job(1, None, world.now());
+        let asked = handle.request(Event::JobAccepted(request), vec![input]);
+        assert!(matches!(asked.await, Ok(Reply::Recorded(_))));
+        let status = || handle.view(|machine| machine.job_status(job_id(1)));
+        let begun = Instant::now();
+        while status() == Some(JobStatus::Running) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        status()
+    });
+    drop(entered);
+    assert!(
+        matches!(status, Some(JobStatus::Failed { .. })),
+        "{status:?}"
+    );
 }

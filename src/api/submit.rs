@@ -265,7 +265,7 @@ impl Node {
         let job = request.job;
         let event = Event::JobAccepted(request);
         match self.handle.request(event, vec![input]).await {
-            Ok(Reply::Recorded(recorded)) => Ok(recorded.job.unwrap_or(job)),
+            Ok(Reply::Recorded(_)) => Ok(job),
             Ok(Reply::Known(job)) => Ok(job),
             Ok(Reply::Refused(refusal)) => {
                 let address = peer.ip().to_canonical().to_string();

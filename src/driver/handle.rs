@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use infernet_state::{
     Event, Machine,
     codec::CodecError,
-    machine::{Refusal, Verdict},
+    machine::Refusal,
     types::{JobId, Seq},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,22 +33,6 @@ pub enum Reply {
 pub struct Recorded {
     /// Its position.
     pub seq: Seq,
-    /// The job it belongs to, where it was a client's job: another one than was asked for when
-    /// the same idempotency key came twice in one commit.
-    pub job: Option<JobId>,
-}
-
-impl Reply {
-    pub(super) fn from_verdict(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Accept => Self::Recorded(Recorded {
-                seq: Seq(0),
-                job: None,
-            }),
-            Verdict::Known(job) => Self::Known(job),
-            Verdict::Refused(refusal) => Self::Refused(refusal),
-        }
-    }
 }
 
 /// The loop takes no more right now; ask again in a moment.
@@ -115,21 +99,6 @@ impl Submission {
     pub(super) fn take_payloads(mut self) -> (Self, Vec<Payload>) {
         let payloads = std::mem::take(&mut self.payloads);
         (self, payloads)
-    }
-
-    /// What to tell the sender once its event was applied.
-    pub(super) fn reply_after(&self, machine: &Machine) -> Reply {
-        let job = match (self.judged, &self.event) {
-            (true, Event::JobAccepted(_)) => match machine.check(&self.event) {
-                Verdict::Known(job) => Some(job),
-                Verdict::Accept | Verdict::Refused(_) => None,
-            },
-            _ => None,
-        };
-        Reply::Recorded(Recorded {
-            seq: machine.seq(),
-            job,
-        })
     }
 
     pub(super) fn refuse_encoding(self, error: &CodecError) {

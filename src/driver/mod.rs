@@ -5,11 +5,15 @@
 //! The order *append → durable → apply → dispatch* exists here, in `Driver::commit`, and
 //! nowhere else. Why it is right:
 //!
-//! 1. Whatever waits is judged by [`Machine::check`] first; what is refused is answered and
-//!    leaves no trace, so a refused flood costs no disk.
-//! 2. The accepted rest is appended as one batch. [`EventLog::append`](crate::log::EventLog::append) returns only when the
-//!    batch is durable; if it fails, nothing of the batch was applied, answered or acted on,
-//!    and the loop ends: the disk may hold the batch or not, and recovery will find out.
+//! 1. What clients ask for is judged by [`Machine::judge`] first; what is refused is answered and
+//!    leaves no trace, so a refused flood costs no disk. Nothing of a batch is applied yet, so a
+//!    request is judged beside the others of its batch: one that depends on them is put off to the
+//!    next, and the requests stand before the facts, which may change what is accepted. Each
+//!    recorded request therefore takes effect.
+//! 2. The accepted rest is appended as one batch.
+//!    [`EventLog::append`](crate::log::EventLog::append) returns only when the batch is durable;
+//!    if it fails, nothing of the batch was applied, answered or acted on, and the loop ends: the
+//!    disk may hold the batch or not, and recovery will find out.
 //! 3. Only then is each event applied. The machine is deterministic, so a crash after (2) loses
 //!    no decision: replay takes it again. If the machine halts, no effect of this batch leaves.
 //! 4. Only then are clients answered and effects handed over. A crash between (3) and (4), or
@@ -24,13 +28,16 @@ mod handle;
 mod upkeep;
 mod world;
 
-use std::sync::{Arc, RwLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, RwLock},
+};
 
 use infernet_state::{
     Event, Machine,
     codec::{self, CodecError},
     effect::Issued,
-    machine::{Halt, SnapshotError, Verdict},
+    machine::{Claims, Halt, SnapshotError, Verdict},
     types::Seq,
 };
 use tokio::sync::{mpsc, watch};
@@ -106,6 +113,9 @@ pub struct Driver<L: Upkeep, W: World> {
     world: W,
     machine: Arc<RwLock<Machine>>,
     inbox: mpsc::Receiver<Submission>,
+    /// Requests whose verdict depended on others of their commit: first of the next one, which is
+    /// why they are never more than one commit takes.
+    put_off: VecDeque<Submission>,
     head: watch::Sender<Seq>,
     care: Care<L::Keeper>,
 }
@@ -120,6 +130,7 @@ impl<L: Upkeep, W: World> Driver<L, W> {
         let restored = upkeep::restore(&keeper)?;
         let care = Care::new(keeper, policy, restored.machine.seq());
         let machine = restored.replay(&log.reader(), Seq(u64::MAX))?;
+        world.go_on_from(machine.now());
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let (head, head_seen) = watch::channel(machine.seq());
         let machine = Arc::new(RwLock::new(machine));
@@ -130,6 +141,7 @@ impl<L: Upkeep, W: World> Driver<L, W> {
                 world,
                 machine,
                 inbox,
+                put_off: VecDeque::new(),
                 head,
                 care,
             },
@@ -176,7 +188,7 @@ impl<L: Upkeep, W: World> Driver<L, W> {
                     }
                     continue;
                 }
-                first = self.inbox.recv() => match first {
+                first = next(&mut self.put_off, &mut self.inbox) => match first {
                     Some(first) => self.gather(first),
                     None => return Ok(()),
                 },
@@ -215,8 +227,12 @@ impl<L: Upkeep, W: World> Driver<L, W> {
         let mut bytes = first.payload_bytes();
         let mut batch = vec![first];
         while batch.len() < BATCH_EVENTS_MAX && bytes < BATCH_PAYLOAD_BYTES_MAX {
-            let Ok(next) = self.inbox.try_recv() else {
-                break;
+            let next = match self.put_off.pop_front() {
+                Some(next) => next,
+                None => match self.inbox.try_recv() {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
             };
             bytes = bytes.saturating_add(next.payload_bytes());
             batch.push(next);
@@ -229,8 +245,15 @@ impl<L: Upkeep, W: World> Driver<L, W> {
     fn commit(&mut self, batch: Vec<Submission>) -> Result<Vec<Issued>, Fatal> {
         let mut accepted = Vec::with_capacity(batch.len());
         let mut records = Vec::with_capacity(batch.len());
-        for submission in batch {
-            match self.judge(&submission) {
+        let mut claims = Claims::default();
+        let (requests, facts): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(Submission::is_request);
+        for submission in requests.into_iter().chain(facts) {
+            let Some(verdict) = self.judge(&submission, &mut claims) else {
+                self.put_off.push_back(submission);
+                continue;
+            };
+            match verdict {
                 Verdict::Accept if self.care.is_closed() && submission.brings_work() => {
                     submission.answer(Reply::NoRoom);
                 }
@@ -248,7 +271,8 @@ impl<L: Upkeep, W: World> Driver<L, W> {
                     Err(error) if submission.is_request() => submission.refuse_encoding(&error),
                     Err(error) => return Err(error.into()),
                 },
-                verdict => submission.answer(Reply::from_verdict(verdict)),
+                Verdict::Known(job) => submission.answer(Reply::Known(job)),
+                Verdict::Refused(refusal) => submission.answer(Reply::Refused(refusal)),
             }
         }
         if records.is_empty() {
@@ -269,8 +293,8 @@ impl<L: Upkeep, W: World> Driver<L, W> {
                 for event in submission.events() {
                     effects.extend(machine.apply(event)?);
                 }
-                let reply = submission.reply_after(&machine);
-                answers.push((submission, reply));
+                let seq = machine.seq();
+                answers.push((submission, Reply::Recorded(Recorded { seq })));
             }
             self.head.send_replace(machine.seq());
         }
@@ -282,17 +306,29 @@ impl<L: Upkeep, W: World> Driver<L, W> {
         Ok(effects)
     }
 
-    /// Only what a client asks for is judged; facts of our own observers are facts.
-    fn judge(&self, submission: &Submission) -> Verdict {
+    /// Only what a client asks for is judged; facts of our own observers are facts. `None` for
+    /// what depends on others of its commit.
+    fn judge(&self, submission: &Submission, claims: &mut Claims) -> Option<Verdict> {
         if submission.is_request() {
-            self.read(|machine| machine.check(submission.event()))
+            self.read(|machine| machine.judge(submission.event(), claims))
         } else {
-            Verdict::Accept
+            Some(Verdict::Accept)
         }
     }
 
     fn read<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
         self::look(&self.machine, look)
+    }
+}
+
+/// What was put off, then what comes in.
+async fn next(
+    put_off: &mut VecDeque<Submission>,
+    inbox: &mut mpsc::Receiver<Submission>,
+) -> Option<Submission> {
+    match put_off.pop_front() {
+        Some(submission) => Some(submission),
+        None => inbox.recv().await,
     }
 }
 

@@ -307,7 +307,7 @@ impl Machine {
                 self.replan_later(*no);
             }
             if let Some(chore) = wanted.chore() {
-                self.chore_failed(turn, chore)?;
+                self.chore_failed_at(turn, chore, nonce)?;
             }
         }
         Ok(())

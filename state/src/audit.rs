@@ -304,7 +304,10 @@ impl Machine {
         for (chore, task) in &self.chores.tasks {
             let waits = match task.stage {
                 chore::Stage::Quoting(id) => self.is_owned(id, Owner::Chore(*chore)),
-                chore::Stage::Sent(nonce) => self.account.slots.contains_key(&nonce),
+                chore::Stage::Sent(nonce) => {
+                    let slot = self.account.slots.get(&nonce);
+                    slot.is_some_and(|slot| slot.wanted.chore() == Some(*chore))
+                }
                 chore::Stage::BackingOff(at) => {
                     self.schedule.timers.contains(&(at, Timer::Chore(*chore)))
                 }
@@ -313,11 +316,30 @@ impl Machine {
                 format!("{chore:?} waits for something that comes: {task:?}")
             })?;
         }
+        // Nothing waits for an approval with a higher nonce than its own: what waits for the chore
+        // has none yet, and what has one waits for lower nonces alone, as long as all approvals
+        // above those in the pool are the chore's.
         for (token, no) in &self.chores.waiting {
             hold(
                 self.chores.tasks.contains_key(&Chore::Stake(*token)),
                 || format!("an allowance for delivery {no} is under way"),
             )?;
+            let state = self.deliveries.get(*no).map(|delivery| delivery.state);
+            hold(state == Some(State::Planned), || {
+                format!("delivery {no} has no nonce while it waits for an allowance: {state:?}")
+            })?;
+        }
+        for (nonce, slot) in &self.account.slots {
+            let open = !matches!(slot.phase, Phase::Included { .. });
+            let chore = slot.wanted.chore().filter(|_| open);
+            let task = chore.and_then(|chore| self.chores.tasks.get(&chore));
+            let newest = match task.map(|task| task.stage) {
+                Some(chore::Stage::Sent(newest)) => newest >= *nonce,
+                Some(chore::Stage::Quoting(_) | chore::Stage::BackingOff(_)) | None => true,
+            };
+            hold(newest, || {
+                format!("nonce {nonce} is not behind its chore's: {task:?}")
+            })?;
         }
         let closes = |until| {
             self.schedule

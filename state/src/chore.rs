@@ -7,7 +7,9 @@
 //!                 ▼  │                      │
 //!              BackingOff ◄─────────────────┘ ── an allowance, too often ──► (lost)
 //! ```
-//! At most one chore of a kind is under way: one allowance per token, one finalisation per proof.
+//! At most one chore of a kind is under way: one allowance per token, one finalisation per proof;
+//! but for approvals that a reorg took out of their blocks: each comes again under its nonce, and
+//! the newest of them is the chore's.
 //! An allowance is lost to the deliveries that wait for it; a finalisation never is, since stake
 //! and price stay locked until it succeeds: it begins anew after a long rest.
 
@@ -229,17 +231,6 @@ impl Machine {
         Ok(false)
     }
 
-    /// Whether the allowances that a transaction's stakes need stand in the chain, or are not
-    /// under way.
-    pub(crate) fn stakes_stand(&self, wanted: &Use) -> bool {
-        wanted.deliveries().iter().all(|no| {
-            self.chores.stakes.get(no).is_none_or(|(token, stake)| {
-                self.chores.allowance(*token) >= *stake
-                    || !self.chores.tasks.contains_key(&Chore::Stake(*token))
-            })
-        })
-    }
-
     /// Begins a chore, unless it is under way: its transaction is quoted.
     pub(crate) fn begin_chore(
         &mut self,
@@ -439,8 +430,24 @@ impl Machine {
         })
     }
 
-    /// A transaction of a chore did not do it: another is tried, a bounded number of times.
-    pub(crate) fn chore_failed(&mut self, turn: &mut Turn, chore: Chore) -> Result<(), Halt> {
+    /// Whether a nonce is that of a chore's newest transaction. After a reorg an older approval may
+    /// be under way beside it.
+    fn is_at(&self, chore: Chore, nonce: Nonce) -> bool {
+        let task = self.chores.tasks.get(&chore);
+        task.is_some_and(|task| task.stage == Stage::Sent(nonce))
+    }
+
+    /// A transaction of a chore did not do it: another is tried, a bounded number of times. One
+    /// that is not the newest is not missed.
+    pub(crate) fn chore_failed_at(
+        &mut self,
+        turn: &mut Turn,
+        chore: Chore,
+        nonce: Nonce,
+    ) -> Result<(), Halt> {
+        if !self.is_at(chore, nonce) {
+            return Ok(());
+        }
         let attempts_max = self.limits().delivery_attempts_max;
         self.chore_undecided(turn, chore, |tries| {
             tries.failures = tries.failures.saturating_add(1);
@@ -514,19 +521,21 @@ impl Machine {
         }
     }
 
-    /// A transaction of a chore is in a block.
+    /// A transaction of a chore is in a block, and did it or not.
     pub(crate) fn chore_included(
         &mut self,
         turn: &mut Turn,
         block: &BlockRef,
+        nonce: Nonce,
         does: &Use,
-        chore: Chore,
-        done: bool,
+        (chore, done): (Chore, bool),
     ) -> Result<(), Halt> {
         if !done {
-            return self.chore_failed(turn, chore);
+            return self.chore_failed_at(turn, chore, nonce);
         }
-        self.end_chore(chore);
+        if self.is_at(chore, nonce) {
+            self.end_chore(chore);
+        }
         match does {
             Use::Stake { token, amount } => self.set_allowance(turn, block, *token, *amount),
             // The verdict comes with the same block; until it does, the proof is open.
@@ -539,8 +548,9 @@ impl Machine {
     }
 
     /// The block of a chore's transaction is gone. Says whether the chore waits at this nonce
-    /// again; if not, another attempt is under way, or the proof was judged in a block that
-    /// stays, and the nonce is to be used up.
+    /// again; if not, another finalisation is under way, or the proof was judged in a block that
+    /// stays, and the nonce is to be used up. An approval comes again also where a later one is
+    /// under way: what has a nonce between the two needs it.
     pub(crate) fn chore_undone(
         &mut self,
         turn: &mut Turn,
@@ -559,7 +569,7 @@ impl Machine {
             Some(task) => {
                 let tries = task.tries;
                 match task.stage {
-                    Stage::Sent(_) => return Ok(false),
+                    Stage::Sent(other) => return Ok(chore.staked().is_some() && nonce < other),
                     Stage::Quoting(id) => self.drop_effect(turn, id)?,
                     Stage::BackingOff(at) => {
                         self.schedule.timers.remove(&(at, Timer::Chore(chore)));

@@ -321,7 +321,7 @@ impl Display for Success {
                 let valid = if *valid { "valid" } else { "not valid" };
                 write!(
                     f,
-                    "the payer's wallet is {valid}, holds {balance}, allows {allowance}"
+                    "the wallet is {valid}, holds {balance}, allows {allowance}"
                 )
             }
             Self::ResponsesRead {

@@ -43,11 +43,11 @@ pub enum Effect {
     },
     /// Read whether a wallet is valid, and its balance and allowance.
     ///
-    /// In the log before: the creation. Twice: a read is a read. Ends with `PayerRead`.
+    /// In the log before: the creation, or the revert that says that an allowance is lacking. Twice: a read is a read. Ends with `PayerRead`.
     ReadPayer {
-        /// The consumer's wallet.
+        /// The consumer's wallet, or the node's own.
         wallet: Address,
-        /// Whose allowance: the owner of the subscription.
+        /// Whose allowance: the owner of the subscription, or the node's account.
         spender: Address,
         /// The token.
         token: Address,

@@ -159,11 +159,12 @@ async fn ask(
     outside: Shared,
 ) {
     world.sleep_ms(world.below(300)).await;
-    let mut job = [0; 16];
-    world.fill(&mut job);
+    let mut id = [0; 16];
+    world.fill(&mut id);
+    let id = JobId(id);
     let input = payload(format!("client {place}").into_bytes());
     let request = JobRequest {
-        job: JobId(job),
+        job: id,
         client: ClientId([1; 16]),
         at: world.now(),
         kind: JobKind::Offchain,
@@ -183,7 +184,7 @@ async fn ask(
     let client = &mut outside.clients[place];
     client.asking = false;
     let job = match reply {
-        Ok(Reply::Recorded(recorded)) => recorded.job.expect("a job's request"),
+        Ok(Reply::Recorded(_)) => id,
         Ok(Reply::Known(job)) => job,
         Ok(Reply::NoRoom) => return,
         Ok(refused) => panic!("client {place}: {refused:?}"),

@@ -11,9 +11,10 @@ use crate::chain::{
     rpc::{At, Rpc, TransactionReceipt},
 };
 
-/// Nonces that are settled in one step; the rest follows in the next. Bounds the requests of a
-/// step after a long absence.
-const NONCES_PER_STEP_MAX: u64 = 256;
+/// Nonces that are settled in one step of several blocks: a step with more takes fewer blocks,
+/// since what a block says of a transaction must stand beside its receipt. Bounds the requests of
+/// a step after a long absence.
+pub(super) const NONCES_PER_STEP_MAX: u64 = 256;
 
 /// How a nonce was used.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,23 +46,29 @@ pub(super) struct NonceUses {
     pub(super) settled: u64,
 }
 
-/// Reads what became of the nonces from `settled` on, up to and with block `to`.
+/// Reads what became of the nonces from `settled` on, up to and with block `to`; more than `most`
+/// are [`WatchError::ManyNonces`].
 pub(super) async fn nonce_uses(
     rpc: &Rpc,
     account: Address,
     settled: u64,
     (from, to): (u64, u64),
     awaiting: &BTreeMap<Nonce, Vec<Hash>>,
+    most: u64,
 ) -> Result<NonceUses, WatchError> {
     let count = match rpc.nonce(account, At::Number(to)).await {
         Err(failure) if failure.is_state_missing() => rpc.nonce(account, At::Latest).await?,
         answer => answer?,
     };
+    let used = count.saturating_sub(settled);
+    if used > most {
+        return Err(WatchError::ManyNonces { used });
+    }
     let mut found = NonceUses {
         uses: Vec::new(),
         settled,
     };
-    for nonce in (settled..count).take(NONCES_PER_STEP_MAX as usize) {
+    for nonce in settled..count {
         let versions = awaiting.get(&Nonce(nonce)).map_or(&[][..], Vec::as_slice);
         match one_use(rpc, account, nonce, (from, to), versions).await? {
             Some(nonce_use) => found.uses.push(nonce_use),

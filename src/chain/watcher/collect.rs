@@ -133,17 +133,19 @@ impl<'a> Collector<'a> {
         ])
     }
 
-    /// Turns logs and the account's nonces into facts.
+    /// Turns logs and the account's nonces, at most `nonces_max` of them, into facts.
     pub(super) async fn finish(
         mut self,
         from: u64,
         logs: Vec<Log>,
         settled: u64,
         awaiting: &BTreeMap<Nonce, Vec<Hash>>,
+        nonces_max: u64,
     ) -> Result<Collected, WatchError> {
         let account = convert::to_address(self.watched.node);
         let range = (from, self.to.number);
-        let found = nonce_uses(&self.connection.rpc, account, settled, range, awaiting).await?;
+        let rpc = &self.connection.rpc;
+        let found = nonce_uses(rpc, account, settled, range, awaiting, nonces_max).await?;
         let own = self.take_nonce_uses(&found, from).await?;
         let coordinator = convert::to_address(self.connection.contracts.coordinator);
         self.read_headers(&logs).await?;

@@ -31,6 +31,12 @@ pub enum WatchError {
         /// The oldest block that was looked for.
         block: BlockRef,
     },
+    /// More transactions of the account than are read in one step; it is read in smaller ones.
+    #[error("E-CHAIN-013: the account used {used} nonces in the blocks of one step")]
+    ManyNonces {
+        /// How many.
+        used: u64,
+    },
     /// The node stops.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -50,6 +50,7 @@ use super::{
     convert,
     rpc::{At, Header, all},
 };
+use account::NONCES_PER_STEP_MAX;
 use collect::{Collected, Collector, Watched};
 use parts::in_parts;
 use wallets::Wallets;
@@ -349,12 +350,25 @@ impl<S: Sink> Watcher<S> {
                 }
                 logs => {
                     let settled = self.settled.unwrap_or_default();
-                    let collected = collector.finish(from, logs?, settled, &awaiting).await?;
-                    self.range = (self.range.saturating_mul(2)).min(self.config.range_blocks_max);
-                    return Ok(Read {
-                        collected,
-                        headers: vec![end],
-                    });
+                    let most = if to > from {
+                        NONCES_PER_STEP_MAX
+                    } else {
+                        u64::MAX
+                    };
+                    match collector
+                        .finish(from, logs?, settled, &awaiting, most)
+                        .await
+                    {
+                        Err(WatchError::ManyNonces { .. }) => self.range = (to - from).div_ceil(2),
+                        collected => {
+                            let doubled = self.range.saturating_mul(2);
+                            self.range = doubled.min(self.config.range_blocks_max);
+                            return Ok(Read {
+                                collected: collected?,
+                                headers: vec![end],
+                            });
+                        }
+                    }
                 }
             }
         }
@@ -391,7 +405,7 @@ impl<S: Sink> Watcher<S> {
         let logs = collector.read_blocks(&headers).await?;
         let settled = self.settled.unwrap_or_default();
         let collected = collector
-            .finish(tip.number + 1, logs, settled, &awaiting)
+            .finish(tip.number + 1, logs, settled, &awaiting, u64::MAX)
             .await?;
         Ok(Read { collected, headers })
     }

@@ -48,6 +48,10 @@ const INTERVAL_COMPLETED: [u8; 4] = [0x2f, 0x4c, 0xa8, 0x5b];
 /// Selector of the Coordinator's `NodeRespondedAlready()`.
 const NODE_RESPONDED_ALREADY: [u8; 4] = [0x88, 0xa2, 0x1e, 0x4f];
 
+/// Selector of a wallet's `InsufficientAllowance()`: the payer's, or the node's own for a stake
+/// (`docs/spec/contracts.md` 3).
+pub(crate) const INSUFFICIENT_ALLOWANCE: [u8; 4] = [0x13, 0xbe, 0x25, 0x2b];
+
 /// Whether a revert says that the interval is met.
 pub(crate) fn is_met(selector: [u8; 4]) -> bool {
     matches!(selector, INTERVAL_COMPLETED | NODE_RESPONDED_ALREADY)
@@ -320,6 +324,8 @@ pub struct Delivery {
     pub(crate) refusals: u16,
     /// Waits in a row for what is no failure: a lower fee, its interval.
     pub(crate) waits: u16,
+    /// A batch that held it failed as a whole: it goes in none again.
+    pub(crate) alone: bool,
     /// The effect it waits for, while simulating.
     pub(crate) effect: Option<EffectId>,
     /// Its entry among the timers, while it waits for its next attempt.

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{INTERVAL_COMPLETED, Loss, Move, is_met, plan::ITEMS_BYTES_MAX};
+use super::{
+    INSUFFICIENT_ALLOWANCE, INTERVAL_COMPLETED, Loss, Move, is_met, plan::ITEMS_BYTES_MAX,
+};
 use crate::{
     admission,
     effect::Effect,
@@ -31,6 +33,10 @@ impl Machine {
         {
             self.close_effect(id);
             return self.responses_read(turn, no, *responses, *responded);
+        }
+        if let Outcome::Succeeded(Success::PayerRead { allowance, .. }) = outcome {
+            self.close_effect(id);
+            return self.allowance_read(turn, no, *allowance);
         }
         match outcome.into() {
             Simulation::Good {
@@ -81,8 +87,9 @@ impl Machine {
         if gas > chain.gas_limit_max {
             return self.abandon(turn, no, Loss::TooMuchGas);
         }
-        let batches = chain.delivery_batch_max > 1 && delivery.delegation.is_none();
-        if !self.is_worth(&[no], gas, base_fee.saturating_add(priority_fee)) {
+        let batches =
+            chain.delivery_batch_max > 1 && delivery.delegation.is_none() && !delivery.alone;
+        if !self.is_worth(no, gas, base_fee.saturating_add(priority_fee)) {
             if delivery.waits >= UNPROFITABLE_WAITS_MAX {
                 return self.abandon(turn, no, Loss::Unprofitable);
             }
@@ -112,20 +119,15 @@ impl Machine {
         Ok(())
     }
 
-    /// The profit guard: whether each of these deliveries is worth an even share of the gas, at a
-    /// price per gas in wei.
-    pub(crate) fn is_worth(&self, list: &[DeliveryNo], gas: u64, price: u128) -> bool {
-        let Some(config) = self.config.as_ref() else {
+    /// The profit guard: whether a delivery is worth so much gas, at a price per gas in wei.
+    pub(crate) fn is_worth(&self, no: DeliveryNo, gas: u64, price: u128) -> bool {
+        let delivery = self.deliveries.get(no);
+        let terms = delivery.and_then(|delivery| self.terms_of(delivery));
+        let (Some(config), Some(terms)) = (self.config.as_ref(), terms) else {
             return true;
         };
-        let count = u64::try_from(list.len()).unwrap_or(u64::MAX);
-        let cost = Amount::of_gas(gas.checked_div(count).unwrap_or_default(), price);
-        let terms = list.iter().filter_map(|no| self.deliveries.get(*no));
-        terms
-            .filter_map(|delivery| self.terms_of(delivery))
-            .all(|terms| {
-                admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
-            })
+        let cost = Amount::of_gas(gas, price);
+        admission::profitable(config, terms.payment_token, terms.payment_amount, cost)
     }
 
     /// Sends what became ready while a transaction was in hand: as one batch, as far as it fits.
@@ -179,7 +181,8 @@ impl Machine {
     }
 
     /// The call would revert. Where the chain says that the interval is met although its facts
-    /// did not, its responses are read; otherwise a transient cause (a balance, an allowance, a
+    /// did not, its responses are read; where it lacks an allowance that the facts tell of, that is
+    /// read, since it may be the payer's as well; otherwise a transient cause (a balance, an allowance, a
     /// lagging head) may pass, and it is tried a bounded number of times.
     fn simulation_reverted(
         &mut self,
@@ -217,8 +220,44 @@ impl Machine {
         if refusals >= REVERTED_SIMULATIONS_MAX {
             return self.abandon(turn, no, Loss::Reverts(selector));
         }
+        let staked = self.chores.stakes.get(&no).map(|(token, _)| *token);
+        let wallet = self.chain_config().and_then(|chain| {
+            let wallet = chain.payment_wallet?;
+            Some((wallet, chain.node))
+        });
+        if let (INSUFFICIENT_ALLOWANCE, Some(token), Some((wallet, spender))) =
+            (selector, staked, wallet)
+        {
+            let effect = Effect::ReadPayer {
+                wallet,
+                spender,
+                token,
+            };
+            return self.wait_for(turn, no, effect);
+        }
         self.replan_later(no);
         Ok(())
+    }
+
+    /// The chain's own word on what the node's account may lock for a stake: where it is less than
+    /// was known, another approval is asked for. Each costs a refusal, so they are bounded.
+    fn allowance_read(
+        &mut self,
+        turn: &mut Turn,
+        no: DeliveryNo,
+        allowance: Amount,
+    ) -> Result<(), Halt> {
+        if let Some(delivery) = self.deliveries.all.get_mut(no) {
+            delivery.effect = None;
+        }
+        self.replan_later(no);
+        let staked = self.chores.stakes.get(&no).map(|(token, _)| *token);
+        match (staked, self.chain.head) {
+            (Some(token), Some(head)) if allowance < self.chores.allowance(token) => {
+                self.set_allowance(turn, &head, token, allowance)
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
     }
 
     /// The chain's own word on an interval that a simulation found met.

@@ -52,6 +52,7 @@ impl Machine {
             reverts: 0,
             refusals: 0,
             waits: 0,
+            alone: false,
             effect: None,
             replan_at: None,
             parked_at: None,

@@ -13,8 +13,7 @@ use crate::{
 };
 
 impl Machine {
-    /// `JobAccepted`: a client's job begins, unless it is refused or known already (which the
-    /// driver's `check` has answered before; two of a kind can still meet in one batch).
+    /// `JobAccepted`: a client's job begins.
     pub(crate) fn job_accepted(
         &mut self,
         turn: &mut Turn,

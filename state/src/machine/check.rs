@@ -149,6 +149,16 @@ impl Machine {
         }
     }
 
+    /// Whether a recorded request takes effect. What its acceptance promised holds although the
+    /// breaker opened meanwhile, or others took the room: a timer that ran out between its verdict
+    /// and its turn may have brought that about.
+    pub(super) fn stands(&self, event: &Event) -> bool {
+        match self.check(event) {
+            Verdict::Accept | Verdict::Refused(Refusal::Busy | Refusal::Paused) => true,
+            Verdict::Known(_) | Verdict::Refused(_) => false,
+        }
+    }
+
     /// Jobs that may be open at once, of each kind.
     pub(crate) fn open_max(&self) -> u32 {
         self.limits().jobs_open_max.min(OPEN_JOBS_CAP)

@@ -6,6 +6,7 @@
 //! the way in.
 
 mod check;
+mod claims;
 mod snapshot;
 mod views;
 
@@ -36,6 +37,7 @@ use crate::{
 };
 
 pub use check::{Refusal, Verdict};
+pub use claims::Claims;
 pub use snapshot::{SnapshotError, layouts};
 pub use views::{BlockDeadline, JobStatus, PendingCounts};
 
@@ -219,17 +221,17 @@ impl Machine {
             } => self.subscriptions_synced(turn, block, subscriptions, *next),
             Event::JobAccepted(request) => {
                 self.see(request.at);
-                match self.check(event) {
-                    Verdict::Accept => self.job_accepted(turn, request),
-                    Verdict::Known(_) | Verdict::Refused(_) => Ok(()),
+                if self.stands(event) {
+                    self.job_accepted(turn, request)?;
                 }
+                Ok(())
             }
             Event::DelegatedAccepted(request) => {
                 self.see(request.at);
-                match self.check(event) {
-                    Verdict::Accept => self.delegated_accepted(turn, request),
-                    Verdict::Known(_) | Verdict::Refused(_) => Ok(()),
+                if self.stands(event) {
+                    self.delegated_accepted(turn, request)?;
                 }
+                Ok(())
             }
             Event::JobReported {
                 job,
@@ -240,12 +242,10 @@ impl Machine {
                 result,
             } => {
                 self.see(*at);
-                match self.check(event) {
-                    Verdict::Accept => {
-                        self.job_reported(turn, *job, *client, *status, containers, *result)
-                    }
-                    Verdict::Known(_) | Verdict::Refused(_) => Ok(()),
+                if self.stands(event) {
+                    self.job_reported(turn, *job, *client, *status, containers, *result)?;
                 }
+                Ok(())
             }
             Event::JobCancelled { job, at } => {
                 self.see(*at);

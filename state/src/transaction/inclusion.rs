@@ -2,15 +2,26 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{Phase, Step, Use, after, send::Pruned};
+use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
     delivery::Loss,
     effect::Effect,
     event::Receipt,
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
-    types::{BlockRef, Nonce, SubscriptionId},
+    types::{BlockRef, DeliveryNo, Nonce, SubscriptionId},
 };
+
+/// How the stake of a delivery with a nonce stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stake {
+    /// It is allowed in the chain, or there is none.
+    Stands,
+    /// A nonce before it will allow it.
+    Comes,
+    /// Nothing before it will.
+    Missing,
+}
 
 impl Machine {
     /// `TransactionIncluded`: a version of an open nonce is in a block. `fulfilled` are the
@@ -68,7 +79,7 @@ impl Machine {
         }
         if let Some(chore) = wanted.as_ref().and_then(Use::chore) {
             let done = does.chore() == Some(chore) && receipt.succeeded;
-            self.chore_included(turn, block, &does, chore, done)?;
+            self.chore_included(turn, block, receipt.nonce, &does, (chore, done))?;
         }
         Ok(true)
     }
@@ -82,9 +93,10 @@ impl Machine {
         let Phase::Included { tx, .. } = slot.phase else {
             return Ok(());
         };
-        let does = slot.version(tx).map(|version| version.does.clone());
+        let version = slot.version(tx);
+        let version = version.map(|version| (version.does.clone(), version.quote.gas_limit));
         self.step_slot(nonce, Step::Undo);
-        let Some(does) = does else {
+        let Some((does, gas_limit)) = version else {
             return Ok(());
         };
         let wanted = match &does {
@@ -111,6 +123,9 @@ impl Machine {
             Use::Fill => Use::Fill,
         };
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            if wanted != Use::Fill {
+                slot.quote.gas_limit = gas_limit; // It may have been used up since, for less.
+            }
             slot.wanted = wanted;
             slot.recheck = true;
         }
@@ -118,7 +133,7 @@ impl Machine {
     }
 
     /// After a reorg: a nonce whose inclusion is gone is sent again if what it does still holds,
-    /// and used up otherwise.
+    /// and used up otherwise. It waits for nothing but what a lower nonce does.
     pub(crate) fn resume_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
@@ -129,6 +144,12 @@ impl Machine {
         if slot.wanted.deliveries().is_empty() {
             slot.recheck = false; // There is nothing to simulate: from here on as ever.
         }
+        if self.drop_unstaked(turn, nonce)? {
+            return Ok(());
+        }
+        let Some(slot) = self.account.slots.get(&nonce) else {
+            return Ok(());
+        };
         if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
             if let Some(slot) = self.account.slots.get_mut(&nonce) {
                 slot.quote = slot.quote.bumped();
@@ -152,12 +173,12 @@ impl Machine {
             }
             Pruned::Changed => return Ok(()),
         }
-        let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
-        if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
+        if !self.stakes_stand(nonce) {
             // Its allowance went with the same reorg and comes again before it: look later.
             self.rest(nonce);
             return Ok(());
         }
+        let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
         let action = wanted.and_then(|wanted| self.action_of(wanted));
         let (Some(action), Some(chain)) = (action, self.chain_config()) else {
             return self.give_up_slot(turn, nonce, Loss::Unconfigured);
@@ -170,6 +191,45 @@ impl Machine {
         let id = self.issue(turn, Owner::Slot(nonce), effect)?;
         self.step_slot(nonce, Step::Recheck(id));
         Ok(())
+    }
+
+    /// How the stake of a delivery stands that has this nonce.
+    fn stake_at(&self, nonce: Nonce, no: DeliveryNo) -> Stake {
+        match self.chores.stakes.get(&no) {
+            Some((token, stake)) if self.chores.allowance(*token) < *stake => {
+                let approves = |slot: &Slot| {
+                    matches!(&slot.wanted, Use::Stake { token: of, .. } if of == token)
+                        && !matches!(slot.phase, Phase::Included { .. })
+                };
+                let mut before = self.account.slots.range(..nonce);
+                if before.any(|(_, slot)| approves(slot)) {
+                    Stake::Comes
+                } else {
+                    Stake::Missing
+                }
+            }
+            Some(_) | None => Stake::Stands,
+        }
+    }
+
+    /// Whether the allowances that a nonce's stakes need stand in the chain.
+    pub(super) fn stakes_stand(&self, nonce: Nonce) -> bool {
+        let list = self.deliveries_of(nonce);
+        list.iter()
+            .all(|no| self.stake_at(nonce, *no) == Stake::Stands)
+    }
+
+    /// Deliveries whose stake nothing before them allows go on elsewhere, behind their approval:
+    /// here it would wait for them, and they for it. Says whether there were any.
+    pub(super) fn drop_unstaked(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<bool, Halt> {
+        let list = self.deliveries_of(nonce).into_iter();
+        let unstaked = list.filter(|no| self.stake_at(nonce, *no) == Stake::Missing);
+        let leaving: Vec<_> = unstaked.map(|no| (no, Leave::Replanned)).collect();
+        if leaving.is_empty() {
+            return Ok(false);
+        }
+        self.take_out(turn, nonce, leaving)?;
+        Ok(true)
     }
 
     /// The block of an included nonce is final: the nonce is closed.

@@ -17,7 +17,8 @@
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
 //! of all versions at most one is included. What the RPC does not take, or nobody knows whether it
 //! did, is handed over again with backoff, and given up when that happened too often in a row: by
-//! an empty transfer as well, since some pool may hold it all the same.
+//! an empty transfer as well, since some pool may hold it all the same. A batch is not given up as a
+//! whole: its deliveries go on one by one. Whatever a nonce waits for is done under a lower one.
 
 mod batch;
 mod inclusion;
@@ -297,8 +298,10 @@ pub struct Slot {
     pub(crate) taken: bool,
     /// Its inclusion is gone, and it was not simulated since.
     pub(crate) recheck: bool,
-    /// How often in a row it was handed over, and not known to be taken.
+    /// How often in a row it was handed over, and not known to be taken or refused.
     pub(crate) tries: u16,
+    /// How often it was refused for a reason of the pool's own, since it was last taken.
+    pub(crate) refusals: u16,
     /// Its entry among the timers.
     pub(crate) timer: Option<WallTime>,
 }
@@ -314,8 +317,20 @@ impl Slot {
             taken: false,
             recheck: false,
             tries: 0,
+            refusals: 0,
             timer: None,
         }
+    }
+
+    /// What one delivery is expected to take of a quote's gas: an even share, of the most that it
+    /// was ever for. Where some leave, the limit stays.
+    fn share_of(&self, quote: Quote) -> u64 {
+        let uses = self.versions.iter().map(|version| &version.does);
+        let counts = uses
+            .chain([&self.wanted])
+            .map(|does| does.deliveries().len());
+        let most = u64::try_from(counts.max().unwrap_or_default()).unwrap_or(u64::MAX);
+        quote.gas_expected().checked_div(most).unwrap_or_default()
     }
 
     /// The version of a hash.

@@ -2,9 +2,9 @@
 
 use super::{Phase, Step, Version};
 use crate::{
-    delivery::{Loss, is_met},
+    delivery::{INSUFFICIENT_ALLOWANCE, Loss, is_met},
     event::{Failure, Outcome, Rejection, Success, TransactionState},
-    limits::{READ_ATTEMPTS_MAX, REFUSED_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
+    limits::{READ_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     simulation::Simulation,
@@ -111,8 +111,7 @@ impl Machine {
             Outcome::Failed(Failure::Rejected(Rejection::Other { .. })) => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
-                self.count_try(nonce);
-                self.not_taken(turn, nonce, REFUSED_ATTEMPTS_MAX)
+                self.refused(turn, nonce)
             }
             Outcome::Failed(
                 Failure::Rejected(Rejection::NonceTooHigh | Rejection::InsufficientFunds)
@@ -135,15 +134,8 @@ impl Machine {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
                 self.count_try(nonce);
-                self.not_taken(turn, nonce, SEND_ATTEMPTS_MAX)
+                self.not_taken(turn, nonce)
             }
-        }
-    }
-
-    /// The newest version is where it belongs.
-    fn taken_over(&mut self, nonce: Nonce) {
-        if let Some(slot) = self.account.slots.get_mut(&nonce) {
-            slot.tries = 0;
         }
     }
 
@@ -165,7 +157,7 @@ impl Machine {
         match found {
             // Once more at once, where a single answer was lost.
             TransactionState::Absent => match self.account.slots.get(&nonce) {
-                Some(slot) if slot.tries > 1 => self.not_taken(turn, nonce, SEND_ATTEMPTS_MAX),
+                Some(slot) if slot.tries > 1 => self.not_taken(turn, nonce),
                 Some(_) | None => self.broadcast(turn, nonce),
             },
             // Included, or taken by another (perhaps one of our own older versions): the chain's
@@ -205,10 +197,18 @@ impl Machine {
             Simulation::Reverts(selector) => {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
-                let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
-                if wanted.is_some_and(|wanted| !self.stakes_stand(wanted)) {
+                if self.drop_unstaked(turn, nonce)? {
+                    return Ok(());
+                }
+                if !self.stakes_stand(nonce) {
                     self.rest(nonce);
                     return Ok(());
+                }
+                if self.split_up(turn, nonce)? {
+                    return Ok(());
+                }
+                if selector == INSUFFICIENT_ALLOWANCE {
+                    return self.replan_slot(turn, nonce); // Whose it is shows there.
                 }
                 let loss = if is_met(selector) {
                     Loss::Met

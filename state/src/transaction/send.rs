@@ -2,15 +2,15 @@
 
 use alloc::vec::Vec;
 
-use super::{Phase, Step, Use, after};
+use super::{Phase, Step, Use, after, withdraw::Leave};
 use crate::{
     delivery::{Chance, Loss},
     effect::Effect,
-    limits::VERSIONS_MAX,
+    limits::{REFUSED_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX, VERSIONS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
-    types::{Nonce, WallTime},
+    types::{DeliveryNo, Nonce, WallTime},
 };
 
 /// What a look at a nonce's deliveries found.
@@ -98,12 +98,12 @@ impl Machine {
             match self.chance_of(*no) {
                 Chance::Open => {}
                 Chance::Early => early = true,
-                Chance::Met => lost.push((*no, Loss::Met)),
-                Chance::Lost(loss) => lost.push((*no, loss)),
+                Chance::Met => lost.push((*no, Leave::Lost(Loss::Met))),
+                Chance::Lost(loss) => lost.push((*no, Leave::Lost(loss))),
             }
         }
         if !lost.is_empty() {
-            self.withdraw_from(turn, nonce, lost)?;
+            self.take_out(turn, nonce, lost)?;
             Ok(Pruned::Changed)
         } else if early {
             Ok(Pruned::Early)
@@ -136,31 +136,61 @@ impl Machine {
     }
 
     /// The newest version is not known to be taken: it is handed over again after a wait that
-    /// grows, and given up after `attempts_max` tries in a row.
-    pub(super) fn not_taken(
-        &mut self,
-        turn: &mut Turn,
-        nonce: Nonce,
-        attempts_max: u16,
-    ) -> Result<(), Halt> {
-        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+    /// grows, and given up after so many tries in a row.
+    pub(super) fn not_taken(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get(&nonce) else {
             return Ok(());
         };
         let tries = slot.tries;
-        if tries >= attempts_max {
-            slot.tries = 0; // Begins anew where it cannot be given up, with a higher fee.
+        if tries >= SEND_ATTEMPTS_MAX {
+            self.taken_over(nonce); // Begins anew where it cannot be given up, with a higher fee.
             return self.give_up_slot(turn, nonce, Loss::Unavailable);
         }
-        let limits = self.limits();
-        let wait = backoff_ms(limits.retry_backoff_ms, limits.retry_backoff_max_ms, tries);
-        self.rest_for(nonce, wait);
+        self.hand_over_later(nonce, tries);
         Ok(())
+    }
+
+    /// The pool refuses the newest version for a reason of its own: as [`Self::not_taken`], with a
+    /// count and a patience of its own, since no other trouble speaks against it. A batch is split
+    /// up first.
+    pub(super) fn refused(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return Ok(());
+        };
+        slot.refusals = slot.refusals.saturating_add(1);
+        let refusals = slot.refusals;
+        if refusals >= REFUSED_ATTEMPTS_MAX {
+            self.taken_over(nonce);
+            if self.split_up(turn, nonce)? {
+                return Ok(());
+            }
+            return self.give_up_slot(turn, nonce, Loss::Unavailable);
+        }
+        self.hand_over_later(nonce, refusals);
+        Ok(())
+    }
+
+    fn hand_over_later(&mut self, nonce: Nonce, failures: u16) {
+        let limits = self.limits();
+        let wait = backoff_ms(
+            limits.retry_backoff_ms,
+            limits.retry_backoff_max_ms,
+            failures,
+        );
+        self.rest_for(nonce, wait);
     }
 
     /// Counts a try of a nonce that did not end well.
     pub(super) fn count_try(&mut self, nonce: Nonce) {
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             slot.tries = slot.tries.saturating_add(1);
+        }
+    }
+
+    /// The newest version is where it belongs, or is given up: what comes counts from the first.
+    pub(super) fn taken_over(&mut self, nonce: Nonce) {
+        if let Some(slot) = self.account.slots.get_mut(&nonce) {
+            (slot.tries, slot.refusals) = (0, 0);
         }
     }
 
@@ -200,7 +230,7 @@ impl Machine {
         if !matches!(slot.phase, Phase::Pooled) {
             return Ok(());
         }
-        let (recheck, tries) = (slot.recheck, slot.tries);
+        let (recheck, is_taken) = (slot.recheck, slot.tries == 0 && slot.refusals == 0);
         if !self.account.may_send() {
             self.rest(nonce);
             return Ok(());
@@ -208,7 +238,7 @@ impl Machine {
         if recheck {
             return self.resume_slot(turn, nonce);
         }
-        if tries > 0 {
+        if !is_taken {
             return self.broadcast(turn, nonce);
         }
         self.bump(turn, nonce)
@@ -221,7 +251,10 @@ impl Machine {
         };
         let quote = slot.quote.bumped();
         let list = slot.wanted.deliveries();
-        if !self.is_worth(list, quote.gas_expected(), quote.price_expected()) {
+        let (gas, price) = (slot.share_of(quote), quote.price_expected());
+        let too_dear = |no: &DeliveryNo| !self.is_worth(*no, gas, price);
+        let dear: Vec<DeliveryNo> = list.iter().copied().filter(too_dear).collect();
+        if !dear.is_empty() && dear.len() == list.len() {
             // It may be included as it is; where others wait behind it, it makes way.
             return if self.account.next == Some(after(nonce)) {
                 self.look(turn, nonce)
@@ -235,6 +268,12 @@ impl Machine {
         if slot.taken || quote.max_fee_per_gas > cap || slot.versions.len() >= VERSIONS_MAX {
             slot.taken = false;
             return self.look(turn, nonce);
+        }
+        if !dear.is_empty() {
+            // The others go on without it, at that price.
+            let lost = Leave::Lost(Loss::Unprofitable);
+            let leaving = dear.into_iter().map(|no| (no, lost));
+            return self.take_out(turn, nonce, leaving.collect());
         }
         // No second, dearer version of what would no longer be taken.
         match self.prune(turn, nonce)? {

@@ -1,5 +1,5 @@
-//! What is no longer wanted of a nonce: taken out of its batch, taken back, or replaced by an
-//! empty transfer.
+//! What is no longer wanted of a nonce, or is to go elsewhere: taken out of its batch, taken back,
+//! or replaced by an empty transfer.
 
 use alloc::{vec, vec::Vec};
 
@@ -11,6 +11,16 @@ use crate::{
     types::{DeliveryNo, Nonce},
 };
 
+/// Why a delivery leaves its nonce.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leave {
+    /// It is given up.
+    Lost(Loss),
+    /// It is planned anew, for another nonce. What has left the node for this one is decided
+    /// before, since nonces are used up in their order: of the two at most one succeeds.
+    Replanned,
+}
+
 impl Machine {
     /// A delivery with a nonce is given up.
     pub(crate) fn withdraw(
@@ -20,7 +30,7 @@ impl Machine {
         loss: Loss,
     ) -> Result<(), Halt> {
         match self.deliveries.get(no).map(|delivery| delivery.state) {
-            Some(State::Sent(nonce)) => self.withdraw_from(turn, nonce, vec![(no, loss)]),
+            Some(State::Sent(nonce)) => self.take_out(turn, nonce, vec![(no, Leave::Lost(loss))]),
             Some(
                 State::Planned
                 | State::Simulating
@@ -35,23 +45,23 @@ impl Machine {
         }
     }
 
-    /// Deliveries of one nonce are given up: the rest of a batch goes on without them; where
-    /// nothing is left, the nonce is taken back or used up.
-    pub(super) fn withdraw_from(
+    /// Deliveries leave a nonce: the rest of a batch goes on without them; where nothing is left,
+    /// the nonce is taken back or used up.
+    pub(super) fn take_out(
         &mut self,
         turn: &mut Turn,
         nonce: Nonce,
-        mut lost: Vec<(DeliveryNo, Loss)>,
+        mut leaving: Vec<(DeliveryNo, Leave)>,
     ) -> Result<(), Halt> {
         // The rest is signed anew: no more than what would be taken.
         for no in self.deliveries_of(nonce) {
-            if lost.iter().any(|(gone, _)| *gone == no) {
+            if leaving.iter().any(|(gone, _)| *gone == no) {
                 continue;
             }
             match self.chance_of(no) {
                 Chance::Open | Chance::Early => {}
-                Chance::Met => lost.push((no, Loss::Met)),
-                Chance::Lost(loss) => lost.push((no, loss)),
+                Chance::Met => leaving.push((no, Leave::Lost(Loss::Met))),
+                Chance::Lost(loss) => leaving.push((no, Leave::Lost(loss))),
             }
         }
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
@@ -63,7 +73,7 @@ impl Machine {
         let sent = slot.sent;
         let mut empty = false;
         if let Use::Deliver(batch) = &mut slot.wanted {
-            batch.retain(|no| lost.iter().all(|(gone, _)| *gone != no));
+            batch.retain(|no| leaving.iter().all(|(gone, _)| *gone != no));
             empty = batch.as_slice().is_empty();
         }
         if empty {
@@ -76,7 +86,11 @@ impl Machine {
             }
             self.sign(turn, nonce)?;
         }
-        for (no, loss) in lost {
+        for (no, why) in leaving {
+            let Leave::Lost(loss) = why else {
+                self.replan_later(no);
+                continue;
+            };
             let step = if sent {
                 Move::Withdraw(loss)
             } else {
@@ -96,7 +110,7 @@ impl Machine {
         nonce: Nonce,
         no: DeliveryNo,
     ) -> Result<(), Halt> {
-        self.withdraw_from(turn, nonce, vec![(no, Loss::Met)])
+        self.take_out(turn, nonce, vec![(no, Leave::Lost(Loss::Met))])
     }
 
     /// Takes back the newest nonce when nothing of it can have left the node.
@@ -134,7 +148,7 @@ impl Machine {
     }
 
     /// The deliveries that a nonce is for now.
-    fn deliveries_of(&self, nonce: Nonce) -> Vec<DeliveryNo> {
+    pub(super) fn deliveries_of(&self, nonce: Nonce) -> Vec<DeliveryNo> {
         self.account
             .slots
             .get(&nonce)
@@ -155,7 +169,30 @@ impl Machine {
             self.rest(nonce);
             return Ok(());
         }
-        let lost = list.into_iter().map(|no| (no, loss)).collect();
-        self.withdraw_from(turn, nonce, lost)
+        let lost = list.into_iter().map(|no| (no, Leave::Lost(loss)));
+        self.take_out(turn, nonce, lost.collect())
+    }
+
+    /// The deliveries of a nonce go on elsewhere.
+    pub(super) fn replan_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let list = self.deliveries_of(nonce).into_iter();
+        let leaving = list.map(|no| (no, Leave::Replanned));
+        self.take_out(turn, nonce, leaving.collect())
+    }
+
+    /// What a nonce is for fails as a whole. Of a batch nobody knows whose fault it is: each goes
+    /// on alone. Says whether that was so.
+    pub(super) fn split_up(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<bool, Halt> {
+        let list = self.deliveries_of(nonce);
+        if list.len() < 2 {
+            return Ok(false);
+        }
+        for no in list {
+            if let Some(delivery) = self.deliveries.all.get_mut(no) {
+                delivery.alone = true;
+            }
+        }
+        self.replan_slot(turn, nonce)?;
+        Ok(true)
     }
 }

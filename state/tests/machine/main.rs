@@ -8,10 +8,12 @@
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
+//! | `nonces` | one nonce for itself: its refusals, its items, what its stakes wait for |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -38,6 +40,7 @@ mod hostile;
 mod life;
 mod lives;
 mod logs;
+mod nonces;
 mod nonsense;
 mod policy;
 mod reorgs;
@@ -47,4 +50,5 @@ mod sending;
 mod snapshots;
 mod stakes;
 mod tables;
+mod together;
 mod wallets;

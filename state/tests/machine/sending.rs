@@ -13,13 +13,13 @@ use infernet_state::{
 };
 
 /// A chain with `count` callbacks, deep enough to be answered.
-fn asked(count: usize) -> World {
+pub(crate) fn asked(count: usize) -> World {
     let mut world = World::new(config());
     ask(&mut world, count);
     world
 }
 
-fn ask(world: &mut World, count: usize) {
+pub(crate) fn ask(world: &mut World, count: usize) {
     for _ in 0..count {
         world.next.push(Next::Create(subscription(&["alpha"])));
     }
@@ -28,7 +28,7 @@ fn ask(world: &mut World, count: usize) {
 }
 
 /// Answers as a healthy world, but for what `spoil` says; how many effects there were.
-fn settle_but(
+pub(crate) fn settle_but(
     world: &mut World,
     spoil: &mut impl FnMut(&mut World, &Issued) -> Option<Outcome>,
 ) -> u32 {
@@ -48,7 +48,7 @@ fn settle_but(
 }
 
 /// As [`settle_but`], while the wall clock goes on without a block.
-fn wait_but(
+pub(crate) fn wait_but(
     world: &mut World,
     seconds: u64,
     mut spoil: impl FnMut(&mut World, &Issued) -> Option<Outcome>,
@@ -64,7 +64,7 @@ fn wait_but(
     answered
 }
 
-fn state(world: &World, no: u64) -> State {
+pub(crate) fn state(world: &World, no: u64) -> State {
     world
         .machine
         .deliveries()
@@ -79,11 +79,11 @@ fn unknown(issued: &Issued) -> Option<Outcome> {
     })
 }
 
-fn rejected(rejection: Rejection) -> Outcome {
+pub(crate) fn rejected(rejection: Rejection) -> Outcome {
     Outcome::Failed(Failure::Rejected(rejection))
 }
 
-fn other() -> Rejection {
+pub(crate) fn other() -> Rejection {
     Rejection::Other {
         reason: "no".into(),
     }

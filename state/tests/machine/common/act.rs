@@ -48,7 +48,7 @@ pub(crate) enum Act {
     },
     Reorg(usize),
     Finalize(usize),
-    /// A verifier lets a proof's week pass.
+    /// A verifier lets a proof's week pass; `coverage` alone draws it.
     Week,
     Wait(u64),
     /// Answer an effect as a healthy world does.
@@ -81,7 +81,6 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         10 => (1..15_u64, any::<bool>()).prop_map(|(after, pool)| Act::Mine { after, pool }),
         3 => (1..6_usize).prop_map(Act::Reorg),
         2 => (0..6_usize).prop_map(Act::Finalize),
-        1 => Just(Act::Week),
         3 => (1..30_000_u64).prop_map(Act::Wait),
         16 => (0..4_usize).prop_map(Act::Answer),
         2 => (0..4_usize).prop_map(Act::Lose),

@@ -208,6 +208,7 @@ pub(crate) fn selector_of(reason: &str) -> [u8; 4] {
     match reason {
         "IntervalCompleted" => [0x2f, 0x4c, 0xa8, 0x5b],
         "NodeRespondedAlready" => [0x88, 0xa2, 0x1e, 0x4f],
+        "InsufficientAllowance" => [0x13, 0xbe, 0x25, 0x2b],
         _ => [9; 4],
     }
 }

@@ -353,10 +353,15 @@ impl World {
                     .insert(input.hash, Answer::Interval(subscription.0, created));
                 Success::InputsRead { input }
             }
-            Effect::ReadPayer { .. } => Success::PayerRead {
+            Effect::ReadPayer { spender, token, .. } => Success::PayerRead {
                 valid: true,
                 balance: Amount::MAX,
-                allowance: Amount::MAX,
+                allowance: if *spender == NODE {
+                    let allowed = self.head().allowances.get(token);
+                    allowed.copied().unwrap_or_default()
+                } else {
+                    Amount::MAX
+                },
             },
             Effect::ReadResponses {
                 subscription,
