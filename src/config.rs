@@ -4,6 +4,9 @@
 //! by becomes [`infernet_state::Config`] and thereby a recorded fact; addresses of listeners,
 //! URLs and secrets do not.
 
+mod container;
+mod limits;
+mod parse;
 mod record;
 
 use std::{
@@ -12,16 +15,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use infernet_state::config::{ChainConfig, Config, ContainerConfig, Limits};
+use infernet_state::config::{ChainConfig, Config, Limits};
 use serde::Deserialize;
 
-mod parse;
-
+pub use container::{AllowedIps, ContainerFileConfig};
+pub use limits::LimitsConfig;
 pub use parse::address;
 use parse::{addresses, amount, by_token, rate};
 
 use crate::{
-    api::RateLimit,
+    api::{ClientKey, RateLimit},
     copies::{CHECKPOINT_EVENTS, Wanted},
     driver::Policy,
     log::Retention,
@@ -97,6 +100,9 @@ pub struct FileConfig {
     /// How long results can be asked for.
     #[serde(default)]
     pub results: ResultsConfig,
+    /// Attempts, times and margins.
+    #[serde(default)]
+    pub limits: LimitsConfig,
 }
 
 /// `[results]`: what is kept of clients' jobs that have ended.
@@ -241,7 +247,7 @@ pub struct ChainFileConfig {
     /// The wallet that is paid.
     pub payment_wallet: Option<String>,
     /// Blocks above a creation before it is acted on.
-    #[serde(default)]
+    #[serde(default = "default_trail")]
     pub trail_head_blocks: u64,
     /// Milliseconds between looks at the head.
     #[serde(default = "default_poll_ms")]
@@ -254,6 +260,12 @@ pub struct ChainFileConfig {
     pub max_fee_per_gas_cap: u128,
 }
 
+/// Deeper than the reorgs that a chain of validators sees while it is well: one block often, two
+/// rarely. It costs three blocks of latency (`docs/configuration.md`).
+fn default_trail() -> u64 {
+    3
+}
+
 fn default_poll_ms() -> u64 {
     1_000
 }
@@ -264,49 +276,6 @@ fn default_gas_limit() -> u64 {
 
 fn default_fee_cap() -> u128 {
     500_000_000_000
-}
-
-/// One of `[[containers]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ContainerFileConfig {
-    /// Its id.
-    pub id: String,
-    /// Shown to clients.
-    #[serde(default)]
-    pub description: String,
-    /// Shown to clients.
-    #[serde(default)]
-    pub image: String,
-    /// Base URL of a container that runs already.
-    pub url: Option<String>,
-    /// A file with the bearer token for `url`.
-    pub bearer_file: Option<PathBuf>,
-    /// A local program to start, with its arguments.
-    #[serde(default)]
-    pub command: Vec<String>,
-    /// May stand first in a job or subscription.
-    #[serde(default)]
-    pub external: bool,
-    /// Answers with a proof when asked for one.
-    #[serde(default)]
-    pub generates_proofs: bool,
-    /// Owners of subscriptions that may use it; empty: all.
-    #[serde(default)]
-    pub allowed_addresses: Vec<String>,
-    /// Owners of delegated subscriptions that may use it; empty: all.
-    #[serde(default)]
-    pub allowed_delegate_addresses: Vec<String>,
-    /// Least price by token (decimal, in the smallest unit); empty: any.
-    #[serde(default)]
-    pub accepted_payments: BTreeMap<String, String>,
-    /// Whether a call that a crash interrupted is made again.
-    #[serde(default = "yes")]
-    pub rerun: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl FileConfig {
@@ -325,7 +294,8 @@ impl FileConfig {
         })
     }
 
-    /// What of the file decides; `chain` is what the chain itself said of its contracts.
+    /// What of the file decides, but for [`Self::allowed_ips`]; `chain` is what the chain itself
+    /// said of its contracts.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`], naming the field.
@@ -364,52 +334,29 @@ impl FileConfig {
             limits: Limits {
                 result_age_max_ms: u64::from(self.results.keep_minutes) * MINUTE_MS,
                 results_max: self.results.keep_max,
-                ..Limits::default()
+                ..self.limits.deciding()?
             },
         };
-        record::fits(&config)?;
+        // Under any key the hashes are as long.
+        let whole = self
+            .allowed_ips()?
+            .hashed(config.clone(), &ClientKey::new([0; 32]));
+        record::fits(&whole)?;
         Ok(config)
+    }
+
+    /// Which clients may ask for which container.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`], naming the field.
+    pub fn allowed_ips(&self) -> Result<AllowedIps, ConfigError> {
+        AllowedIps::of(&self.containers)
     }
 }
 
 /// Longest permutation of container ids recognised on chain; longer ones are declared in
 /// `chains`. Three ids out of 20 are 6,840 hashes, four would be 116,280.
 pub const PERMUTATION_LENGTH_MAX: u8 = 3;
-
-impl ContainerFileConfig {
-    fn deciding(&self, position: usize) -> Result<ContainerConfig, ConfigError> {
-        let field = |name: &str| format!("containers[{position}].{name}");
-        if self.id.is_empty() || self.id.contains(',') {
-            return Err(ConfigError::Invalid {
-                field: field("id"),
-                reason: format!("`{}` is empty or holds a comma, which joins ids", self.id),
-            });
-        }
-        if self.url.is_some() != self.command.is_empty() {
-            return Err(ConfigError::Invalid {
-                field: format!("containers[{position}]"),
-                reason: "give either `url` or `command`".to_owned(),
-            });
-        }
-        let accepted_payments =
-            by_token(&field("accepted_payments"), &self.accepted_payments, amount)?;
-        Ok(ContainerConfig {
-            id: self.id.clone(),
-            description: self.description.clone(),
-            image: self.image.clone(),
-            external: self.external,
-            generates_proofs: self.generates_proofs,
-            allowed_addresses: addresses(&field("allowed_addresses"), &self.allowed_addresses)?,
-            allowed_delegate_addresses: addresses(
-                &field("allowed_delegate_addresses"),
-                &self.allowed_delegate_addresses,
-            )?,
-            allowed_clients: Vec::new(),
-            accepted_payments,
-            rerun: self.rerun,
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -16,3 +16,5 @@ pub mod log;
 pub mod node;
 pub mod ports;
 pub mod streams;
+
+mod words;

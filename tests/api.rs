@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api_common::{Node, Options};
 use infernet_node::{
-    api::{ApiError, RateLimit},
+    api::{ApiError, JOB_HEADER, RateLimit},
     log::MemoryLog,
 };
 use infernet_state::limits::JOB_CONTAINERS_MAX;
@@ -551,6 +551,28 @@ async fn a_delegated_subscription_is_checked_before_it_is_answered() {
         "the chain cannot be read"
     );
     assert_eq!(node.get("/info").await.1["chain"]["enabled"], true);
+    // The body of the original, and beside it the job's id, that its client may ask for.
+    delegated["signature"]["v"] = json!(27);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let answer = node.send("/api/jobs", delegated.to_string(), &[]).await;
+        assert_eq!(answer.status(), 200);
+        ids.push(answer.headers()[JOB_HEADER].to_str().unwrap().to_owned());
+        assert_eq!(answer.text().await.unwrap(), "{}");
+    }
+    assert_eq!(ids[0], ids[1]);
+    let (_, jobs) = node.get(&format!("/api/jobs?id={}", ids[0])).await;
+    assert_eq!(jobs[0]["id"], json!(ids[0]));
+    assert_eq!(jobs[0]["status"], "running");
+    // As docs/api.md says that it is made.
+    let mut hashed = b"infernet delegated".to_vec();
+    hashed.extend([0x22; 20]);
+    hashed.extend(0_u32.to_be_bytes());
+    let digest = infernet_node::driver::payload(hashed).reference.hash;
+    assert_eq!(
+        ids[0].replace('-', ""),
+        digest.to_string()[2..34].to_owned()
+    );
 }
 
 #[tokio::test]

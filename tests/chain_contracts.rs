@@ -9,8 +9,8 @@ use alloy::{
 };
 use chain_support::{Fault, Recorder, World, eventually};
 use infernet_contracts::{
-    DelegateSubscription, MockVerifier, PlainConsumer, Subscription, Wallet, artifacts,
-    creation_code,
+    Coordinator, DelegateSubscription, MockVerifier, PlainConsumer, Subscription, Wallet,
+    artifacts, creation_code,
 };
 use infernet_node::{
     chain::{
@@ -366,6 +366,89 @@ async fn a_batch_is_simulated_item_by_item() {
         })
         .collect();
     assert_eq!(fulfilled, [1, 2]);
+}
+
+/// Balance and allowance, as far as a subscription can be paid from them.
+async fn payable(world: &World, consumer: &Consumer, id: u32) -> (U256, U256) {
+    let read = Effect::ReadPayer {
+        subscription: SubscriptionId(id),
+        wallet: convert::from_address(dev::CONSUMER_WALLET),
+        spender: convert::from_address(consumer.plain),
+        token: types::Address::ZERO,
+    };
+    let outcome = world.read(read).await.outcome;
+    let Outcome::Succeeded(Success::PayerRead {
+        valid: true,
+        balance,
+        allowance,
+    }) = outcome
+    else {
+        panic!("{outcome:?}");
+    };
+    (convert::to_u256(balance), convert::to_u256(allowance))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_locked_pays_the_subscription_that_it_is_locked_for() {
+    let mut world = World::start().await;
+    let consumer = Consumer::deploy(&world, Address::ZERO).await;
+    let price = U256::from(PRICE);
+    let allow = Wallet::approveCall {
+        spender: consumer.plain,
+        token: Address::ZERO,
+        amount: price,
+    };
+    consumer.call(dev::CONSUMER_WALLET, allow).await;
+    consumer.ask(PRICE, Address::ZERO).await;
+    consumer.ask(PRICE, Address::ZERO).await;
+    let (all, allowed) = payable(&world, &consumer, 1).await;
+    assert!(all > price);
+    assert_eq!(allowed, price);
+
+    let (anvil, plain) = (&world.anvil, consumer.plain);
+    let ether = format!("{:#x}", 10_u128.pow(18));
+    anvil
+        .request("anvil_setBalance", serde_json::json!([plain, ether]))
+        .await;
+    anvil
+        .request("anvil_impersonateAccount", serde_json::json!([plain]))
+        .await;
+    let fund = Coordinator::fundSubscriptionCall { subscriptionId: 1 };
+    let coordinator = convert::to_address(world.connection.contracts.coordinator);
+    let data = alloy::hex::encode_prefixed(fund.abi_encode());
+    let call = serde_json::json!([{"from": plain, "to": coordinator, "data": data}]);
+    anvil.request("eth_sendTransaction", call).await;
+    for _ in 0..500 {
+        if payable(&world, &consumer, 2).await.1.is_zero() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // The allowance is used up; what it was is locked, for the first alone.
+    assert_eq!(payable(&world, &consumer, 1).await, (all, price));
+    let left = (all - price, U256::ZERO);
+    assert_eq!(payable(&world, &consumer, 2).await, left);
+    assert_eq!(payable(&world, &consumer, 0).await, left);
+    // It can indeed be delivered; the other one not.
+    let simulate = async |id| {
+        let action = Action::Deliver(delivery(&world, id));
+        let (from, at) = (world.key.address(), BlockTime(0));
+        let simulated = Effect::Simulate { from, action, at };
+        world.read(simulated).await.outcome
+    };
+    let funded = simulate(1).await;
+    assert!(
+        matches!(funded, Outcome::Succeeded(Success::Simulated { .. })),
+        "{funded:?}"
+    );
+    assert!(matches!(
+        simulate(2).await,
+        Outcome::Failed(Failure::Reverted { .. })
+    ));
+    // Deployments of others lock nothing ahead, and pay out what is locked.
+    assert!(world.connection.reserves);
+    world.connection.reserves = false;
+    assert_eq!(payable(&world, &consumer, 1).await, (all, U256::ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,6 +89,7 @@ async fn a_paid_callback_goes_all_the_way() {
 
     let payer = world
         .read(Effect::ReadPayer {
+            subscription: seen,
             wallet: subscription.wallet,
             spender: subscription.owner,
             token: Address::ZERO,
@@ -105,6 +106,7 @@ async fn a_paid_callback_goes_all_the_way() {
     assert_eq!(balance, allowance);
     let stranger = world
         .read(Effect::ReadPayer {
+            subscription: seen,
             wallet: Address([9; 20]),
             spender: node,
             token: Address::ZERO,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
 use super::{node::Node, problem::Problem, view};
-use crate::driver::Alarms;
+use crate::{driver::Alarms, words};
 
 /// The longest id of a model that is asked for.
 const MODEL_ID_BYTES_MAX: usize = 1024;
@@ -51,12 +51,13 @@ pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
     let dead = (!node.handle.is_alive())
         .then(|| "the log cannot be written any more, or the node is stopping".to_owned());
     let intake = intake.map(|why| format!("no new work is taken in: {why}"));
-    let quarantine = node
+    let (quarantine, breaker) = node
         .handle
-        .view(|machine| machine.account().quarantine())
-        .map(quarantined);
+        .view(|machine| (machine.account().quarantine(), machine.breaker()));
+    let quarantine = quarantine.map(quarantined);
+    let paused = words::pause(breaker).map(|why| format!("no new work is taken in: {why}"));
     let others = [upkeep, mirror].map(|why| why.map(|why| why.to_string()));
-    let reasons: Vec<String> = [dead, intake, quarantine]
+    let reasons: Vec<String> = [dead, intake, paused, quarantine]
         .into_iter()
         .chain(others)
         .flatten()

@@ -42,7 +42,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 
 pub use client::ClientKey;
 pub use limit::RateLimit;
-pub use submit::IDEMPOTENCY_KEY;
+pub use submit::{IDEMPOTENCY_KEY, JOB_HEADER};
 
 use crate::{
     driver::{Handle, World},

@@ -5,12 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Json,
     extract::{ConnectInfo, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
 use infernet_state::{
     Event,
+    delegation::delegated_job_id,
     event::{DelegatedRequest, Idempotency, JobKind, JobRequest},
     machine::{Refusal, Verdict},
     types::{Hash, JobId},
@@ -27,6 +29,9 @@ use super::{
     request::{Origin, Request},
 };
 use crate::{driver::Reply, log::Payload, ports::DelegationError};
+
+/// The header that names the job of a delegated subscription, whose answer is `{}`.
+pub const JOB_HEADER: &str = "infernet-job";
 
 /// The header that names a request, so that the same request is taken once.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -46,8 +51,8 @@ const WAVE: usize = 128;
 pub(super) enum Accepted {
     /// A job, by its id: `{"id"}`.
     Job(JobId),
-    /// A delegated subscription: `{}`.
-    Delegated,
+    /// A delegated subscription: `{}`, and the id of its job in a header.
+    Delegated(JobId),
 }
 
 impl Serialize for Accepted {
@@ -57,6 +62,18 @@ impl Serialize for Accepted {
             map.serialize_entry("id", &id.to_string())?;
         }
         map.end()
+    }
+}
+
+impl IntoResponse for Accepted {
+    fn into_response(self) -> Response {
+        let mut response = Json(self).into_response();
+        if let Self::Delegated(job) = self
+            && let Ok(job) = HeaderValue::try_from(job.to_string())
+        {
+            response.headers_mut().insert(JOB_HEADER, job);
+        }
+        response
     }
 }
 
@@ -94,11 +111,11 @@ pub(super) async fn post_job(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Accepted>, Problem> {
+) -> Result<Accepted, Problem> {
     let body = body::read(body)?;
     let origin = origin(&node, peer, &headers, Door::Jobs, &body)?;
     let prepared = node.prepare(Request::parse(&body)?, JobKind::Offchain, origin);
-    node.take(prepared, peer).await.map(Json)
+    node.take(prepared, peer).await
 }
 
 pub(super) async fn post_batch(
@@ -284,12 +301,13 @@ impl Node {
         shown: Value,
     ) -> Result<Accepted, Problem> {
         let owner = alloy::primitives::Address::from(request.subscription.owner.0).to_string();
+        let job = delegated_job_id((request.subscription.owner, request.nonce));
         let refused = |refusal| Problem::refused(refusal, &owner, Some(shown.clone()));
         // What the machine refuses anyhow needs no look at the chain.
         let event = Event::DelegatedAccepted(request.clone());
         match self.handle.view(|machine| machine.check(&event)) {
             Verdict::Accept => {}
-            Verdict::Known(_) => return Ok(Accepted::Delegated),
+            Verdict::Known(_) => return Ok(Accepted::Delegated(job)),
             Verdict::Refused(refusal) => return Err(refused(refusal)),
         }
         let Some(checker) = &self.delegation else {
@@ -302,7 +320,7 @@ impl Node {
             .known_id;
         let event = Event::DelegatedAccepted(request);
         match self.handle.request(event, vec![input]).await {
-            Ok(Reply::Recorded(_) | Reply::Known(_)) => Ok(Accepted::Delegated),
+            Ok(Reply::Recorded(_) | Reply::Known(_)) => Ok(Accepted::Delegated(job)),
             Ok(Reply::Refused(refusal)) => Err(refused(refusal)),
             Ok(Reply::TooLarge(reason)) => Err(Problem::too_large(reason)),
             Ok(Reply::NoRoom) => Err(Problem::no_room()),

@@ -19,8 +19,8 @@ use super::{
     past::{Moment, Past, Replay, Step},
     subject::Subject,
     trace::Trace,
-    words::{self, Money},
 };
+use crate::words::{self, Money};
 
 /// Tells the story of a subject up to an event, or to the end, a line at a time.
 ///

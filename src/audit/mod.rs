@@ -9,10 +9,10 @@ mod past;
 mod portrait;
 mod proof;
 mod singles;
+mod statement;
 mod subject;
 mod trace;
 mod verify;
-mod words;
 
 use infernet_state::{
     codec::{self, CodecError},
@@ -21,15 +21,17 @@ use infernet_state::{
 };
 use serde_json::Value;
 
+pub use crate::words::utc;
+
 pub use self::{
     diff::difference,
     explain::explain,
     past::{Moment, Past, Replay, Step},
     portrait::portrait,
     proof::Proof,
+    statement::{Books, statement},
     subject::Subject,
     verify::{Report, verify},
-    words::utc,
 };
 
 use crate::log::{LogError, Stored, export::ExportError};

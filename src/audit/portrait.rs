@@ -18,10 +18,8 @@ use infernet_state::{
     },
 };
 
-use super::{
-    singles::singles,
-    words::{self, Money},
-};
+use super::singles::singles;
+use crate::words::{self, Money};
 
 /// Lines on things of one kind that a portrait shows, about; a state may hold a million.
 const SHOWN_LINES_MAX: usize = 1_000;

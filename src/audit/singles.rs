@@ -2,10 +2,8 @@
 
 use infernet_state::{Config, Machine, types::BlockRef};
 
-use super::{
-    portrait::Facet,
-    words::{self, Money},
-};
+use super::portrait::Facet;
+use crate::words::{self, Money};
 
 /// What there is one of.
 pub(super) fn singles(machine: &Machine) -> Vec<Facet> {
@@ -84,10 +82,7 @@ fn breaker(machine: &Machine) -> Facet {
     Facet::new("intake")
         .with(
             "open",
-            breaker.open_until.map_or_else(
-                || "yes".into(),
-                |until| format!("no: paused until {} after losses", words::wall(until)),
-            ),
+            words::pause(breaker).map_or_else(|| "yes".into(), |why| format!("no: {why}")),
         )
         .with("losses in a row", breaker.losses)
 }

@@ -79,6 +79,9 @@ pub struct ChainConnection {
     pub coordinator_version: Option<u64>,
     /// Whether the Coordinator takes `deliverComputeBatch`.
     pub batch_delivery: bool,
+    /// Whether the Coordinator pays funded subscriptions from what is locked for them, and wallets
+    /// tell and hold back what is locked.
+    pub reserves: bool,
     /// Whether the RPC runs calls at another block time than the head's.
     pub overrides_time: bool,
 }
@@ -223,6 +226,8 @@ impl ChainConnection {
             protocol_fee,
             coordinator_version,
             batch_delivery,
+            reserves: coordinator_version.is_some()
+                && probe_reserves(rpc, contracts.coordinator).await?,
             overrides_time: probe_time_override(rpc).await?,
             rpc: rpc.clone(),
         })
@@ -402,6 +407,19 @@ async fn probe_batch(rpc: &Rpc, coordinator: Address) -> Result<bool, ConnectErr
         .to(convert::to_address(coordinator))
         .input(call.abi_encode().into());
     match rpc.call_raw(&request, At::Latest).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.is_transient() => Err(lost(rpc, failure)),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Nothing is locked for a subscription that does not exist, where anything can be locked at all.
+async fn probe_reserves(rpc: &Rpc, coordinator: Address) -> Result<bool, ConnectError> {
+    let call = Coordinator::reservedPaymentsCall { subscriptionId: 0 };
+    match rpc
+        .view(convert::to_address(coordinator), &call, At::Latest)
+        .await
+    {
         Ok(_) => Ok(true),
         Err(failure) if failure.is_transient() => Err(lost(rpc, failure)),
         Err(_) => Ok(false),

@@ -39,6 +39,15 @@ const PRIORITY_FEE_DEFAULT: u128 = 1_000_000_000;
 /// The longest input that is taken from a consumer: the JSON of a container call doubles it.
 const INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Who is to pay, as the contracts name it.
+struct Payer {
+    /// 0 where the chain does not know it yet.
+    subscription: u32,
+    wallet: primitives::Address,
+    spender: primitives::Address,
+    token: primitives::Address,
+}
+
 /// The service of `ReadInputs`, `ReadPayer`, `ReadResponses` and `Simulate`.
 #[derive(Clone)]
 pub struct ChainReads<P> {
@@ -74,10 +83,19 @@ impl<P: Payloads> ChainReads<P> {
                 return Ok(self.read_inputs(consumer, caller, &call).await);
             }
             Effect::ReadPayer {
+                subscription,
                 wallet,
                 spender,
                 token,
-            } => self.read_payer(wallet, spender, token).await,
+            } => {
+                let payer = Payer {
+                    subscription: subscription.0,
+                    wallet: convert::to_address(wallet),
+                    spender: convert::to_address(spender),
+                    token: convert::to_address(token),
+                };
+                self.read_payer(payer).await
+            }
             Effect::ReadResponses {
                 subscription,
                 interval,
@@ -136,36 +154,68 @@ impl<P: Payloads> ChainReads<P> {
         }
     }
 
-    async fn read_payer(
-        &self,
-        wallet: Address,
-        spender: Address,
-        token: Address,
-    ) -> Result<Success, RpcFailure> {
+    /// What a delivery could be paid from now. A funded subscription is paid from what is locked
+    /// for it, whatever its owner's allowance; what is locked for others is not paid out.
+    async fn read_payer(&self, payer: Payer) -> Result<Success, RpcFailure> {
         let rpc = &self.connection.rpc;
+        // All of one block: funding moves an amount from one of these numbers to another.
+        let at = At::Number(rpc.head().await?.reference().number);
         let factory = convert::to_address(self.connection.contracts.wallet_factory);
-        let (wallet, spender) = (convert::to_address(wallet), convert::to_address(spender));
+        let Payer { wallet, token, .. } = payer;
         let is_valid = WalletFactory::isValidWalletCall { wallet };
-        if !rpc.view(factory, &is_valid, At::Latest).await? {
+        if !rpc.view(factory, &is_valid, at).await? {
             return Ok(Success::PayerRead {
                 valid: false,
                 balance: convert::from_u256(U256::ZERO),
                 allowance: convert::from_u256(U256::ZERO),
             });
         }
-        let balance = self
-            .connection
-            .balance_of(wallet, convert::to_address(token), At::Latest)
-            .await?;
+        let mut balance = self.connection.balance_of(wallet, token, at).await?;
         let allowance = Wallet::allowanceCall {
-            spender,
-            token: convert::to_address(token),
+            spender: payer.spender,
+            token,
         };
-        let allowance = rpc.view(wallet, &allowance, At::Latest).await?;
+        let mut allowance = rpc.view(wallet, &allowance, at).await?;
+        if self.connection.reserves {
+            let locked = rpc
+                .view(wallet, &Wallet::lockedBalanceCall { token }, at)
+                .await?;
+            let reserve = self.reserve(&payer, at).await?;
+            balance = balance.saturating_add(reserve).saturating_sub(locked);
+            allowance = allowance.saturating_add(reserve);
+        }
         Ok(Success::PayerRead {
             valid: true,
             balance: convert::from_u256(balance),
             allowance: convert::from_u256(allowance),
+        })
+    }
+
+    /// What is locked for the very subscription that is to be paid.
+    async fn reserve(&self, payer: &Payer, at: At) -> Result<U256, RpcFailure> {
+        if payer.subscription == 0 {
+            return Ok(U256::ZERO);
+        }
+        let rpc = &self.connection.rpc;
+        let coordinator = convert::to_address(self.connection.contracts.coordinator);
+        let payments = Coordinator::reservedPaymentsCall {
+            subscriptionId: payer.subscription,
+        };
+        let payments = rpc.view(coordinator, &payments, at).await?;
+        if payments.is_zero() {
+            return Ok(U256::ZERO);
+        }
+        let record = Coordinator::getSubscriptionCall {
+            subscriptionId: payer.subscription,
+        };
+        let record = rpc.view(coordinator, &record, at).await?;
+        // After a reorg the id may be another's.
+        let is_it = (record.wallet, record.owner, record.paymentToken)
+            == (payer.wallet, payer.spender, payer.token);
+        Ok(if is_it {
+            record.paymentAmount.saturating_mul(payments)
+        } else {
+            U256::ZERO
         })
     }
 

@@ -51,8 +51,8 @@ enum Command {
     Dev(DevArgs),
     /// Ask a running `infernet dev` for an inference, on chain or off.
     Request(RequestArgs),
-    /// Replay the past: every event in words, the state, what differs between two moments, or
-    /// the story of one job, subscription or transaction.
+    /// Replay the past: every event in words, the state, what differs between two moments, the
+    /// story of one job, subscription or transaction, or a statement of the books.
     Replay(ReplayArgs),
     /// Export, verify, prove, mirror, salvage: everything about a log that no node holds.
     #[command(subcommand)]
@@ -141,6 +141,18 @@ struct ReplayArgs {
     /// effect was issued.
     #[arg(long, value_name = "SUBJECT")]
     explain: Option<Subject>,
+    /// A statement of the books for the events FROM to TO: every entry, and each account before
+    /// and behind; `--to` says by which later event it is settled, or else the last.
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["FROM", "TO"],
+        conflicts_with_all = ["breakpoint", "diff", "explain", "quiet"]
+    )]
+    statement: Option<Vec<u64>>,
+    /// The statement as one line of JSON.
+    #[arg(long, requires = "statement")]
+    json: bool,
     /// Print only the last lines: count, head hash and digest.
     #[arg(long)]
     quiet: bool,

@@ -9,7 +9,7 @@ use infernet_state::{Event, Machine, types::Seq};
 
 use super::{ReplayArgs, error::CliError, out::Out, past};
 use crate::{
-    audit::{Moment, Past, Replay, Step, Subject, difference, explain, portrait, utc},
+    audit::{Moment, Past, Replay, Step, Subject, difference, explain, portrait, statement, utc},
     log::{Head, LogError},
 };
 
@@ -17,6 +17,10 @@ pub(super) fn run(args: ReplayArgs) -> Result<(), CliError> {
     let past = past(args.file.as_deref(), args.data_dir.as_deref())?;
     let mut out = Out::new();
     let to = args.to.map(Seq);
+    if let Some(&[from, to]) = args.statement.as_deref() {
+        books(&past, from, to, args.to, args.json, &mut out)?;
+        return out.finish();
+    }
     match (args.explain, args.diff.as_deref(), args.breakpoint) {
         (Some(subject), _, _) => story(&past, subject, to, &mut out)?,
         (None, Some(&[a, b]), _) => between(&past, Seq(a), Seq(b), &mut out)?,
@@ -131,6 +135,27 @@ fn between(past: &Past, a: Seq, b: Seq, out: &mut Out) -> Result<(), CliError> {
 /// The story of a subject.
 fn story(past: &Past, subject: Subject, to: Option<Seq>, out: &mut Out) -> Result<(), CliError> {
     explain(past, subject, to, |line| out.say(line))?;
+    Ok(())
+}
+
+/// A statement of the books.
+fn books(
+    past: &Past,
+    from: u64,
+    to: u64,
+    as_of: Option<u64>,
+    json: bool,
+    out: &mut Out,
+) -> Result<(), CliError> {
+    // There is no event 0.
+    let (from, to) = (Seq(from.min(to).max(1)), Seq(from.max(to).max(1)));
+    let as_of = as_of.map(|seq| Seq(seq).max(to));
+    let books = statement(past, from, to, as_of)?;
+    if json {
+        out.say(books.json().to_string());
+    } else {
+        books.lines().iter().for_each(|line| out.say(line));
+    }
     Ok(())
 }
 

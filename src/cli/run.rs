@@ -41,6 +41,7 @@ pub(super) fn run(args: RunArgs, file: FileConfig) -> Result<(), NodeError> {
                 data_dir,
                 api,
                 config: file.deciding(None)?,
+                allowed_ips: file.allowed_ips()?,
                 containers: start_containers(&file.containers).await?,
                 chain,
                 lift_quarantine: args.lift_quarantine,

@@ -43,6 +43,7 @@ pub(super) fn fits(config: &Config) -> Result<(), ConfigError> {
 fn largest_field(config: &Config) -> String {
     const ADDRESS: usize = 21;
     const PAYMENT: usize = 54;
+    const CLIENT: usize = 17;
     let words = |list: &[String]| list.iter().map(|word| word.len() + 1).sum::<usize>();
     let chains = config.chains.iter().map(|chain| words(chain) + 1).sum();
     let verifiers = config.verifiers.as_ref().map_or(0, Vec::len) * ADDRESS;
@@ -56,6 +57,7 @@ fn largest_field(config: &Config) -> String {
                 "allowed_delegate_addresses",
                 one.allowed_delegate_addresses.len() * ADDRESS,
             ),
+            ("allowed_ips", one.allowed_clients.len() * CLIENT),
             ("accepted_payments", one.accepted_payments.len() * PAYMENT),
         ]
         .map(|(name, bytes)| (bytes, format!("containers[{at}].{name}")))
@@ -91,6 +93,16 @@ mod tests {
                     addresses(3_300)
                 ),
                 "containers[1].allowed_addresses",
+            ),
+            (
+                format!(
+                    "{container}allowed_ips = [{}]",
+                    (0..4)
+                        .map(|n| format!("\"10.0.{}.0/22\"", 4 * n))
+                        .collect::<Vec<_>>()
+                        .join(",")
+                ),
+                "containers[0].allowed_ips",
             ),
             (
                 format!("{container}description = \"{}\"", "d".repeat(66_000)),

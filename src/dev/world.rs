@@ -22,6 +22,7 @@ use super::{
 use crate::{
     api::ApiConfig,
     chain::{convert, signer::NodeKey},
+    config::AllowedIps,
     container::{Container, Containers, Process, ProcessConfig},
     copies::Wanted,
     devnet::{DEV_CHAIN_ID, Devnet, DevnetConfig, Mining},
@@ -99,6 +100,7 @@ impl World {
                 development: Some(serde_json::json!(Announcement::new(&rpc))),
             },
             config: deciding(),
+            allowed_ips: AllowedIps::default(),
             containers: containers(service).await?,
             chain: Some(ChainParts {
                 rpc_url: rpc.clone(),

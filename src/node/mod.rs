@@ -5,6 +5,7 @@
 
 mod chain;
 mod error;
+mod pauses;
 
 use std::{
     future::Future,
@@ -22,6 +23,7 @@ use self::chain::{ChainSlot, Follow, chain_config, connect};
 pub use self::{chain::ChainParts, error::NodeError};
 use crate::{
     api::{ApiConfig, ApiParts, ApiServer, ClientKey},
+    config::AllowedIps,
     container::{ContainerService, Containers},
     copies,
     driver::{Clock as _, Driver, Fatal, Handle, Policy, Random as _, SystemWorld},
@@ -42,8 +44,10 @@ pub struct Parts {
     pub data_dir: PathBuf,
     /// The interfaces.
     pub api: ApiConfig,
-    /// What decides, without the chain.
+    /// What decides, without the chain and `allowed_ips`.
     pub config: Config,
+    /// Which clients may ask for which container.
+    pub allowed_ips: AllowedIps,
     /// The containers, started.
     pub containers: Containers,
     /// The chain.
@@ -80,6 +84,7 @@ impl Node {
             data_dir,
             api,
             config,
+            allowed_ips,
             containers,
             chain,
             lift_quarantine,
@@ -89,6 +94,7 @@ impl Node {
         let world = SystemWorld::current();
         let (driver, handle) = recover(&data_dir, chain.as_ref(), world.clone(), upkeep).await?;
         let client_key = client_key(&data_dir, &world)?;
+        let config = allowed_ips.hashed(config, &client_key);
         let reader = driver.reader();
         let streams = Streams::default();
 
@@ -167,6 +173,7 @@ impl Node {
             }
         }
 
+        tokio::spawn(pauses::tell(handle.clone()));
         let executor = Executor::new(services, handle.clone(), world);
         let (report, ended) = tokio::sync::oneshot::channel();
         let loop_stopped = stopped.clone();

@@ -68,6 +68,10 @@ impl Machine {
             hold(said == (debits, credits), || {
                 format!("the pending entries of {account:?} add up")
             })?;
+            let known = account.token.is_zero() || self.ledger.moves.knows(account.token);
+            hold(known, || {
+                format!("token {} is written off in its time", account.token)
+            })?;
         }
         Ok(())
     }

@@ -1,28 +1,31 @@
 //! From the chain's own events to the ledger's entries.
 //!
 //! Only events of factory-valid wallets reach the machine (anybody can emit a `Transfer`); what
-//! they mean follows from their transaction and spender. The price of a delivery is booked with
-//! its receipt, and everything that then moves explains it:
+//! they mean follows from their transaction, spender and order ([`crate::payments`]). The price of
+//! a delivery is booked with its receipt, and what it then moves explains it:
 //!
 //! | event | debit | credit |
 //! |---|---|---|
 //! | receipt | Gas, DataFees | NodeAccount |
 //! | receipt of a paid delivery | Receivable | Earnings |
-//! | first transfer of the payer, and others to the same | ProtocolFees | Receivable |
-//! | transfer to the node's wallet | NodeWallet | Receivable |
-//! | other transfer, with a verifier | VerifierFees | Receivable |
-//! | consumer's escrow locked | Escrow | Receivable |
+//! | its first transfer, and others to the same | ProtocolFees | Receivable |
+//! | its transfer to the node's wallet | NodeWallet | Receivable |
+//! | its other transfer, with a verifier | VerifierFees | Receivable |
+//! | its escrow locked | Escrow | Receivable |
 //! | node's stake locked, unlocked | Stake, NodeWallet | NodeWallet, Stake |
-//! | escrow given back, then transferred to the node's wallet | NodeWallet | Escrow |
+//! | a verdict's transfer of an escrow to the node's wallet | NodeWallet | Escrow |
 //! | verdict "not valid" | Earnings | Escrow |
 //! | node's stake transferred away | Slashes | NodeWallet |
 //! | other transfer to, from the node's wallet | NodeWallet, Owner | Suspense, NodeWallet |
 //! | withdrawal | Owner | NodeWallet |
+//! | a token that nobody accepts, beyond so many | Suspense, or as much as it owes | its accounts |
 //! | balance read (of the wallet: with what is locked in it) | the difference, against Suspense | |
+//!
+//! The node's wallet is the one that the configuration names. Of a wallet that it named before,
+//! stakes, payouts and escrows are booked alike as long as anything of it is open
+//! (`payee`); what its owner does with it is none of the node's.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-
-use serde::{Deserialize, Serialize};
+use alloc::collections::BTreeSet;
 
 use crate::{
     chain::Undo,
@@ -30,6 +33,7 @@ use crate::{
     ledger::{Account, Balance, Code, Entry, EntryState, Role, Sum},
     machine::{Halt, Machine},
     outbox::Turn,
+    payments::{Payer, Release, Share},
     proof::{PROOF_WEEK_S, Proof, ProofState},
     transaction::{Phase, Use},
     types::{Address, Amount, BlockRef, Hash, Nonce, SubscriptionId},
@@ -37,6 +41,16 @@ use crate::{
 
 /// The two sides of an entry and what it books.
 type Sides = (Role, Role, Code);
+
+/// Who pays with what a wallet says.
+fn payer_of(fact: &WalletFact, spender: Address, token: Address) -> Payer {
+    Payer {
+        tx: fact.tx,
+        wallet: fact.wallet,
+        spender,
+        token,
+    }
+}
 
 impl Machine {
     /// A receipt of the node's account.
@@ -137,7 +151,15 @@ impl Machine {
                 terms.payment_token,
                 terms.payment_amount,
             )?;
-            if terms.verifier.is_zero() {
+            let payer = Payer {
+                tx: receipt.tx,
+                wallet: terms.wallet,
+                spender: terms.owner,
+                token: terms.payment_token,
+            };
+            let (price, verified) = (terms.payment_amount, !terms.verifier.is_zero());
+            self.chain.payments.expect(no, payer, price, verified);
+            if !verified {
                 continue;
             }
             let proof = Proof {
@@ -197,10 +219,12 @@ impl Machine {
         let Some(chain) = self.chain_config() else {
             return Ok(());
         };
-        let (Some(wallet), node) = (chain.payment_wallet, chain.node) else {
+        if chain.payment_wallet.is_none() && self.chain.former.is_empty() {
             return Ok(());
-        };
-        let own = fact.wallet == wallet;
+        }
+        let node = chain.node;
+        let own = chain.payment_wallet == Some(fact.wallet);
+        let released = self.chain.payments.released.take();
         match &fact.change {
             WalletChange::Transferred {
                 spender,
@@ -208,16 +232,18 @@ impl Machine {
                 to,
                 amount,
             } => {
-                let into = self.transfer_in(fact, wallet, *spender, *token, *to, *amount);
+                let payer = payer_of(fact, *spender, *token);
+                let verdict = released.is_some_and(|last| last.pays(payer, *to, *amount));
+                let into = self.transfer_in(payer, *to, *amount, verdict);
                 if let Some(sides) = into {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
-                if own {
-                    let sides = if *spender == node {
-                        (Role::Slashes, Role::NodeWallet, Code::StakeSlashed)
-                    } else {
-                        (Role::Owner, Role::NodeWallet, Code::Spent)
-                    };
+                let out = if self.is_stake(fact.wallet, *spender) {
+                    Some((Role::Slashes, Role::NodeWallet, Code::StakeSlashed))
+                } else {
+                    own.then_some((Role::Owner, Role::NodeWallet, Code::Spent))
+                };
+                if let Some(sides) = out {
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
                 }
                 if own && *spender == node {
@@ -231,15 +257,21 @@ impl Machine {
                 amount,
                 locked: true,
             } => {
-                if own && *spender == node {
+                if self.is_stake(fact.wallet, *spender) {
                     let sides = (Role::Stake, Role::NodeWallet, Code::StakeLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    return self.use_allowance(turn, block, *token, *amount);
+                    // What is locked elsewhere was allowed there.
+                    return if own {
+                        self.use_allowance(turn, block, *token, *amount)
+                    } else {
+                        Ok(())
+                    };
                 }
-                if self.account.by_tx.contains_key(&fact.tx) {
+                let payer = payer_of(fact, *spender, *token);
+                if let Some(delivery) = self.chain.payments.locked(payer, *amount) {
                     let sides = (Role::Escrow, Role::Receivable, Code::EscrowLocked);
                     self.book(turn, block, fact.tx, sides, *token, *amount)?;
-                    self.escrow_seen(fact.tx, (fact.wallet, *spender, *token), *amount);
+                    self.escrow_seen(delivery, *amount);
                 }
                 Ok(())
             }
@@ -249,13 +281,16 @@ impl Machine {
                 amount,
                 locked: false,
             } => {
-                if !(own && *spender == node) {
-                    let payer = (fact.tx, *token, fact.wallet, *spender);
-                    self.chain.payments.released = Some((payer, *amount));
+                let payer = payer_of(fact, *spender, *token);
+                self.chain.payments.released = Some(Release::after(released, payer, *amount));
+                if !self.is_stake(fact.wallet, *spender) {
                     return Ok(());
                 }
                 let sides = (Role::NodeWallet, Role::Stake, Code::StakeReleased);
                 self.book(turn, block, fact.tx, sides, *token, *amount)?;
+                if !own {
+                    return Ok(());
+                }
                 // The reference reverts where the sum does not fit; there it stays what it was.
                 match self.chores.allowance(*token).checked_add(*amount) {
                     Some(more) => self.set_allowance(turn, block, *token, more),
@@ -281,44 +316,41 @@ impl Machine {
     }
 
     /// What a transfer out of a payer's wallet means; `None` when it is none of the node's.
+    /// `verdict` says whether a verdict pays an escrow with it.
     fn transfer_in(
         &mut self,
-        fact: &WalletFact,
-        wallet: Address,
-        spender: Address,
-        token: Address,
+        payer: Payer,
         to: Address,
         amount: Amount,
+        verdict: bool,
     ) -> Option<Sides> {
-        let ours = self.account.by_tx.contains_key(&fact.tx);
-        let payer = (fact.tx, token, fact.wallet, spender);
-        let escrow = self.chain.payments.is_escrow(payer, amount);
-        let owed = (fact.wallet, spender, token, amount);
-        if to == wallet && escrow && self.proofs.owed.of(&owed) != Sum::ZERO {
+        let owed = (payer.wallet, payer.spender, payer.token, amount);
+        let to_us = self.is_payee(to);
+        if verdict && to_us && self.proofs.owed.of(&owed) != Sum::ZERO {
             return Some((Role::NodeWallet, Role::Escrow, Code::EscrowPaid));
         }
-        if !ours {
-            return (to == wallet && fact.wallet != wallet).then_some((
-                Role::NodeWallet,
-                Role::Suspense,
-                Code::Deposit,
-            ));
-        }
-        let own_stake = self
-            .chain_config()
-            .is_some_and(|chain| fact.wallet == wallet && spender == chain.node);
-        if own_stake {
-            return None; // A slash within the delivery: booked as what leaves the wallet.
-        }
-        let first = self.chain.payments.first(payer, to);
-        Some(if to == wallet {
-            (Role::NodeWallet, Role::Receivable, Code::Payout)
-        } else if first || self.chain.payments.is_protocol(fact.tx, token, to) {
-            // `docs/spec/contracts.md` 3: the protocol is paid before anybody else.
-            (Role::ProtocolFees, Role::Receivable, Code::ProtocolFee)
+        // The node's own stake is booked as what leaves the wallet.
+        let stake = self.is_stake(payer.wallet, payer.spender);
+        let share = if verdict || stake {
+            None
         } else {
-            (Role::VerifierFees, Role::Receivable, Code::VerifierFee)
-        })
+            self.chain.payments.transferred(payer, to, amount)
+        };
+        match share {
+            Some(_) if to_us => Some((Role::NodeWallet, Role::Receivable, Code::Payout)),
+            Some(Share::Protocol) => {
+                Some((Role::ProtocolFees, Role::Receivable, Code::ProtocolFee))
+            }
+            Some(Share::Other) => Some((Role::VerifierFees, Role::Receivable, Code::VerifierFee)),
+            None => {
+                let wallet = self.chain_config().and_then(|chain| chain.payment_wallet);
+                (Some(to) == wallet && payer.wallet != to).then_some((
+                    Role::NodeWallet,
+                    Role::Suspense,
+                    Code::Deposit,
+                ))
+            }
+        }
     }
 
     /// A lock or transfer of the node's own stake uses its allowance up.
@@ -364,46 +396,5 @@ impl Machine {
         let amount = gap.amount().unwrap_or(Amount::MAX);
         let sides = (debit, credit, Code::Reconciled);
         self.book(turn, block, Hash::ZERO, sides, token, amount)
-    }
-}
-
-/// Who pays in which transaction and token: a subscription pays in one, and what is moved in
-/// others says nothing of it. Transaction, token, wallet, spender.
-type Payer = (Hash, Address, Address, Address);
-
-/// The transfers of a block's transactions so far.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Payments {
-    /// To whom the first of each payer went.
-    first: BTreeMap<Payer, Address>,
-    /// The escrow given back last, since the last verdict: a verdict gives it back to the payer,
-    /// and then transfers it, where the node is paid.
-    pub(crate) released: Option<(Payer, Amount)>,
-}
-
-impl Payments {
-    /// Whether a transfer is the escrow that was just given back to its payer.
-    fn is_escrow(&mut self, payer: Payer, amount: Amount) -> bool {
-        let released = self.released.take_if(|last| *last == (payer, amount));
-        released.is_some()
-    }
-
-    /// Whether this is the first transfer of this payer in this transaction; remembers to whom
-    /// it went.
-    fn first(&mut self, payer: Payer, to: Address) -> bool {
-        let mut is_first = false;
-        self.first.entry(payer).or_insert_with(|| {
-            is_first = true;
-            to
-        });
-        is_first
-    }
-
-    /// Whether the protocol was paid at this address in this transaction, in this token.
-    fn is_protocol(&self, tx: Hash, token: Address, to: Address) -> bool {
-        self.first
-            .range((tx, token, Address::ZERO, Address::ZERO)..)
-            .take_while(|((of, in_token, _, _), _)| (*of, *in_token) == (tx, token))
-            .any(|(_, first)| *first == to)
     }
 }

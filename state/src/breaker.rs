@@ -7,7 +7,8 @@
 //!          Closed ───┴── the last loss of a row ──┴──► Open ── timer ──► Closed
 //! ```
 //! A loss is gas paid for a revert (of a delivery, an approval, a finalisation), or a stake
-//! slashed. What was taken on before goes on.
+//! slashed. What was begun before goes on; what is due meanwhile, of subscriptions on chain and of
+//! delegated ones, is begun when it closes.
 
 use serde::{Deserialize, Serialize};
 

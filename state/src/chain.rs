@@ -18,7 +18,6 @@ use alloc::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    books::Payments,
     delegation::DelegationKey,
     delivery::Loss,
     event::{ChainFact, SyncedSubscription},
@@ -27,6 +26,8 @@ use crate::{
     limits::RECENT_BLOCKS_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    payee::Former,
+    payments::Payments,
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
@@ -89,8 +90,14 @@ pub struct ChainView {
     /// The head's time before a reorg moved it back: what had begun by then waits for a head
     /// that is as late, and for no fact.
     pub(crate) time_before: Option<BlockTime>,
-    /// The transfers of the head's transactions so far.
+    /// What the payers of the head's transactions have still to explain.
     pub(crate) payments: Payments,
+    /// The subscriptions that the node answered in the head, as far as its events told: a batch
+    /// succeeds item by item, and its receipt may come with the next of them.
+    pub(crate) fulfilled: BTreeSet<SubscriptionId>,
+    /// The wallets that were paid before the present one, in the order in which they were
+    /// replaced.
+    pub(crate) former: Vec<Former>,
 }
 
 impl ChainView {
@@ -144,6 +151,7 @@ impl Machine {
         self.chain.committed_at = turn.seq;
         if !continued {
             self.chain.payments = Payments::default();
+            self.chain.fulfilled.clear();
         }
         self.take_facts(turn, block, facts)?;
         self.serve_head(turn)
@@ -158,7 +166,6 @@ impl Machine {
         facts: &[ChainFact],
     ) -> Result<(), Halt> {
         let node = self.chain_config().map(|chain| chain.node);
-        let mut fulfilled = BTreeSet::new();
         let mut receipts = false;
         for fact in facts {
             match fact {
@@ -166,9 +173,9 @@ impl Machine {
                     id,
                     subscription,
                     delegation,
-                } => self.subscription_created(block, *id, subscription, *delegation),
+                } => self.subscription_created(turn, block, *id, subscription, *delegation),
                 ChainFact::SubscriptionFulfilled { id, node: by } if node == Some(*by) => {
-                    fulfilled.insert(*id);
+                    self.chain.fulfilled.insert(*id);
                 }
                 ChainFact::TransactionIncluded(_) | ChainFact::ForeignNonceUsed { .. } => {
                     receipts = true;
@@ -179,6 +186,7 @@ impl Machine {
                 | ChainFact::Wallet(_) => {}
             }
         }
+        let fulfilled = core::mem::take(&mut self.chain.fulfilled);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
@@ -194,10 +202,8 @@ impl Machine {
                 | ChainFact::Wallet(_) => {}
             }
         }
+        self.chain.fulfilled = fulfilled;
         for fact in facts {
-            if matches!(fact, ChainFact::ProofVerified { .. }) {
-                self.chain.payments.released = None;
-            }
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
                     self.subscription_cancelled(turn, block, *id)?;
@@ -225,7 +231,7 @@ impl Machine {
                 | ChainFact::ForeignNonceUsed { .. } => {}
             }
         }
-        Ok(())
+        self.bring_back(turn)
     }
 
     /// `ChainReorged`.
@@ -278,6 +284,7 @@ impl Machine {
         for id in core::mem::take(&mut turn.touched) {
             self.reconsider(turn, id)?;
         }
+        self.bring_back(turn)?;
         for nonce in core::mem::take(&mut turn.resume) {
             self.resume_slot(turn, nonce)?;
         }
@@ -293,8 +300,8 @@ impl Machine {
                 turn.touched.remove(&id);
             }
             Undo::Replaced(id, before) => {
-                self.unschedule(id);
                 self.forget_jobs_of(turn, id);
+                self.unschedule(id);
                 self.subscriptions.tracked.insert(id.0, *before);
                 turn.touched.insert(id);
             }
@@ -338,12 +345,12 @@ impl Machine {
                 self.drop_finalization(turn, id, interval)?;
             }
             Undo::ProofJudged(id, interval) => self.verdict_undone(id, interval),
-            Undo::Aliased(key) => self.alias_undone(key),
+            Undo::Aliased(key) => self.alias_undone(turn, key),
         }
         Ok(())
     }
 
-    fn note_settlement(&mut self, no: EntryNo, step: Settlement) {
+    pub(crate) fn note_settlement(&mut self, no: EntryNo, step: Settlement) {
         let from = EntryState::Pending;
         if let Some(to) = from.step(step) {
             self.trace.note(Transition::Entry { no, from, step, to });
@@ -354,12 +361,15 @@ impl Machine {
     fn forget_jobs_of(&mut self, turn: &mut Turn, id: SubscriptionId) {
         // One that waits has no job on it yet.
         for key in self.delegations.of_id(id) {
-            self.alias_undone(key);
+            self.alias_undone(turn, key);
         }
         for no in self.jobs_on(id) {
             match self.jobs.get(no).map(|job| &job.work) {
                 // It binds to its signature, not to the id, and goes on without one.
-                Some(Work::Delegated { key, .. }) => self.alias_undone(*key),
+                Some(Work::Delegated { key, .. }) => {
+                    let key = *key;
+                    self.alias_undone(turn, key);
+                }
                 Some(Work::Interval { .. } | Work::Client { .. } | Work::Reported { .. })
                 | None => {
                     turn.gone.insert(no);
@@ -403,6 +413,7 @@ impl Machine {
         self.chain.recent = self.chain.recent.split_off(&above);
         let later = self.chain.undo.split_off(&above);
         let settled = core::mem::replace(&mut self.chain.undo, later);
+        let mut posted = 0_usize;
         for undo in settled.into_values().flatten() {
             match undo {
                 Undo::Included(nonce) => self.transaction_final(nonce),
@@ -411,22 +422,25 @@ impl Machine {
                         .post(no)
                         .map_err(|_| Halt::new(turn.seq, 31, "an entry cannot be posted"))?;
                     self.note_settlement(no, Settlement::Post);
+                    posted = posted.saturating_add(1);
                 }
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
                 Undo::Foreign(nonce) => {
                     self.account.overtaken.remove(&nonce);
                     self.account.explain_below(after(nonce));
                 }
+                Undo::Aliased(key) => self.alias_final(key, block),
                 Undo::Created(_)
                 | Undo::Replaced(..)
                 | Undo::Cancelled { .. }
                 | Undo::Counted { .. }
                 | Undo::Cursor(_)
                 | Undo::Allowance { .. }
-                | Undo::ProofOpened(..)
-                | Undo::Aliased(_) => {}
+                | Undo::ProofOpened(..) => {}
             }
         }
+        self.forget_tokens(turn, block, posted)?;
+        self.forget_payees();
         self.settle_parked(turn, block.number)?;
         if behind {
             self.serve_head(turn)?;
@@ -446,8 +460,9 @@ impl Machine {
             return Ok(());
         }
         for entry in entries {
-            self.subscription_synced(block, entry);
+            self.subscription_synced(turn, block, entry);
         }
+        self.bring_back(turn)?;
         // An end is no step: what it found (nothing) needs no second look after a reorg.
         self.subscriptions.cursor = if entries.is_empty() || next.0 == 0 {
             None

@@ -41,10 +41,15 @@ pub enum Effect {
         /// The node's account, passed as `caller`.
         caller: Address,
     },
-    /// Read whether a wallet is valid, and its balance and allowance.
+    /// Read whether a wallet is valid, and what a subscription can be paid from in it: balance
+    /// and allowance, without what is locked for others, and with what is locked for it.
     ///
-    /// In the log before: the creation, or the revert that says that an allowance is lacking. Twice: a read is a read. Ends with `PayerRead`.
+    /// In the log before: the creation, or the revert that says that an allowance is lacking.
+    /// Twice: a read is a read. Ends with `PayerRead`.
     ReadPayer {
+        /// The subscription; 0 for a delegated one that the chain does not know yet, and for the
+        /// node's own wallet.
+        subscription: SubscriptionId,
         /// The consumer's wallet, or the node's own.
         wallet: Address,
         /// Whose allowance: the owner of the subscription, or the node's account.

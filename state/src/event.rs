@@ -54,7 +54,7 @@ pub enum Event {
     /// A block joined the canonical chain, with what in it concerns the node. Blocks without
     /// such facts come only at deadlines, finality or a maximum gap. Facts that do not fit one
     /// event come as several for the same block, one directly after the other in one atomic step:
-    /// creations first, then, in one of them, the node's receipts and responses, then the rest.
+    /// creations first, then the node's responses, then its receipts, then the rest.
     ChainCommitted {
         /// The block.
         block: BlockRef,
@@ -387,7 +387,7 @@ pub enum Success {
         /// The raw bytes.
         input: PayloadRef,
     },
-    /// `ReadPayer`: what the consumer's wallet can pay.
+    /// `ReadPayer`: what the subscription can be paid from in the consumer's wallet.
     PayerRead {
         /// `WalletFactory.isValidWallet`.
         valid: bool,

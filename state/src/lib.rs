@@ -71,6 +71,8 @@ mod needs;
 mod numbered;
 pub mod outbox;
 mod paged;
+mod payee;
+mod payments;
 pub mod proof;
 pub mod schedule;
 mod simulation;

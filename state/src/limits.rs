@@ -65,12 +65,23 @@ pub const ARRANGEMENTS_MAX: usize = 100_000;
 /// replay of its range shows them.
 pub const LEDGER_ENTRIES_KEPT: usize = 100_000;
 
+/// Tokens, beside those that are of use, whose accounts are kept: strangers make them for the gas.
+pub const LEDGER_TOKENS_KEPT: usize = 1_000;
+
+/// Entries that write a token off at once: sums of a stranger's token may be larger than one entry
+/// holds, and the rest of them is next.
+pub const WRITE_OFFS_AT_ONCE_MAX: usize = 8;
+
 /// Finished deliveries kept in memory for views.
 pub const DELIVERIES_KEPT: usize = 10_000;
 
 /// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
 /// stand in the log. Strangers create them.
 pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 10_000;
+
+/// Wallets before the present one that are remembered, the newest ones. Each is a change of the
+/// configuration within the time that a proof may be open, a week and its finality.
+pub const FORMER_WALLETS_KEPT: usize = 64;
 
 /// How far ahead of the head a delegated subscription may become active, in seconds of block
 /// time: 31 days. Until then it takes the room of others.

@@ -72,8 +72,8 @@ impl Machine {
     /// state, and a new one names a new event.
     #[must_use]
     pub fn payloads_needed_from(&self) -> Seq {
-        let jobs = self.jobs.all.values().flat_map(|job| {
-            let open = !job.stage.is_end();
+        let jobs = self.jobs.all.iter().flat_map(|(no, job)| {
+            let open = !job.stage.is_end() || self.may_be_brought_back(no, job);
             let asked = match job.work {
                 Work::Client { .. } | Work::Reported { .. } | Work::Delegated { .. } => true,
                 Work::Interval { .. } => open,

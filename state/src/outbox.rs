@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chore::Chore,
+    delegation::DelegationKey,
     effect::{Effect, Issued},
     event::{Failure, Outcome},
     machine::{Halt, Machine},
@@ -138,6 +139,8 @@ pub(crate) struct Turn {
     pub(crate) touched: BTreeSet<SubscriptionId>,
     /// Jobs of subscriptions that are gone.
     pub(crate) gone: BTreeSet<JobNo>,
+    /// Delegated subscriptions whose id is gone.
+    pub(crate) unaliased: BTreeSet<DelegationKey>,
     /// The place of the next effect among this event's.
     next: u16,
 }
@@ -150,6 +153,7 @@ impl Turn {
             resume: BTreeSet::new(),
             touched: BTreeSet::new(),
             gone: BTreeSet::new(),
+            unaliased: BTreeSet::new(),
             next: 0,
         }
     }

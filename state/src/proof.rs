@@ -204,28 +204,14 @@ impl Machine {
         }
     }
 
-    /// A consumer's escrow was locked in a transaction of the node: for the first of its
-    /// deliveries, in the order in which the contract made them, that this payer owes one.
-    pub(crate) fn escrow_seen(
-        &mut self,
-        tx: Hash,
-        of: (Address, Address, Address),
-        amount: Amount,
-    ) {
-        let slot = self.account.by_tx.get(&tx);
-        let slot = slot.and_then(|nonce| self.account.slots.get(nonce));
-        let made = slot.and_then(|slot| slot.version(tx));
-        let deliveries = made.map_or(&[][..], |version| version.does.deliveries());
-        let owing = deliveries.iter().find_map(|no| {
-            let delivery = self.deliveries.get(*no)?;
-            let place = (self.chain_id_of(delivery), delivery.interval);
-            let proof = self.proofs.all.get(&place)?;
-            let owes = proof.delivery == *no
-                && (proof.wallet, proof.owner, proof.token) == of
-                && proof.escrow.is_zero();
-            owes.then_some(place)
-        });
-        if let Some((id, interval)) = owing
+    /// A consumer's escrow for a delivery was locked.
+    pub(crate) fn escrow_seen(&mut self, no: DeliveryNo, amount: Amount) {
+        let Some(delivery) = self.deliveries.get(no) else {
+            return;
+        };
+        let (id, interval) = (self.chain_id_of(delivery), delivery.interval);
+        let known = self.proofs.all.get(&(id, interval));
+        if known.is_some_and(|proof| proof.delivery == no)
             && let Some(mut proof) = self.proofs.remove(id, interval)
         {
             proof.escrow = amount;

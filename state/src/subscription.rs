@@ -64,6 +64,18 @@ pub fn interval_end(active_at: u32, period: u32, interval: Interval) -> Option<u
     interval_start(active_at, period, Interval(interval.0.checked_add(1)?))
 }
 
+/// The first interval of a record that is not over at a block's time: before it is active, its
+/// first.
+#[must_use]
+pub(crate) fn first_at(terms: &Subscription, block: &BlockRef) -> Interval {
+    let now = block.time.as_contract_time();
+    if now < terms.active_at {
+        Interval(1)
+    } else {
+        interval_at(terms.active_at, terms.period, now)
+    }
+}
+
 /// What `deliverCompute` would answer before payment and delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Rejected {
@@ -292,11 +304,7 @@ impl Tracked {
     /// The first interval that is not over at a block's time: before it is active, its first.
     #[must_use]
     pub fn first_at(&self, block: &BlockRef) -> Interval {
-        if block.time.as_contract_time() < self.subscription.active_at {
-            Interval(1)
-        } else {
-            self.interval(block)
-        }
+        first_at(&self.subscription, block)
     }
 
     /// Responses in `interval`, as far as heard: none for one that nobody answered yet.

@@ -24,6 +24,7 @@ impl Machine {
     /// `SubscriptionCreated`: it is judged, and scheduled or refused.
     pub(crate) fn subscription_created(
         &mut self,
+        turn: &mut Turn,
         block: &BlockRef,
         id: SubscriptionId,
         subscription: &Subscription,
@@ -42,6 +43,7 @@ impl Machine {
             self.subscriptions.cursor = next;
         }
         self.track(
+            turn,
             block,
             id,
             Tracked {
@@ -56,11 +58,16 @@ impl Machine {
                 synced: false,
             },
         );
-        self.alias_created(block, id, subscription, delegation);
+        self.alias_created(turn, block, id, subscription, delegation);
     }
 
     /// One entry of a sync of the past.
-    pub(crate) fn subscription_synced(&mut self, block: &BlockRef, entry: &SyncedSubscription) {
+    pub(crate) fn subscription_synced(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        entry: &SyncedSubscription,
+    ) {
         let subscription = &entry.subscription;
         if subscription.owner.is_zero() {
             return; // An id that nobody has: `Reader` gives zeroes.
@@ -83,6 +90,7 @@ impl Machine {
             return;
         }
         self.track(
+            turn,
             block,
             entry.id,
             Tracked {
@@ -99,12 +107,21 @@ impl Machine {
         );
     }
 
-    fn track(&mut self, block: &BlockRef, id: SubscriptionId, mut tracked: Tracked) {
+    fn track(
+        &mut self,
+        turn: &mut Turn,
+        block: &BlockRef,
+        id: SubscriptionId,
+        mut tracked: Tracked,
+    ) {
         if tracked.subscription.active_at == CANCELLED_AT {
             tracked.standing = Standing::Cancelled;
         }
+        self.drop_strange_aliases(turn, id, tracked.subscription.owner, tracked.delegation);
         self.unschedule(id);
-        self.drop_strange_aliases(id, tracked.subscription.owner, tracked.delegation);
+        // Whoever told of it need not have learned its nonce.
+        let brought = self.delegations.of_id(id).first().map(|(_, nonce)| *nonce);
+        tracked.delegation = tracked.delegation.or(brought);
         let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
             Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
             None => Undo::Created(id),
@@ -114,7 +131,7 @@ impl Machine {
     }
 
     /// Judges a record by the present configuration, and schedules it anew.
-    fn rejudge(&mut self, id: SubscriptionId) {
+    pub(crate) fn rejudge(&mut self, id: SubscriptionId) {
         let Some(tracked) = self.subscriptions.get(id) else {
             return;
         };
@@ -480,6 +497,14 @@ impl Machine {
         Ok(())
     }
 
+    /// An interval was worked on for another: if the subscription is still there, its work may
+    /// begin.
+    pub(crate) fn give_back(&mut self, id: SubscriptionId, interval: Interval) {
+        self.step_standing(id, Step::Reopen);
+        self.retake(id, interval);
+        self.reschedule(id);
+    }
+
     /// From this interval on, work may begin.
     fn retake(&mut self, id: SubscriptionId, interval: Interval) {
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
@@ -491,12 +516,13 @@ impl Machine {
 
 /// Whether an interval's work may begin again after a reorg: it ended for a reason that the chain
 /// gave and has taken back.
-fn may_begin_again(stage: Stage) -> bool {
+pub(crate) fn may_begin_again(stage: Stage) -> bool {
     match stage {
         Stage::Failed(
             Cause::Cancelled
             | Cause::Superseded
             | Cause::IntervalClosed
+            | Cause::Created
             | Cause::Undelivered(Loss::Met),
         ) => true,
         Stage::Failed(

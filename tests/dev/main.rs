@@ -1,7 +1,10 @@
 //! `infernet dev` from the outside: the answer, the money, and `kill -9`.
 
+mod clients;
 mod disk;
 mod ending;
+mod operator;
+mod pause;
 mod refusals;
 mod run;
 
@@ -52,6 +55,14 @@ fn request(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_infernet"))
         .arg("request")
         .args(arguments)
+        .output()
+        .expect("starts")
+}
+
+fn infernet(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_infernet"))
+        .args(arguments)
+        .env_remove("INFERNET_PRIVATE_KEY")
         .output()
         .expect("starts")
 }

@@ -13,15 +13,7 @@ use infernet_node::{
 };
 use infernet_state::codec::EncodedEvent;
 
-use super::{dev, request, runtime, text};
-
-fn infernet(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_infernet"))
-        .args(arguments)
-        .env_remove("INFERNET_PRIVATE_KEY")
-        .output()
-        .expect("starts")
-}
+use super::{dev, infernet, request, runtime, text};
 
 fn refused(output: &Output, code: i32, named: &[&str]) {
     let shown = text(output);
@@ -231,6 +223,12 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
         (
             "[[containers]]\nid = \"a\"\ncommand = [\"false\"]".to_owned(),
             "`a`",
+        ),
+        (
+            "[[containers]]\nid = \"a\"\nurl = \"http://127.0.0.1:1\"\n\
+             allowed_ips = [\"10.0.0.0/8\"]"
+                .to_owned(),
+            "E-CONFIG-003: containers[0].allowed_ips: `10.0.0.0/8` is more than 1024 clients",
         ),
     ];
     for (text, named) in cases {

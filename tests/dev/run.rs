@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{PATIENCE, dev, ending::signal, text};
 
 /// Starts it and reads where clients connect.
-fn start(config: &Path) -> (Child, String) {
+pub(super) fn start(config: &Path) -> (Child, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_infernet"))
         .args(["run", "--config"])
         .arg(config)

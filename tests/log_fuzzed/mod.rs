@@ -12,7 +12,7 @@ use infernet_node::log::{
 use infernet_state::{codec::EncodedEvent, types::Seq};
 
 /// Exports: verification ends in a finding or an error.
-pub fn export(bytes: &[u8]) -> bool {
+pub(crate) fn export(bytes: &[u8]) -> bool {
     let found = verify(bytes, None);
     if let Ok(found) = &found {
         assert!(found.head.seq >= found.base.seq);
@@ -22,7 +22,7 @@ pub fn export(bytes: &[u8]) -> bool {
 
 /// Frames and blocks: decoding ends in a value or an error, and a value is exactly what its bytes
 /// say.
-pub fn frame(bytes: &[u8]) -> bool {
+pub(crate) fn frame(bytes: &[u8]) -> bool {
     let mut decoded = false;
     if let Ok((event, len)) = frame::decode(bytes) {
         let mut again = Vec::new();
@@ -86,7 +86,7 @@ pub fn frame(bytes: &[u8]) -> bool {
 
 /// Recovery: a block file and a pack that hold anything, `behind` a log that was whole or not,
 /// open to some prefix, which reads back the same after another start, and goes on.
-pub fn recovery(blocks: &[u8], pack: &[u8], behind: bool, at: u16) -> bool {
+pub(crate) fn recovery(blocks: &[u8], pack: &[u8], behind: bool, at: u16) -> bool {
     let disk = SimDisk::new();
     if behind {
         // Damage to a log that was whole.

@@ -189,7 +189,7 @@ impl Outside {
                 text,
                 "[[containers]]\nid = \"{}\"\nurl = \"{}\"\nexternal = true\n\
                  [chain]\nrpc_url = \"{}\"\nregistry = \"{}\"\npayment_wallet = \"{}\"\n\
-                 poll_interval_ms = 20\n",
+                 poll_interval_ms = 20\ntrail_head_blocks = 0\n",
                 dev::CONTAINER,
                 chain.url,
                 chain.devnet.url(),

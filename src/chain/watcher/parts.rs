@@ -27,28 +27,36 @@ const SMALL_BYTES_MAX: usize = 48;
 enum Pass {
     /// Creations come first: a delivery may have created its subscription.
     Creation,
-    /// Receipts, and what says which items of a batch were delivered: judged within one event.
-    Own,
+    /// The node's responses: they say which items of a batch were delivered.
+    Response,
+    /// The node's receipts, which are judged by the responses before them.
+    Receipt,
     /// What is read with both at hand. As much of it as strangers like.
     Rest,
 }
 
+impl Pass {
+    fn is_own(self) -> bool {
+        matches!(self, Self::Response | Self::Receipt)
+    }
+}
+
 /// The events of a block: one, or where its facts do not fit one, several, which the machine
-/// takes as one block when they follow each other. No stranger's facts come between the receipts
-/// of the node and its responses: some 1,000 of them fit one event, more than any block holds.
+/// takes as one block when they follow each other. No stranger's facts come between the responses
+/// of the node and its receipts: some 1,000 of them fit one event, more than any block holds.
 pub(super) fn in_parts(block: BlockRef, mut facts: Vec<ChainFact>, node: Address) -> Vec<Event> {
     let bytes: usize = facts.iter().map(bytes_max).sum();
     if bytes <= FACTS_BYTES_MAX {
         return vec![Event::ChainCommitted { block, facts }];
     }
     facts.sort_by_key(|fact| pass_of(fact, node));
-    let own = facts.iter().filter(|fact| pass_of(fact, node) == Pass::Own);
+    let own = facts.iter().filter(|fact| pass_of(fact, node).is_own());
     let own_bytes: usize = own.map(bytes_max).sum();
     let mut events = Vec::new();
     let (mut part, mut room, mut before) = (Vec::new(), FACTS_BYTES_MAX, Pass::Creation);
     for fact in facts {
         let (pass, bytes) = (pass_of(&fact, node), bytes_max(&fact));
-        let wanted = if pass == Pass::Own && before < pass {
+        let wanted = if pass.is_own() && !before.is_own() {
             own_bytes.min(FACTS_BYTES_MAX)
         } else {
             bytes
@@ -69,8 +77,8 @@ pub(super) fn in_parts(block: BlockRef, mut facts: Vec<ChainFact>, node: Address
 fn pass_of(fact: &ChainFact, node: Address) -> Pass {
     match fact {
         ChainFact::SubscriptionCreated { .. } => Pass::Creation,
-        ChainFact::TransactionIncluded(_) | ChainFact::ForeignNonceUsed { .. } => Pass::Own,
-        ChainFact::SubscriptionFulfilled { node: by, .. } if *by == node => Pass::Own,
+        ChainFact::TransactionIncluded(_) | ChainFact::ForeignNonceUsed { .. } => Pass::Receipt,
+        ChainFact::SubscriptionFulfilled { node: by, .. } if *by == node => Pass::Response,
         ChainFact::SubscriptionFulfilled { .. }
         | ChainFact::SubscriptionCancelled { .. }
         | ChainFact::ProofVerified { .. }
@@ -228,6 +236,15 @@ mod tests {
                 .chain([receipt(2)])
             {
                 assert!(part.contains(&own), "{before} {own:?}");
+            }
+            // The responses come before the receipts, whichever part they are in.
+            let first = |of: &dyn Fn(&ChainFact) -> bool| {
+                let mut all = parts.iter().flatten();
+                all.position(of).expect("it is there")
+            };
+            let receipts = first(&|fact| pass_of(fact, NODE) == Pass::Receipt);
+            for id in (1..20).chain([21]) {
+                assert!(first(&|fact| *fact == fulfilled(id, NODE)) < receipts);
             }
             // Nothing is lost, creations come first, and what is left keeps its order.
             let together = parts.concat();

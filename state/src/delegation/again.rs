@@ -9,33 +9,44 @@ use crate::{
     types::{Interval, JobNo},
 };
 
-/// Whether a failure is one of its interval, so that the next may be answered.
-fn is_of_interval(cause: Cause) -> bool {
-    match cause {
-        Cause::Container
-        | Cause::NotRerun
-        | Cause::IntervalClosed
-        | Cause::ChainUnavailable
-        | Cause::Undelivered(
-            Loss::Closed
-            | Loss::Reverts(_)
-            | Loss::Reverted
-            | Loss::Unprofitable
-            | Loss::TooMuchGas
-            | Loss::TooLarge
-            | Loss::Unavailable
-            | Loss::NoStake,
-        ) => true,
-        Cause::Expired
-        | Cause::Cancelled
-        | Cause::PayloadMissing
-        | Cause::Refused(_)
-        | Cause::Mismatched
-        | Cause::Superseded
-        | Cause::Reported
-        | Cause::Undelivered(
-            Loss::Gone | Loss::Cancelled | Loss::Met | Loss::PayloadMissing | Loss::Unconfigured,
-        ) => false,
+/// What a failure lies in.
+pub(super) enum Concern {
+    /// Its interval: the next may be answered.
+    Interval,
+    /// What the chain has under its nonce: it may be answered when a reorg takes that away.
+    Record,
+    /// The request itself, or what it asks for.
+    Request,
+}
+
+impl Concern {
+    pub(super) fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Container
+            | Cause::NotRerun
+            | Cause::IntervalClosed
+            | Cause::ChainUnavailable
+            | Cause::Undelivered(
+                Loss::Closed
+                | Loss::Reverts(_)
+                | Loss::Reverted
+                | Loss::Unprofitable
+                | Loss::TooMuchGas
+                | Loss::TooLarge
+                | Loss::Unavailable
+                | Loss::NoStake,
+            ) => Self::Interval,
+            Cause::Cancelled
+            | Cause::Superseded
+            | Cause::Created
+            | Cause::Undelivered(Loss::Gone | Loss::Cancelled | Loss::Met) => Self::Record,
+            Cause::Expired
+            | Cause::PayloadMissing
+            | Cause::Refused(_)
+            | Cause::Mismatched
+            | Cause::Reported
+            | Cause::Undelivered(Loss::PayloadMissing | Loss::Unconfigured) => Self::Request,
+        }
     }
 }
 
@@ -67,34 +78,53 @@ impl Machine {
     /// The job of a delegated subscription failed. If nobody created the subscription, and what
     /// failed may do better in its next interval, another job waits for that.
     pub(crate) fn attempt_again(&mut self, no: JobNo, cause: Cause) {
-        if !is_of_interval(cause) {
-            return;
-        }
-        let Some(Work::Delegated {
-            job,
-            client,
-            key,
-            interval,
-        }) = self.jobs.get(no).map(|job| job.work.clone())
+        let Some(Work::Delegated { key, interval, .. }) = self.jobs.get(no).map(|job| &job.work)
         else {
             return;
         };
-        if interval.0 == 0 || self.delegations.get(key).is_none_or(|of| of.job != no) {
+        let (key, interval) = (*key, *interval);
+        let Some(delegation) = self.delegations.get(key) else {
+            return;
+        };
+        if delegation.job != no || delegation.settled {
             return;
         }
-        let (Some(at), Some(failed)) = (self.next_attempt(key, interval), self.jobs.get(no)) else {
+        match Concern::of(cause) {
+            // As long as the chain may take back what is in the way.
+            Concern::Record => {}
+            Concern::Interval if delegation.id.is_some() => {}
+            Concern::Interval => match self.next_attempt(key, interval) {
+                Some(at) if interval.0 > 0 => self.wait_again(no, at),
+                Some(_) | None => self.settle_request(key),
+            },
+            Concern::Request => self.settle_request(key),
+        }
+    }
+
+    /// Another job of the same request waits for its interval.
+    pub(super) fn wait_again(&mut self, no: JobNo, at: u64) {
+        let Some(ended) = self.jobs.get(no) else {
             return;
         };
-        let Some(input) = failed.input else {
+        let (
+            Work::Delegated {
+                job, client, key, ..
+            },
+            Some(input),
+        ) = (&ended.work, ended.input)
+        else {
             return;
         };
-        let (containers, requires_proof) = (failed.containers.clone(), failed.requires_proof);
-        let work = Work::Delegated {
-            job,
-            client,
-            key,
-            interval: Interval(0),
-        };
+        let (key, work) = (
+            *key,
+            Work::Delegated {
+                job: *job,
+                client: *client,
+                key: *key,
+                interval: Interval(0),
+            },
+        );
+        let (containers, requires_proof) = (ended.containers.clone(), ended.requires_proof);
         let next = self.wait_delegated(work, containers, requires_proof, input);
         if let Some(delegation) = self.delegations.all.get_mut(&key) {
             delegation.job = next;

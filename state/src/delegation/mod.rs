@@ -9,13 +9,16 @@
 //!                                                           are those of an ordinary subscription
 //! ```
 //! As long as nobody created it, its later intervals are attempted like the first: nobody else
-//! would, and the client has its answer that it was accepted.
+//! would, and the client has its answer that it was accepted. Once somebody did, later intervals
+//! than the one that the request came for are those of an ordinary subscription, with the chain's
+//! inputs; a reorg that takes the creation away gives them back.
 //! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
 //! nonce, not to an id, so a reorg makes it no stranger's. An existing (owner, nonce) gets the
 //! old id whatever the signature: if the record behind that id is another than the signed one,
 //! nothing is delivered.
 
 mod again;
+mod back;
 mod check;
 
 use alloc::{
@@ -38,6 +41,7 @@ use crate::{
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
     trace::Transition,
+    tracking::may_begin_again,
     types::{Address, BlockRef, Hash, Interval, JobId, JobNo, PayloadAt, SubscriptionId},
 };
 
@@ -53,6 +57,12 @@ pub struct Delegation {
     pub job: JobNo,
     /// Its id, once the chain has one.
     pub id: Option<SubscriptionId>,
+    /// The interval that the request came for. Of later ones the chain has inputs of its own, once
+    /// it has the subscription.
+    pub(crate) first: Interval,
+    /// Whether nothing begins it again: its client withdrew it, its id is final, or no interval
+    /// is left for it.
+    pub(crate) settled: bool,
 }
 
 /// What happens to a delegated subscription's id.
@@ -161,6 +171,10 @@ impl Machine {
             key,
             interval: Interval(0),
         };
+        let head = self.chain.head.as_ref();
+        let first = head.map_or(Interval(1), |head| {
+            subscription::first_at(&request.subscription, head)
+        });
         let no = self.wait_delegated(work, containers, requires_proof, input);
         self.delegations.all.insert(
             key,
@@ -168,6 +182,8 @@ impl Machine {
                 request: request.clone(),
                 job: no,
                 id: None,
+                first,
+                settled: false,
             },
         );
         self.delegations
@@ -214,7 +230,7 @@ impl Machine {
             let Some((at, no)) = self.schedule.delegated.first().copied() else {
                 break;
             };
-            if at > head.time.0 || self.jobs.open_interval >= self.open_max() {
+            if at > head.time.0 || self.jobs.open_interval >= self.open_max() || self.paused() {
                 break;
             }
             self.schedule.delegated.remove(&(at, no));
@@ -235,7 +251,11 @@ impl Machine {
             return Ok(());
         };
         let terms = &delegation.request.subscription;
-        let (paid, id) = (!terms.payment_amount.is_zero(), delegation.id);
+        let (paid, id, first) = (
+            !terms.payment_amount.is_zero(),
+            delegation.id,
+            delegation.first,
+        );
         let interval =
             subscription::interval_at(terms.active_at, terms.period, head.time.as_contract_time());
         if terms.active_at == CANCELLED_AT {
@@ -248,11 +268,16 @@ impl Machine {
                 .by_interval(id, interval)
                 .is_some_and(|(of, _)| of != no)
         {
-            return self.fail_job(turn, no, Cause::Undelivered(Loss::Met));
+            return self.make_way(turn, no, interval);
         }
         if self.awaits_record(key) {
             self.await_interval(no, head.time.0.saturating_add(1));
             return Ok(());
+        }
+        // A later interval is due as the chain's own, and is taken up as that.
+        let created = id.and_then(|id| self.subscriptions.get(id));
+        if interval > first && created.is_some_and(|tracked| tracked.subscription == *terms) {
+            return self.make_way(turn, no, interval);
         }
         let closes = self.closes_of(terms.active_at, terms.period, interval);
         self.set_delegated_interval(no, interval, closes);
@@ -344,6 +369,7 @@ impl Machine {
     /// A subscription appeared on chain: if it is a delegated one of ours, it has its id now.
     pub(crate) fn alias_created(
         &mut self,
+        turn: &mut Turn,
         block: &BlockRef,
         id: SubscriptionId,
         subscription: &Subscription,
@@ -363,7 +389,7 @@ impl Machine {
             .get(key)
             .is_some_and(|delegation| delegation.id.is_some_and(|known| known != id))
         {
-            self.alias_undone(key);
+            self.alias_undone(turn, key);
         }
         if self
             .delegations
@@ -379,13 +405,14 @@ impl Machine {
     /// An id turns out to be another's than was known: what was aliased to it has none.
     pub(crate) fn drop_strange_aliases(
         &mut self,
+        turn: &mut Turn,
         id: SubscriptionId,
         owner: Address,
         nonce: Option<u32>,
     ) {
         for key in self.delegations.of_id(id) {
             if key.0 != owner || nonce.is_some_and(|nonce| nonce != key.1) {
-                self.alias_undone(key);
+                self.alias_undone(turn, key);
             }
         }
     }
@@ -403,10 +430,17 @@ impl Machine {
         );
         self.delegations.by_record.remove(&(record, key));
         self.delegations.by_id.insert((id, key));
-        if let Some(Work::Delegated { interval, .. }) = self.jobs.get(no).map(|job| &job.work)
-            && interval.0 > 0
+        if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0)
+            && tracked.delegation.is_none()
         {
-            let interval = *interval;
+            tracked.delegation = Some(key.1);
+            self.rejudge(id);
+        }
+        if let Some(job) = self.jobs.get(no)
+            && let Work::Delegated { interval, .. } = job.work
+            && interval.0 > 0
+            && !may_begin_again(job.stage)
+        {
             self.take_over(id, interval, no);
         }
     }
@@ -439,11 +473,13 @@ impl Machine {
         }
     }
 
-    /// The block that gave a delegated subscription its id is gone.
-    pub(crate) fn alias_undone(&mut self, key: DelegationKey) {
+    /// The block that gave a delegated subscription its id is gone. What follows is decided by
+    /// [`Machine::bring_back`].
+    pub(crate) fn alias_undone(&mut self, turn: &mut Turn, key: DelegationKey) {
         let Some(id) = self.step_delegation(key, Step::Undo).flatten() else {
             return;
         };
+        turn.unaliased.insert(key);
         let Some(delegation) = self.delegations.get(key) else {
             return;
         };
@@ -455,6 +491,7 @@ impl Machine {
             let place = (id, *interval);
             if self.jobs.by_interval.get(&place) == Some(&no) {
                 self.jobs.by_interval.remove(&place);
+                self.give_back(id, place.1);
             }
         }
     }

@@ -71,6 +71,9 @@ impl Machine {
         if stranger {
             return Ok(()); // It was overtaken by its own withdrawal's block: nobody's interval.
         }
+        if let Some(key) = delivery.delegation {
+            self.request_revived(turn, key, job)?;
+        }
         if let Some(other) = self.jobs.by_interval.insert((id, interval), job)
             && other != job
         {

@@ -361,6 +361,11 @@ impl Deliveries {
         self.all.iter()
     }
 
+    /// The newest there was.
+    pub(crate) fn last(&self) -> DeliveryNo {
+        self.last
+    }
+
     /// The one that has been ready for longest.
     fn first_ready(&self) -> Option<(DeliveryNo, Quote)> {
         let (no, quote) = self.ready.first_key_value()?;

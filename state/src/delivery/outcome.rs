@@ -14,7 +14,7 @@ use crate::{
     outbox::Turn,
     simulation::Simulation,
     transaction::{Quote, Use},
-    types::{Amount, DeliveryNo, EffectId},
+    types::{Amount, DeliveryNo, EffectId, SubscriptionId},
 };
 
 impl Machine {
@@ -229,6 +229,7 @@ impl Machine {
             (selector, staked, wallet)
         {
             let effect = Effect::ReadPayer {
+                subscription: SubscriptionId(0),
                 wallet,
                 spender,
                 token,

@@ -102,6 +102,7 @@ impl Machine {
             return self.fail_job(turn, no, Cause::Superseded);
         };
         let effect = Effect::ReadPayer {
+            subscription: self.job_subscription(no),
             wallet: terms.wallet,
             spender: terms.owner,
             token: terms.payment_token,
@@ -208,13 +209,9 @@ impl Machine {
                 },
                 onchain,
             ),
-            Work::Delegated { key, interval, .. } => (
+            Work::Delegated { interval, .. } => (
                 Purpose::Interval {
-                    subscription: self
-                        .delegations
-                        .get(*key)
-                        .and_then(|delegation| delegation.id)
-                        .unwrap_or_default(),
+                    subscription: self.job_subscription(no),
                     interval: *interval,
                 },
                 onchain,

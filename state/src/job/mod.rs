@@ -38,7 +38,7 @@ use crate::{
     schedule::Timer,
     subscription::Identity,
     trace::Transition,
-    types::{DeliveryNo, EffectId, Interval, JobId, JobNo, PayloadAt, WallTime},
+    types::{DeliveryNo, EffectId, Interval, JobId, JobNo, PayloadAt, SubscriptionId, WallTime},
 };
 
 pub use store::Jobs;
@@ -94,6 +94,9 @@ pub enum Cause {
     Superseded,
     /// Reported as failed by the one who ran it.
     Reported,
+    /// Somebody else created its subscription on chain: its intervals are answered like any
+    /// other's.
+    Created,
 }
 
 impl fmt::Display for Cause {
@@ -113,6 +116,9 @@ impl fmt::Display for Cause {
             Self::Undelivered(loss) => write!(f, "not delivered: {loss}"),
             Self::Superseded => f.write_str("a reorg removed the subscription"),
             Self::Reported => f.write_str("reported as failed"),
+            Self::Created => f.write_str(
+                "the subscription is on chain: its intervals are answered with the chain's inputs",
+            ),
         }
     }
 }
@@ -301,6 +307,20 @@ impl Machine {
                 .map(|delegation| &delegation.request.subscription),
             Work::Client { .. } | Work::Reported { .. } => None,
         }
+    }
+
+    /// The chain's id of what a job answers; 0 for none.
+    fn job_subscription(&self, no: JobNo) -> SubscriptionId {
+        let work = self.jobs.get(no).map(|job| &job.work);
+        let id = match work {
+            Some(Work::Interval { identity, .. }) => Some(identity.id),
+            Some(Work::Delegated { key, .. }) => {
+                let delegation = self.delegations.get(*key);
+                delegation.and_then(|delegation| delegation.id)
+            }
+            Some(Work::Client { .. } | Work::Reported { .. }) | None => None,
+        };
+        id.unwrap_or_default()
     }
 
     /// A job cannot be done: what it waits for is dropped, its delivery withdrawn.

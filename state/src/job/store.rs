@@ -130,6 +130,13 @@ impl Jobs {
         }
     }
 
+    /// A delegated job is its request's again.
+    pub(crate) fn answer_with(&mut self, no: JobNo) {
+        if let Some(Work::Delegated { job, .. }) = self.all.get(no).map(|job| &job.work) {
+            self.by_id.insert(*job, no);
+        }
+    }
+
     /// How many of a client's delegated jobs wait.
     pub(crate) fn waiting_of(&self, client: ClientId) -> u32 {
         self.waiting_of.get(&client).copied().unwrap_or_default()

@@ -21,7 +21,9 @@
 //! say. What a token is worth is a matter of admission (`accepted_payments`), not of the books.
 //! A reading of a balance may differ from the books by more than one entry can hold, if the token
 //! lies; it is then booked as far as one entry goes.
+//! Nor do such tokens take memory for ever: see [`forget`].
 
+mod forget;
 mod statement;
 mod sum;
 
@@ -39,6 +41,7 @@ use crate::{
     types::{Address, Amount, EntryNo, Hash, Seq},
 };
 
+pub(crate) use forget::Moves;
 pub use statement::Statement;
 pub use sum::Sum;
 
@@ -117,6 +120,8 @@ pub enum Code {
     Withdrawal,
     /// Paid out of the node's wallet as a consumer's.
     Spent,
+    /// A balance in a token that nobody accepts, and that is kept no longer.
+    WrittenOff,
 }
 
 /// Where an entry stands.
@@ -250,10 +255,12 @@ pub struct Ledger {
     pub(crate) accounts: BTreeMap<Account, Totals>,
     /// Settled entries that are still kept, oldest first.
     pub(crate) settled: VecDeque<EntryNo>,
+    /// The tokens that have accounts, in the order of their last entries.
+    pub(crate) moves: Moves,
 }
 
 impl Ledger {
-    /// The accounts that ever had an entry, in order of role and token.
+    /// The accounts that ever had an entry and were not written off, in order of role and token.
     pub fn accounts(&self) -> impl Iterator<Item = (&Account, &Totals)> {
         self.accounts.iter()
     }
@@ -320,6 +327,7 @@ impl Ledger {
             Some(())
         })?;
         self.last = EntryNo(self.last.0.saturating_add(1));
+        self.moves.note(entry.debit.token, self.last);
         self.entries.insert(self.last, entry);
         Ok(Some(self.last))
     }

@@ -73,3 +73,20 @@ impl Statement {
         self.entries.iter().map(|(no, entry)| (*no, entry))
     }
 }
+
+impl Ledger {
+    /// The kept entries of the event `from` and of later ones, ascending. Found by halves: entries
+    /// are numbered in the order of their events.
+    pub fn entries_from(&self, from: Seq) -> impl Iterator<Item = (EntryNo, &Entry)> {
+        // All before `low` are earlier, and none before `high` need be looked at behind it.
+        let (mut low, mut high) = (0_u64, self.last.0.saturating_add(1));
+        while low < high {
+            let middle = low.saturating_add(high.saturating_sub(low) >> 1);
+            match self.entries.range_from(EntryNo(middle)).next() {
+                Some((no, entry)) if entry.seq < from => low = no.0.saturating_add(1),
+                Some(_) | None => high = middle,
+            }
+        }
+        self.entries.range_from(EntryNo(low))
+    }
+}

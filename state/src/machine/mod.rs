@@ -29,6 +29,7 @@ use crate::{
     job::Jobs,
     ledger::{Ledger, Role},
     outbox::{Outbox, Turn},
+    payee::payee,
     proof::Proofs,
     schedule::Schedule,
     subscription::Subscriptions,
@@ -250,7 +251,10 @@ impl Machine {
             Event::JobCancelled { job, at } => {
                 self.see(*at);
                 match self.jobs.by_id(*job) {
-                    Some((no, _)) => self.give_up(turn, no, Loss::Cancelled),
+                    Some((no, _)) => {
+                        self.request_withdrawn(no);
+                        self.give_up(turn, no, Loss::Cancelled)
+                    }
                     None => Ok(()),
                 }
             }
@@ -275,11 +279,13 @@ impl Machine {
     /// no longer served is noticed when its next interval is due; no pass over all.
     fn config_changed(&mut self, turn: &mut Turn, config: &Config) -> Result<(), Halt> {
         self.catalog = Catalog::new(config);
-        let payee =
+        let account =
             |chain: Option<&ChainConfig>| chain.map(|chain| (chain.node, chain.payment_wallet));
-        let is_other = payee(self.chain_config()) != payee(config.chain.as_ref());
+        let is_other = account(self.chain_config()) != account(config.chain.as_ref());
+        let before = payee(self.chain_config());
         self.config = Some(config.clone());
         if is_other {
+            self.payee_replaced(before);
             self.forget_allowances(turn)?;
         }
         self.forget_cursors();

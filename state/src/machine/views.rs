@@ -10,7 +10,7 @@ use crate::{
     chore::Chores,
     config::{ClientId, Config},
     delegation::Delegations,
-    delivery::Deliveries,
+    delivery::{Deliveries, Delivery},
     digest,
     effect::{Effect, Issued},
     event::Event,
@@ -18,8 +18,10 @@ use crate::{
     ledger::Ledger,
     proof::Proofs,
     subscription::Subscriptions,
+    transaction::Slot,
     types::{
-        BlockTime, DeliveryNo, Hash, JobId, JobNo, Nonce, PayloadAt, Seq, SubscriptionId, WallTime,
+        BlockTime, DeliveryNo, Hash, Interval, JobId, JobNo, Nonce, PayloadAt, Seq, SubscriptionId,
+        WallTime,
     },
 };
 
@@ -75,7 +77,8 @@ fn status_of(job: &Job) -> JobStatus {
                 | Cause::Mismatched
                 | Cause::Undelivered(_)
                 | Cause::Superseded
-                | Cause::Reported => String::new(),
+                | Cause::Reported
+                | Cause::Created => String::new(),
             },
             error: job.error,
             reason: alloc::format!("{cause}"),
@@ -258,6 +261,45 @@ impl Machine {
     #[must_use]
     pub fn deliveries(&self) -> &Deliveries {
         &self.deliveries
+    }
+
+    /// Deliveries that are live or kept, ascending by number from `from` on.
+    pub fn deliveries_from(
+        &self,
+        from: DeliveryNo,
+    ) -> impl DoubleEndedIterator<Item = (DeliveryNo, &Delivery)> {
+        self.deliveries.all.range_from(from)
+    }
+
+    /// The newest intervals of a subscription that the machine works on or keeps the work of, at
+    /// most `count`, newest first.
+    #[must_use]
+    pub fn intervals_of(&self, id: SubscriptionId, count: usize) -> Vec<(Interval, JobNo)> {
+        self.jobs
+            .by_interval
+            .range((id, Interval(0))..=(id, Interval(u32::MAX)))
+            .rev()
+            .take(count)
+            .map(|((_, interval), no)| (*interval, *no))
+            .collect()
+    }
+
+    /// The ids of the configured containers that a subscription asks for by their hash, in order;
+    /// none where the hash is unknown.
+    #[must_use]
+    pub fn containers_of(&self, hash: &Hash) -> Vec<String> {
+        self.config.as_ref().map_or_else(Vec::new, |config| {
+            self.catalog
+                .chain(config, hash)
+                .map(|container| container.id.clone())
+                .collect()
+        })
+    }
+
+    /// What is open under a nonce.
+    #[must_use]
+    pub fn transaction(&self, nonce: Nonce) -> Option<&Slot> {
+        self.account.slots.get(&nonce)
     }
 
     /// The hashes of the transactions of a delivery that are still open.

@@ -3,8 +3,9 @@
 use crate::common::*;
 use infernet_state::{
     Effect, Event,
-    config::Limits,
-    delegation::delegated_job_id,
+    config::{ClientId, Limits},
+    delegation::{Delegations, delegated_job_id},
+    delivery::{Loss, State},
     event::{Failure, Outcome, Subscription},
     machine::{JobStatus, Refusal, Verdict},
     types::{Interval, JobNo, SubscriptionId},
@@ -85,7 +86,7 @@ fn one_whose_container_failed_is_attempted_in_its_next_interval() {
     let far = Limits::default().result_age_max_ms + 1;
     world.wait(far);
     assert_eq!(world.machine.job_status(id), None);
-    assert_eq!(world.machine.delegations().iter().count(), 0);
+    assert_eq!(*world.machine.delegations(), Delegations::default());
 }
 
 #[test]
@@ -202,4 +203,82 @@ fn what_cannot_be_created_or_waits_too_long_takes_nobodys_room() {
         verdict(31 * DAY_S + 1, 40 * DAY_S, 0),
         refused(Refusal::TooFarAhead)
     );
+}
+
+#[test]
+fn one_begins_with_the_first_block_of_its_interval() {
+    let mut world = World::new(config());
+    world.mine(1);
+    let terms = recurring(&world, 20);
+    let at = world.now();
+    world.apply(Event::DelegatedAccepted(delegated(7, terms, at)));
+    world.mine(19);
+    assert!(world.issued.is_empty(), "a second before");
+    world.mine(1);
+    let call = world.issued.pop_front().expect("it begins");
+    assert!(matches!(call.effect, Effect::RunContainer(_)));
+}
+
+/// With two seconds until inclusion.
+#[test]
+fn a_signature_holds_until_the_second_of_its_expiry() {
+    for (after, state) in [
+        (7, State::Simulating),
+        (8, State::Abandoned(Loss::Closed)),
+        (9, State::Abandoned(Loss::Closed)),
+    ] {
+        let mut world = World::new(config());
+        world.mine(1);
+        let mut request = delegated(7, subscription(&["alpha"]), world.now());
+        request.expiry = world.head().block.time.as_contract_time() + 10;
+        world.apply(Event::DelegatedAccepted(request));
+        let call = world.issued.pop_front().expect("it begins");
+        world.mine(after);
+        let answer = world.answer(&call).expect("it answers");
+        world.end(&call, answer);
+        let (_, delivery) = world.machine.deliveries().iter().next().expect("planned");
+        assert_eq!(delivery.state, state, "after {after} seconds");
+    }
+    // The same at the door.
+    let mut world = World::new(config());
+    world.mine(1);
+    let expired = Verdict::Refused(Refusal::SignatureExpired);
+    for (expiry, verdict) in [(3, Verdict::Accept), (2, expired.clone()), (1, expired)] {
+        let mut request = delegated(7, subscription(&["alpha"]), world.now());
+        request.expiry = world.head().block.time.as_contract_time() + expiry;
+        let event = Event::DelegatedAccepted(request);
+        assert_eq!(world.machine.check(&event), verdict, "{expiry}");
+    }
+}
+
+#[test]
+fn a_client_waits_for_as_many_as_it_may_and_no_other_client_for_them() {
+    let mut config = config();
+    config.limits.delegated_waiting_max = 2;
+    let mut world = World::new(config);
+    world.mine(1);
+    let request = |world: &World, client, nonce| {
+        let mut request = delegated(nonce, recurring(world, 50), world.now());
+        request.client = ClientId([client; 16]);
+        Event::DelegatedAccepted(request)
+    };
+    for nonce in 1..=2 {
+        let event = request(&world, 1, nonce);
+        assert_eq!(world.machine.check(&event), Verdict::Accept, "{nonce}");
+        world.apply(event);
+    }
+    let third = request(&world, 1, 3);
+    let busy = Verdict::Refused(Refusal::Busy);
+    assert_eq!(world.machine.check(&third), busy);
+    let others = request(&world, 2, 4);
+    assert_eq!(world.machine.check(&others), Verdict::Accept);
+    // One that is withdrawn makes room, and so does what begins.
+    let at = world.now();
+    let job = delegated_job_id((CONSUMER, 1));
+    world.apply(Event::JobCancelled { job, at });
+    assert_eq!(world.machine.check(&third), Verdict::Accept);
+    world.apply(third);
+    assert_eq!(world.machine.check(&request(&world, 1, 5)), busy);
+    world.mine(50);
+    assert_eq!(world.machine.check(&request(&world, 1, 5)), Verdict::Accept);
 }

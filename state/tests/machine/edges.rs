@@ -5,13 +5,13 @@ use crate::{
     scenes::{block, newest, receipt},
 };
 use infernet_state::{
-    Effect, Event,
+    Config, Effect, Event, Machine,
     delivery::{Loss, State},
     effect::Action,
     event::{ChainFact, Outcome, Success, SyncedSubscription},
     job::{Cause, Stage},
-    limits::REVERTED_SIMULATIONS_MAX,
-    types::{Interval, SubscriptionId},
+    limits::{REVERTED_SIMULATIONS_MAX, VERSIONS_MAX},
+    types::{BlockRef, BlockTime, Interval, Nonce, SubscriptionId},
 };
 
 /// Answers all there is, simulations by `simulate`; gives back how many there were.
@@ -211,4 +211,329 @@ fn a_block_counts_once_and_settles_what_is_read_of_it() {
     assert_eq!(world.machine.chain().unfinalized_from(), Some(head.number));
     world.apply(Event::ChainFinalized { block: head });
     assert_eq!(world.machine.chain().unfinalized_from(), None);
+}
+
+/// So many answers were in a block that they took an event of their own.
+#[test]
+fn a_batch_is_judged_by_what_the_events_of_its_block_say_together() {
+    let mut world = world_with(batching(config(), 3), &subscription(&["alpha"]), 3);
+    world.mine(1);
+    world.mine(1);
+    let mut signatures = Vec::new();
+    while let Some(issued) = world.issued.pop_front() {
+        if matches!(issued.effect, Effect::Sign { .. }) {
+            signatures.push(issued);
+        } else if let Some(outcome) = world.answer(&issued) {
+            world.end(&issued, outcome);
+        }
+    }
+    for issued in signatures {
+        let outcome = world.answer(&issued).expect("signed");
+        world.end(&issued, outcome);
+    }
+    world.settle();
+    let (single, batch) = (newest(&world, 0), newest(&world, 1));
+    let answered = |id| ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(id),
+        node: NODE,
+    };
+    // The third reverted within the batch.
+    block(&mut world, vec![answered(1), answered(2)], 2);
+    let facts = vec![receipt(0, single, true), receipt(1, batch, true)];
+    let of = world.head().block;
+    world.apply(Event::ChainCommitted { block: of, facts });
+    let states = |world: &World| -> Vec<State> {
+        let all = world.machine.deliveries().iter();
+        all.map(|(_, delivery)| delivery.state).collect()
+    };
+    assert_eq!(
+        states(&world),
+        [
+            State::Included(Nonce(0)),
+            State::Included(Nonce(1)),
+            State::Planned,
+        ]
+    );
+    assert_eq!(world.replayed(), world.machine);
+    // What another block says is no word on it.
+    world.reorg(1);
+    block(&mut world, vec![answered(1), answered(2)], 0);
+    block(
+        &mut world,
+        vec![receipt(0, single, true), receipt(1, batch, true)],
+        2,
+    );
+    assert_eq!(states(&world).get(1), Some(&State::Planned));
+    assert_eq!(world.replayed(), world.machine);
+}
+
+fn simulated(gas: u64, base_fee: u128, priority_fee: u128) -> Outcome {
+    Outcome::Succeeded(Success::Simulated {
+        gas,
+        base_fee,
+        priority_fee,
+    })
+}
+
+/// Of which subscriptions a transaction is, in its order.
+fn answers_of(action: &Action) -> Vec<u32> {
+    match action {
+        Action::Deliver(delivery) => vec![delivery.subscription.0],
+        Action::DeliverBatch(list) => list.iter().map(|of| of.subscription.0).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// With its margin of a quarter, what takes 2,000,000 gas is half of what a transaction may take.
+#[test]
+fn a_batch_takes_as_much_gas_as_a_transaction_may() {
+    for (gas, expected) in [
+        (2_000_000, vec![vec![1], vec![2, 3]]),
+        (2_000_004, vec![vec![1], vec![2], vec![3]]),
+    ] {
+        let config = batching(config(), 3);
+        let mut world = world_with(config, &subscription(&["alpha"]), 3);
+        world.mine(1);
+        world.mine(1);
+        settle_with(&mut world, |_| simulated(gas, 7, 0));
+        let mut signed: Vec<_> = world.signed.values().collect();
+        signed.sort_by_key(|tx| tx.nonce);
+        let signed: Vec<_> = signed.iter().map(|tx| answers_of(&tx.action)).collect();
+        assert_eq!(signed, expected, "{gas}");
+    }
+}
+
+/// Where a batch holds one, there is nothing to wait for.
+#[test]
+fn an_answer_waits_for_a_batch_only_where_one_holds_several() {
+    for (batch_max, at_once) in [(0, 3), (1, 3), (2, 1)] {
+        let config = batching(config(), batch_max);
+        let mut world = world_with(config, &subscription(&["alpha"]), 3);
+        world.mine(1);
+        world.mine(1);
+        let mut asked = 0;
+        while let Some(issued) = world.issued.pop_front() {
+            if matches!(issued.effect, Effect::Sign { .. }) {
+                asked += 1;
+            } else if let Some(outcome) = world.answer(&issued) {
+                world.end(&issued, outcome);
+            }
+        }
+        assert_eq!(asked, at_once, "batches of {batch_max}");
+    }
+}
+
+fn capped(cap: u128) -> Config {
+    let mut config = config();
+    config.chain.as_mut().expect("a chain").max_fee_per_gas_cap = cap;
+    config
+}
+
+/// A quarter more than 799,999, and one.
+#[test]
+fn a_fee_is_raised_as_far_as_its_cap() {
+    for (cap, raised) in [(999_999, true), (999_998, false)] {
+        let mut world = world_with(capped(cap), &subscription(&["alpha"]), 1);
+        world.mine(1);
+        world.mine(1);
+        settle_with(&mut world, |_| simulated(GAS_USED, 399_999, 1));
+        world.wait(9_999);
+        assert!(world.issued.is_empty(), "not yet");
+        world.wait(1);
+        let asked = world.issued.pop_front().expect("it is looked after");
+        match asked.effect {
+            Effect::Sign {
+                max_fee_per_gas, ..
+            } => assert_eq!((raised, max_fee_per_gas), (true, 999_999)),
+            Effect::LookUpTransaction { .. } => assert!(!raised, "{cap}"),
+            effect => panic!("{effect:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_nonce_has_as_many_versions_as_it_may() {
+    let mut world = due();
+    world.settle();
+    for bumps in 1..2 * VERSIONS_MAX {
+        world.wait(10_000);
+        world.settle();
+        let (_, slot) = world.machine.account().slots().next().expect("open");
+        assert_eq!(slot.versions.len(), VERSIONS_MAX.min(bumps + 1));
+    }
+    world.run(1);
+    assert_eq!(world.delivered(), 1);
+}
+
+#[test]
+fn a_reorg_that_takes_no_block_away_is_none() {
+    let mut world = due();
+    world.settle();
+    let head = world.head().block;
+    let deadline = world.machine.next_block_deadline();
+    let above = BlockRef {
+        number: head.number + 1,
+        hash: hash("other", 1),
+        time: BlockTime(head.time.0 + 1),
+    };
+    for ancestor in [head, above] {
+        world.apply(Event::ChainReorged { ancestor });
+        assert_eq!(world.machine.chain().head, Some(head));
+        assert_eq!(world.machine.next_block_deadline(), deadline);
+        assert!(world.issued.is_empty());
+    }
+}
+
+/// What met an interval may go with its block, as long as that is not final.
+#[test]
+fn a_delivery_that_others_met_is_given_up_with_their_blocks_finality() {
+    let mut world = due();
+    for _ in 0..2 {
+        let asked = world.issued.pop_front().expect("inputs, container");
+        let outcome = world.answer(&asked).expect("an answer");
+        world.end(&asked, outcome);
+    }
+    world.next = vec![Next::Fulfil(1, OTHER)];
+    world.mine_block(1, false);
+    world.settle();
+    assert_eq!(state(&world), State::Parked);
+    world.finalize(1);
+    assert_eq!(state(&world), State::Parked, "the block before it");
+    world.finalize(0);
+    assert_eq!(state(&world), State::Abandoned(Loss::Met));
+}
+
+/// What a sync read at a block is what that block left behind.
+#[test]
+fn a_record_that_was_read_at_a_block_holds_its_facts() {
+    let terms = subscription(&["unheard-of"]);
+    let id = SubscriptionId(1);
+    let mut world = World::new(config());
+    world.mine(1);
+    let head = world.head().block;
+    let next = BlockRef {
+        number: head.number + 1,
+        hash: hash("next", 1),
+        time: BlockTime(head.time.0 + 1),
+    };
+    world.apply(Event::SubscriptionsSynced {
+        block: next,
+        subscriptions: vec![SyncedSubscription {
+            id,
+            subscription: terms.clone(),
+            responses: 1,
+            responded: false,
+        }],
+        next: SubscriptionId(2),
+    });
+    let known = |machine: &Machine| {
+        let tracked = machine.subscriptions().get(id).expect("known");
+        (tracked.responses.count, tracked.synced)
+    };
+    let answered = ChainFact::SubscriptionFulfilled { id, node: OTHER };
+    let created = ChainFact::SubscriptionCreated {
+        id,
+        subscription: terms,
+        delegation: None,
+    };
+    for (block, facts, expected) in [
+        (next, vec![answered.clone()], (1, true)),
+        (next, vec![created.clone(), answered.clone()], (1, true)),
+        (
+            BlockRef {
+                number: next.number + 1,
+                ..next
+            },
+            vec![answered],
+            (2, true),
+        ),
+    ] {
+        let mut machine = world.machine.clone();
+        let event = Event::ChainCommitted { block, facts };
+        machine.apply(&event).expect("no halt");
+        assert_eq!(known(&machine), expected, "block {}", block.number);
+    }
+}
+
+/// Another record under the id, heard of without the reorg that made room for it, or the same one
+/// cancelled: what was computed for the one before is not for the present one.
+#[test]
+fn an_answer_is_for_the_record_that_it_was_computed_for() {
+    let id = SubscriptionId(1);
+    for (created, cancelled, loss) in [
+        (true, false, Loss::Gone),
+        (false, false, Loss::Gone),
+        (false, true, Loss::Cancelled),
+    ] {
+        let mut world = due();
+        let read = world.issued.pop_front().expect("the inputs are read");
+        let inputs = world.answer(&read).expect("they are there");
+        world.end(&read, inputs);
+        let call = world.issued.pop_front().expect("the container is called");
+        let mut terms = world.head().subscriptions[&1].record.clone();
+        if cancelled {
+            terms.active_at = u32::MAX;
+        } else {
+            terms.lazy = true;
+        }
+        if created {
+            let creation = ChainFact::SubscriptionCreated {
+                id,
+                subscription: terms,
+                delegation: None,
+            };
+            block(&mut world, vec![creation], 0);
+        } else {
+            world.apply(Event::SubscriptionsSynced {
+                block: world.head().block,
+                subscriptions: vec![SyncedSubscription {
+                    id,
+                    subscription: terms,
+                    responses: 0,
+                    responded: false,
+                }],
+                next: SubscriptionId(2),
+            });
+        }
+        let answer = world.answer(&call).expect("it answers");
+        world.issued.clear();
+        world.end(&call, answer);
+        assert_eq!(state(&world), State::Abandoned(loss));
+        assert!(world.issued.is_empty(), "nothing is sent");
+    }
+}
+
+/// A loss during a pause makes it no longer. Behind it the count begins anew, and what became due
+/// meanwhile is begun: with the pause's end, not with the next block.
+#[test]
+fn a_pause_lasts_as_long_as_its_first_loss_says() {
+    let mut config = config();
+    config.limits.breaker_losses = 1;
+    config.limits.breaker_pause_ms = 5_000;
+    let mut world = world_with(config, &subscription(&["alpha"]), 2);
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    let (first, second) = (newest(&world, 0), newest(&world, 1));
+    world.pool.clear();
+    block(&mut world, vec![receipt(0, first, false)], 1);
+    let breaker = world.machine.breaker();
+    let until = breaker.open_until.expect("it is open");
+    assert_eq!(until.0, world.wall + 5_000);
+    world.wait(1_000);
+    block(&mut world, vec![receipt(1, second, false)], 1);
+    let breaker = world.machine.breaker();
+    assert_eq!((breaker.losses, breaker.open_until), (2, Some(until)));
+    world.next = vec![Next::Create(subscription(&["alpha"]))];
+    world.mine(1);
+    world.mine(1);
+    let begun = |world: &World| {
+        let jobs = world.machine.jobs();
+        jobs.by_interval(SubscriptionId(3), Interval(1)).is_some()
+    };
+    world.wait(until.0 - 1 - world.wall);
+    assert!(!begun(&world));
+    world.wait(1);
+    assert!(begun(&world));
+    assert_eq!(world.machine.breaker().losses, 0);
 }

@@ -10,9 +10,9 @@ use crate::common::{
 };
 use infernet_state::{
     Event,
-    codec::{self, EVENT_BYTES_MAX, encodings},
+    codec::{self, CodecError, EVENT_BYTES_MAX, encodings},
     event::{ChainFact, Outcome, ReportedStatus},
-    types::{Amount, SubscriptionId},
+    types::{Amount, SubscriptionId, WallTime},
 };
 use proptest::prelude::*;
 
@@ -253,4 +253,29 @@ proptest! {
             }
         }
     }
+}
+
+/// The length of the version's name, beside it: time, and the length itself in three bytes.
+#[test]
+fn an_event_is_as_long_as_it_may_be_and_no_longer() {
+    let started = |len: usize| Event::NodeStarted {
+        at: WallTime(0),
+        version: "x".repeat(len),
+    };
+    let most = EVENT_BYTES_MAX - 4;
+    let encoded = codec::encode(&started(most)).expect("it fits");
+    assert_eq!(encoded.body.len(), EVENT_BYTES_MAX);
+    let (kind, version) = (encoded.kind, encoded.version);
+    let decoded = codec::decode(kind, version, &encoded.body);
+    assert_eq!(decoded, Ok(started(most)));
+    let len = EVENT_BYTES_MAX + 1;
+    let too_large = Err(CodecError::TooLarge { kind, len });
+    assert_eq!(codec::encode(&started(most + 1)), too_large);
+    // The same in bytes: well-formed, and one too many.
+    let mut longer = encoded.body;
+    let said = u16::try_from(most + 1).expect("of two bytes");
+    longer[2..4].copy_from_slice(&said.to_le_bytes());
+    longer.push(b'x');
+    let malformed = Err(CodecError::Malformed { kind, version });
+    assert_eq!(codec::decode(kind, version, &longer), malformed);
 }

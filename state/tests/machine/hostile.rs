@@ -1,14 +1,15 @@
 //! Amounts that a stranger's token may name. None of them stops the node, and none of them costs
 //! the native coin its exactness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::{act::*, *};
 use infernet_state::{
     Event, Machine,
     event::{ChainFact, WalletChange, WalletFact},
-    ledger::{Account, Balance, Role, Sum, Totals},
-    types::{Address, Amount, Hash},
+    ledger::{Account, Balance, Entry, EntryState, Role, Statement, Sum, Totals},
+    limits::{LEDGER_TOKENS_KEPT, WRITE_OFFS_AT_ONCE_MAX},
+    types::{Address, Amount, Hash, Seq},
 };
 use proptest::prelude::*;
 
@@ -162,6 +163,105 @@ fn a_price_near_the_end_of_the_numbers_is_served_and_booked() {
         assert!(world.machine.ledger().balances());
         assert_eq!(world.replayed(), world.machine);
     }
+}
+
+/// One of as many tokens as a stranger likes.
+fn worthless(number: u64) -> Address {
+    let mut token = [0x99; 20];
+    token[..8].copy_from_slice(&number.to_be_bytes());
+    Address(token)
+}
+
+/// What all entries of the log say of each account, voided ones aside.
+fn by_entries(world: &World) -> BTreeMap<Account, (Sum, Sum)> {
+    let (mut machine, mut statement) = (Machine::new(), Statement::new(Seq(0), Seq(u64::MAX)));
+    for event in &world.log {
+        machine.apply(event).expect("no halt");
+        statement.follow(machine.seq(), machine.ledger());
+    }
+    assert_eq!(machine, world.machine);
+    let mut sums: BTreeMap<Account, (Sum, Sum)> = BTreeMap::new();
+    let more = |sum: &mut Sum, entry: &Entry| {
+        *sum = sum
+            .checked_add(entry.amount.into())
+            .expect("a sum holds it");
+    };
+    for (_, entry) in statement.entries() {
+        if entry.state != EntryState::Voided {
+            more(&mut sums.entry(entry.debit).or_default().0, entry);
+            more(&mut sums.entry(entry.credit).or_default().1, entry);
+        }
+    }
+    sums
+}
+
+/// Strangers pay in ever new tokens: no more than so many are kept, and the entries of the log
+/// add up to what the accounts say, of the kept ones and of the forgotten ones.
+#[test]
+fn tokens_that_nobody_accepts_are_written_off_when_they_are_many() {
+    let accepted = worthless(3);
+    let mut config = world_config(false);
+    config.containers[0].accepted_payments = vec![(accepted, Amount::from(1))];
+    let mut world = World::new(config);
+    let many = LEDGER_TOKENS_KEPT as u64 + 300;
+    for number in 0..many {
+        let token = worthless(number);
+        let amount = if number % 2 == 0 {
+            Amount::MAX
+        } else {
+            7.into()
+        };
+        // More than one entry holds; of one, more than may be written off at once.
+        let times = match number {
+            4 => 2 * WRITE_OFFS_AT_ONCE_MAX,
+            8 => 3,
+            _ => 1,
+        };
+        for of in 0..times as u64 {
+            let tx = hash("gift", 100 * number + of);
+            world.next.push(gift(token, amount, tx));
+        }
+        if number % 100 == 99 {
+            let gifts = world.next.clone();
+            world.mine(1);
+            if number % 300 == 299 {
+                world.reorg(1);
+                world.next = gifts;
+                world.mine(1);
+            }
+            world.finalize(0);
+        }
+    }
+    let tokens = |world: &World| -> BTreeSet<Address> {
+        let accounts = world.machine.ledger().accounts();
+        accounts.map(|(account, _)| account.token).collect()
+    };
+    let kept = tokens(&world);
+    assert!(kept.len() <= LEDGER_TOKENS_KEPT + 1, "{}", kept.len());
+    assert!(kept.contains(&accepted), "it is of use, however old");
+    for number in [0, 1, 4, 8] {
+        assert!(!kept.contains(&worthless(number)), "{number}");
+    }
+    // One that was forgotten moves again.
+    let again = worthless(1);
+    world.next.push(gift(again, 5.into(), hash("again", 0)));
+    world.mine(1);
+    let totals = world.machine.ledger().totals(Role::NodeWallet, again);
+    assert_eq!(totals.balance(), Balance::Debit(5_u128.into()));
+    world.finalize(0);
+    assert!(world.machine.ledger().balances());
+    let sums = by_entries(&world);
+    assert!(sums.len() > world.machine.ledger().accounts().count());
+    for (account, (debits, credits)) in sums {
+        let said = world.machine.ledger().totals(account.role, account.token);
+        let summed = match debits.checked_sub(credits) {
+            Some(more) => Balance::Debit(more),
+            None => Balance::Credit(credits.checked_sub(debits).expect("more")),
+        };
+        assert_eq!(said.balance(), summed, "{account:?}");
+    }
+    let bytes = world.machine.snapshot().expect("encodes");
+    assert_eq!(Machine::restore(&bytes).as_ref(), Ok(&world.machine));
 }
 
 /// What happens in a life among strangers.

@@ -7,17 +7,27 @@
 //! | `retired` | what strangers leave behind |
 //! | `reorgs` | reorgs across the boundary of intervals |
 //! | `delegated` | delegated subscriptions: what is late, fails, is brought twice |
+//! | `created` | delegated subscriptions that others create, and reorgs that take that back |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `nonces` | one nonce for itself: its refusals, its items, what its stakes wait for |
+//! | `requests` | delegated requests beside the records of the chain |
+//! | `moves` | what becomes of a nonce while the chain moves on |
+//! | `returns` | what a reorg gives back to the pool, and approvals |
 //! | `lives` | random lives: every promise after every event |
 //! | `nonsense` | events that no world would bring |
 //! | `hostile` | amounts that a stranger's token may name |
+//! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
+//! | `intervals` | the arithmetic of intervals, and those that are missed |
+//! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
+//! | `entries` | what each event of a wallet, and each receipt, is booked as |
+//! | `clients` | clients' jobs: refusals, containers, what is reported |
+//! | `deadlines` | which blocks and moments are asked for, and what is restored |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -29,26 +39,36 @@
 
 mod again;
 mod books;
+mod breaker;
+mod clients;
 mod common;
 mod coverage;
+mod created;
+mod deadlines;
 mod delegated;
 mod edges;
+mod entries;
 mod events;
 mod fuzz;
 mod fuzzed;
 mod hostile;
+mod intervals;
 mod life;
 mod lives;
 mod logs;
+mod moves;
 mod nonces;
 mod nonsense;
 mod policy;
 mod reorgs;
+mod requests;
 mod retired;
+mod returns;
 mod scenes;
 mod sending;
 mod snapshots;
 mod stakes;
+mod strangers;
 mod tables;
 mod together;
 mod wallets;

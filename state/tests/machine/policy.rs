@@ -1,10 +1,7 @@
 //! The rules that decide what the node takes on, at their edges: admission and its reasons, the
-//! profit guard, missed intervals, retention, the breaker, idempotency.
+//! profit guard, retention, idempotency.
 
-use crate::{
-    common::{judge::at_the_end, *},
-    scenes::{block, newest, receipt},
-};
+use crate::common::*;
 use infernet_state::{
     Config, Effect, Event,
     admission::Reason,
@@ -13,7 +10,7 @@ use infernet_state::{
     event::{Idempotency, Outcome, Subscription, Success},
     job::{Cause, Stage},
     machine::{Refusal, Verdict},
-    subscription::{Standing, interval_at, interval_end, interval_start},
+    subscription::Standing,
     types::{Address, Amount, Interval, JobId, SubscriptionId, WallTime},
 };
 
@@ -478,72 +475,6 @@ fn results_are_kept_by_age_and_count() {
     assert_eq!(world.machine.next_deadline(), None);
 }
 
-/// An approval that reverts costs gas like a delivery that does, and counts like one.
-#[test]
-fn the_breaker_counts_losses_in_a_row_and_opens_for_its_time() {
-    let mut config = with_prover();
-    config.limits.breaker_losses = 2;
-    config.limits.breaker_pause_ms = 5_000;
-    config.limits.retry_backoff_ms = 1;
-    let mut world = World::new(config);
-    world.next = vec![Next::Create(verified(10_000))];
-    world.mine(1);
-    world.mine(1);
-    let lose = |world: &mut World, nonce| {
-        world.settle();
-        let tx = newest(world, nonce);
-        world.pool.clear();
-        block(world, vec![receipt(nonce, tx, false)], 1);
-        world.wait(10);
-    };
-    lose(&mut world, 0);
-    assert_eq!(world.machine.breaker().losses, 1);
-    assert!(!world.machine.paused());
-    lose(&mut world, 1);
-    assert!(world.machine.paused(), "the second in a row");
-    let until = world.machine.breaker().open_until.expect("it is open");
-    let asked = Event::JobAccepted(job(1, &["alpha"], world.now()));
-    let refused = Verdict::Refused(Refusal::Paused);
-    assert_eq!(world.machine.check(&asked), refused);
-    // What was taken on goes on, and succeeds.
-    world.settle();
-    world.mine(1);
-    world.settle();
-    world.mine(1);
-    assert_eq!(world.delivered(), 1);
-    assert_eq!(world.machine.breaker().losses, 0);
-    assert_eq!(world.machine.breaker().open_until, Some(until));
-    world.wait(until.0 - 1 - world.wall);
-    assert_eq!(world.machine.check(&asked), refused);
-    world.wait(1);
-    assert_eq!(world.machine.check(&asked), Verdict::Accept);
-}
-
-/// A loss, and a success between two losses; and a limit of nothing.
-#[test]
-fn a_success_begins_the_count_of_losses_anew() {
-    for (limit, met, paused) in [
-        (2, [true, false, true], false),
-        (0, [true; 3], false),
-        (3, [true; 3], true),
-    ] {
-        let mut config = config();
-        config.limits.breaker_losses = limit;
-        let mut world = World::new(config);
-        for (id, met) in (1..).zip(met) {
-            world.next = vec![Next::Create(subscription(&["alpha"]))];
-            world.mine(1);
-            world.mine(1);
-            world.settle();
-            if met {
-                world.next = vec![Next::Fulfil(id, OTHER)];
-            }
-            world.mine(1);
-        }
-        assert_eq!(world.machine.paused(), paused, "{limit} of {met:?}");
-    }
-}
-
 /// Work that is due waits while as much is open as may be; and is begun when there is room.
 #[test]
 fn as_many_intervals_run_at_once_as_may() {
@@ -559,63 +490,6 @@ fn as_many_intervals_run_at_once_as_may() {
     assert_eq!(world.delivered(), 2, "open until they are final");
     world.run(4);
     assert_eq!(world.delivered(), 3);
-}
-
-/// `docs/spec/contracts.md` 2.3: `uint32`, unchecked.
-#[test]
-fn intervals_wrap_as_the_contracts_do() {
-    assert_eq!(interval_at(140, 40, 179), Interval(1));
-    assert_eq!(interval_at(140, 40, 180), Interval(2));
-    assert_eq!(interval_at(11, 10, 10), Interval(u32::MAX / 10 + 1));
-    assert_eq!(interval_at(1, 1, 0), Interval(0), "2^32 intervals");
-    assert_eq!(interval_at(11, 0, 10), Interval(1), "a callback has one");
-    assert_eq!(interval_start(140, 40, Interval(0)), None);
-    assert_eq!(interval_end(140, 40, Interval(1)), Some(180));
-    assert_eq!(interval_end(u32::MAX - 9, 10, Interval(1)), None);
-    assert_eq!(interval_end(u32::MAX - 10, 10, Interval(1)), Some(u32::MAX));
-}
-
-/// Intervals that ran while the node could not answer are passed over, each at most once: what is
-/// late for one is not too late for the next.
-#[test]
-fn missed_intervals_are_passed_over() {
-    let mut world = World::new(config());
-    let mut terms = subscription(&["alpha"]);
-    (terms.period, terms.frequency) = (40, 6);
-    world.next = vec![Next::Create(terms)];
-    world.mine(1);
-    let begun = |world: &World| -> Vec<u32> {
-        let jobs = world.machine.jobs();
-        let has = |interval: &u32| {
-            jobs.by_interval(SubscriptionId(1), Interval(*interval))
-                .is_some()
-        };
-        (0..8).filter(has).collect()
-    };
-    world.mine(40);
-    assert_eq!(begun(&world), [1]);
-    world.settle();
-    world.mine(1);
-    // Three intervals in one block; the next block comes in the last second of the fifth, too late
-    // for it, and the one after in the first second of the sixth.
-    world.mine(119);
-    assert_eq!(begun(&world), [1, 4]);
-    world.mine(79);
-    assert_eq!(begun(&world), [1, 4]);
-    world.mine(1);
-    assert_eq!(begun(&world), [1, 4, 6]);
-    world.settle();
-    world.mine(1);
-    world.mine(40);
-    assert_eq!(begun(&world), [1, 4, 6]);
-    let tracked = world
-        .machine
-        .subscriptions()
-        .get(SubscriptionId(1))
-        .expect("known");
-    assert_eq!(tracked.standing, Standing::Completed);
-    assert_eq!(world.machine.next_block_deadline().time, None);
-    at_the_end(&mut world);
 }
 
 /// A delegated subscription that is withdrawn before it is active leaves nothing behind: neither

@@ -137,3 +137,22 @@ fn a_scan_that_begins_anew_is_not_cut_short_by_the_undo_of_an_older_one() {
     assert_eq!(world.machine.sync_cursor(), Some(SubscriptionId(1)));
     assert_eq!(world.replayed(), world.machine);
 }
+
+/// Others met it before there was room for it; their block is gone, and there is room now.
+#[test]
+fn what_a_reorg_makes_due_is_begun_with_it() {
+    let mut config = config();
+    config.limits.jobs_open_max = 1;
+    let mut world = world_with(config, &subscription(&["alpha"]), 2);
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    world.mine(1);
+    assert_eq!(world.delivered(), 1);
+    world.finalize(0);
+    world.next = vec![Next::Fulfil(2, OTHER)];
+    world.mine(1);
+    assert!(world.issued.is_empty(), "it is met");
+    world.reorg(1);
+    assert_eq!(world.issued.len(), 1, "its inputs are read");
+}

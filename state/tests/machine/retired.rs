@@ -1,16 +1,19 @@
 //! What strangers leave behind is forgotten: memory is bounded by what is alive.
 
-use crate::common::*;
+use crate::{common::*, scenes::receipt};
 use infernet_state::{
     Effect, Event, Machine,
     delegation::delegated_job_id,
+    delivery::State,
     effect::Action,
-    event::{ChainFact, Failure, Outcome, Rejection, Subscription, SyncedSubscription},
+    event::{ChainFact, Failure, Outcome, Rejection, Subscription, Success, SyncedSubscription},
     ledger::Code,
-    limits::RETIRED_SUBSCRIPTIONS_KEPT,
+    limits::{DELIVERIES_KEPT, RETIRED_SUBSCRIPTIONS_KEPT},
     machine::JobStatus,
     subscription::Standing,
-    types::{Amount, BlockRef, BlockTime, SubscriptionId},
+    types::{
+        Amount, BlockRef, BlockTime, DeliveryNo, Interval, JobNo, Nonce, PayloadRef, SubscriptionId,
+    },
 };
 
 const PER_BLOCK: u32 = 500;
@@ -221,14 +224,13 @@ fn a_request_waits_until_its_known_record_is_heard_of() {
     assert_eq!(world.replayed(), world.machine);
 }
 
-#[test]
-fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
+/// An answer that the RPC refuses until it is given up, while its pool holds it all the same.
+fn withdrawn() -> World {
     let mut terms = subscription(&["alpha"]);
     terms.payment_amount = Amount::from(1_000_000_000);
     let mut world = world_with(config(), &terms, 1);
     world.mine(1);
     world.mine(1);
-    // The RPC refuses it, and its pool holds it all the same.
     let mut replaced = false;
     while !replaced {
         while let Some(issued) = world.issued.pop_front() {
@@ -249,8 +251,14 @@ fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
         }
         world.wait(60_000);
     }
+    assert_eq!(world.pool.len(), 1);
+    world
+}
+
+#[test]
+fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
+    let mut world = withdrawn();
     let pool = std::mem::take(&mut world.pool);
-    assert_eq!(pool.len(), 1);
     crowd(&mut world);
     assert!(
         world
@@ -266,4 +274,94 @@ fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
     let prices = entries.filter(|(_, entry)| entry.code == Code::Price);
     assert_eq!(prices.count(), 1);
     world.machine.audit().expect("sound");
+}
+
+/// The record went with a reorg, and its work is forgotten in its time: not that of the record
+/// which has the id now.
+#[test]
+fn the_work_on_an_id_outlives_that_for_the_one_before() {
+    let mut config = config();
+    config.limits.result_age_max_ms = 5_000;
+    let mut world = world_with(config, &subscription(&["alpha"]), 1);
+    world.mine(1);
+    world.mine(1);
+    world.reorg(2);
+    world.next = vec![Next::Create(subscription(&["beta"]))];
+    world.mine(1);
+    world.mine(1);
+    let work = |world: &World| {
+        let jobs = world.machine.jobs();
+        let job = jobs.by_interval(SubscriptionId(1), Interval(1));
+        job.map(|(no, _)| no)
+    };
+    assert_eq!(work(&world), Some(JobNo(2)));
+    assert!(world.machine.job_by_no(JobNo(1)).is_some());
+    world.wait(6_000);
+    assert!(world.machine.job_by_no(JobNo(1)).is_none());
+    assert_eq!(work(&world), Some(JobNo(2)));
+}
+
+/// Ended deliveries are kept for a while: one that a block may still hold as long as that is so.
+#[test]
+fn a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
+    let mut world = withdrawn();
+    let old = world.pool.values().next().expect("pooled").hash;
+    let head = world.head().block;
+    let machine = &mut world.machine;
+    let apply = |machine: &mut Machine, event: Event| machine.apply(&event).expect("no halt");
+    let next = |after: u64| BlockRef {
+        number: head.number + after,
+        hash: hash("crowd", after),
+        time: BlockTime(head.time.0 + after),
+    };
+    // As many more as are kept, and some: answers that fit no transaction.
+    let kept = u32::try_from(DELIVERIES_KEPT).expect("few");
+    let mut blocks = 0;
+    for first in (2..kept + 2_000).step_by(1_000) {
+        let created = |id| ChainFact::SubscriptionCreated {
+            id: SubscriptionId(id),
+            subscription: subscription(&["alpha"]),
+            delegation: None,
+        };
+        blocks += 1;
+        let (block, facts) = (next(blocks), (first..first + 1_000).map(created).collect());
+        let mut asked = apply(machine, Event::ChainCommitted { block, facts });
+        while let Some(issued) = asked.pop() {
+            let input = payload("any", 1);
+            let outcome = match issued.effect {
+                Effect::ReadInputs { .. } => Success::InputsRead { input },
+                Effect::RunContainer(_) => Success::ContainerAnsweredOnchain {
+                    output: input,
+                    deliver_input: input,
+                    deliver_output: PayloadRef {
+                        len: u32::MAX,
+                        ..input
+                    },
+                    deliver_proof: input,
+                },
+                _ => continue,
+            };
+            let ended = Event::EffectEnded {
+                effect: issued.id,
+                attempt: issued.attempt,
+                at: machine.now(),
+                outcome: Outcome::Succeeded(outcome),
+            };
+            asked.extend(apply(machine, ended));
+        }
+    }
+    let count = machine.deliveries().iter().count();
+    assert_eq!(count, DELIVERIES_KEPT);
+    let answered = ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(1),
+        node: NODE,
+    };
+    let (block, facts) = (next(blocks + 1), vec![receipt(0, old, true), answered]);
+    apply(machine, Event::ChainCommitted { block, facts });
+    let first = machine.deliveries().get(DeliveryNo(1)).expect("kept");
+    assert_eq!(first.state, State::Included(Nonce(0)));
+    let prices = machine.ledger().entries();
+    let prices = prices.filter(|(_, entry)| entry.code == Code::Price);
+    assert_eq!(prices.count(), 1);
+    machine.audit().expect("sound");
 }

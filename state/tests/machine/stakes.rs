@@ -1,6 +1,9 @@
 //! What is at stake for proofs: never more than the cap, and never forgotten.
 
-use crate::common::{act::spoiled, judge::at_the_end, *};
+use crate::{
+    common::{act::spoiled, judge::at_the_end, *},
+    scenes::{block, newest, receipt},
+};
 use infernet_state::{
     Effect, delivery::State, effect::Action, limits::REVERTED_SIMULATIONS_MAX, proof::ProofState,
     types::Amount,
@@ -65,6 +68,29 @@ fn a_judged_proof_is_not_finalised_again_after_a_reorg() {
     assert!(!world.issued.is_empty(), "the nonce is used up");
     assert!(!world.issued.iter().any(|issued| finalises(&issued.effect)));
     at_the_end(&mut world);
+}
+
+/// It succeeded, and no verdict came of it: the proof is open, and is finalised again.
+#[test]
+fn a_finalisation_without_a_verdict_is_none() {
+    let mut world = world_with(with_prover(), &verified(10_000), 1);
+    world.mine(1);
+    world.run(6);
+    world.mine(604_801);
+    world.settle();
+    let tx = newest(&world, 2);
+    world.pool.clear();
+    block(&mut world, vec![receipt(2, tx, true)], 1);
+    let again = world.issued.iter().filter(|issued| {
+        matches!(
+            &issued.effect,
+            Effect::Simulate {
+                action: Action::FinalizeProof { .. },
+                ..
+            }
+        )
+    });
+    assert_eq!(again.count(), 1);
 }
 
 /// What is at stake at once: open proofs, and deliveries on their way.

@@ -190,3 +190,107 @@ fn an_approval_of_the_wallet_before_allows_nothing_of_the_present_one() {
     world.machine.audit().expect("sound");
     assert_eq!(world.replayed(), world.machine);
 }
+
+/// The configuration names another wallet.
+fn name_another_wallet(world: &mut World) {
+    let mut config = world_config(false);
+    config.chain.as_mut().expect("a chain").payment_wallet = Some(Address([0xb0; 20]));
+    world.apply(Event::ConfigChanged(config));
+}
+
+/// What the wallet that was named before is made to say.
+fn former(spender: Address, amount: u128) -> Next {
+    Next::Wallet(WalletFact {
+        wallet: NODE_WALLET,
+        owner: NODE,
+        tx: hash("former", 0),
+        change: WalletChange::Transferred {
+            spender,
+            token: NATIVE,
+            to: OTHER,
+            amount: Amount::from(amount),
+        },
+    })
+}
+
+#[test]
+fn a_stake_in_the_wallet_before_is_booked_until_its_verdict_is_final() {
+    for valid in [true, false] {
+        let mut world = World::new(world_config(false));
+        world.next.push(Next::Create(verified(10_000)));
+        world.run(6);
+        assert_eq!(balance(&world, Role::Stake), Balance::Debit(10_000.into()));
+        name_another_wallet(&mut world);
+        assert_eq!(world.machine.former_wallets(), [NODE_WALLET]);
+        world.next.push(Next::Judge(0, valid));
+        world.mine(1);
+        // The verdict goes with its block, and comes again.
+        world.reorg(1);
+        assert_eq!(balance(&world, Role::Stake), Balance::Debit(10_000.into()));
+        assert_eq!(balance(&world, Role::Escrow), Balance::Debit(8_500.into()));
+        world.next.push(Next::Judge(0, valid));
+        world.mine(1);
+        assert_eq!(codes(&world, Code::StakeReleased), 1);
+        assert_eq!(codes(&world, Code::StakeSlashed), usize::from(!valid));
+        assert_eq!(codes(&world, Code::EscrowPaid), usize::from(valid));
+        for role in [Role::Stake, Role::Escrow] {
+            assert_eq!(balance(&world, role), Balance::Debit(0.into()), "{valid}");
+        }
+        let lost = if valid { 0 } else { 10_000 };
+        assert_eq!(balance(&world, Role::Slashes), Balance::Debit(lost.into()));
+        // What was allowed to be locked in it is none of the present one's.
+        assert_eq!(world.machine.chores().allowances().count(), 0);
+        assert_eq!(world.machine.former_wallets(), [NODE_WALLET]);
+        world.finalize(0);
+        assert_eq!(world.machine.former_wallets(), []);
+        let before = world.machine.ledger().last();
+        world.next.push(former(NODE, 3));
+        world.mine(1);
+        assert_eq!(world.machine.ledger().last(), before, "nobody's any more");
+        assert!(world.machine.ledger().balances());
+        assert_eq!(world.replayed(), world.machine);
+    }
+}
+
+#[test]
+fn a_delivery_that_was_sent_for_the_wallet_before_is_paid_to_it() {
+    let mut world = World::new(world_config(false));
+    let mut terms = subscription(&["alpha"]);
+    terms.payment_amount = Amount::from(10_000);
+    world.next.push(Next::Create(terms));
+    world.mine(1);
+    world.mine(1);
+    world.settle();
+    assert_eq!(world.pool.len(), 1);
+    name_another_wallet(&mut world);
+    // What its owner does with it is no business of the node.
+    world.next.push(former(OTHER, 3));
+    world.mine(1);
+    assert_eq!(world.delivered(), 1);
+    assert_eq!(codes(&world, Code::Payout), 1);
+    assert_eq!(codes(&world, Code::VerifierFee), 0);
+    assert_eq!(codes(&world, Code::Spent), 0);
+    assert_eq!(balance(&world, Role::Receivable), Balance::Debit(0.into()));
+    world.finalize(0);
+    assert_eq!(world.machine.former_wallets(), []);
+    assert_eq!(world.replayed(), world.machine);
+}
+
+#[test]
+fn a_wallet_of_which_nothing_is_open_is_not_remembered_and_one_that_comes_back_is_the_present() {
+    let mut world = World::new(world_config(false));
+    name_another_wallet(&mut world);
+    assert_eq!(world.machine.former_wallets(), []);
+    world.apply(Event::ConfigChanged(world_config(false)));
+    world.next.push(Next::Create(verified(10_000)));
+    world.run(6);
+    name_another_wallet(&mut world);
+    assert_eq!(world.machine.former_wallets(), [NODE_WALLET]);
+    world.apply(Event::ConfigChanged(world_config(false)));
+    assert!(!world.machine.former_wallets().contains(&NODE_WALLET));
+    world.next.push(Next::Judge(0, true));
+    world.run(1);
+    assert_eq!(world.machine.former_wallets(), []);
+    assert_eq!(balance(&world, Role::Stake), Balance::Debit(0.into()));
+    assert_eq!(world.replayed(), world.machine);
+}

@@ -44,6 +44,18 @@ pub(crate) struct BlockState {
     pub(crate) proofs: BTreeMap<(u32, u32), OpenProof>,
     /// Ids of delegated subscriptions: nonce → id (all of one owner).
     pub(crate) delegated: BTreeMap<u32, u32>,
+    /// What strangers do within each delivery of the node.
+    pub(crate) meddling: Option<Meddling>,
+}
+
+/// What strangers do within a delivery: a token, a verifier or a consumer that it calls has the
+/// word, and calls what it likes.
+#[derive(Clone, Debug)]
+pub(crate) struct Meddling {
+    /// After so many of the delivery's own events; what is more comes last.
+    pub(crate) after: usize,
+    /// What they do, in the delivery's transaction.
+    pub(crate) acts: Vec<Next>,
 }
 
 /// A proof request that nobody has judged.
@@ -262,6 +274,7 @@ fn deliver(
     let now = state.block.time.as_contract_time();
     let time = state.block.time.0;
     let interval = delivery.interval.0;
+    let begin = state.facts.len();
     let subscription = state
         .subscriptions
         .get_mut(&id)
@@ -343,11 +356,39 @@ fn deliver(
             );
         }
     }
+    if let Some(meddling) = state.meddling.clone() {
+        meddle(state, begin, meddling, tx);
+    }
     state.facts.push(ChainFact::SubscriptionFulfilled {
         id: SubscriptionId(id),
         node: NODE,
     });
     Ok(())
+}
+
+/// Puts what strangers do between the events of a delivery, which begin at `begin`.
+fn meddle(state: &mut BlockState, begin: usize, meddling: Meddling, tx: Hash) {
+    let count = state.facts.len() - begin;
+    let later = state.facts.split_off(begin + meddling.after.min(count));
+    for act in meddling.acts {
+        match act {
+            Next::Wallet(fact) => {
+                let fact = WalletFact { tx, ..fact };
+                state.facts.push(ChainFact::Wallet(fact));
+            }
+            Next::Judge(place, valid) => {
+                if let Some(key) = state.proofs.keys().nth(place).copied() {
+                    judge_proof(state, key, valid, tx);
+                }
+            }
+            Next::Create(_)
+            | Next::Delegated(..)
+            | Next::Cancel(_)
+            | Next::Fulfil(..)
+            | Next::Foreign => unreachable!("no act of a callback here"),
+        }
+    }
+    state.facts.extend(later);
 }
 
 /// `finalizeProofVerification`, section 2.5.

@@ -37,7 +37,7 @@ use infernet_state::{
     types::{Amount, BlockRef, BlockTime, Hash, Interval, Nonce, SubscriptionId, WallTime},
 };
 
-pub(crate) use chain::{BlockState, Next, Tx};
+pub(crate) use chain::{BlockState, Meddling, Next, Tx};
 pub(crate) use setup::*;
 
 use chain::{apply_next, execute, run, selector_of};
@@ -85,6 +85,7 @@ impl World {
             allowances: BTreeMap::new(),
             proofs: BTreeMap::new(),
             delegated: BTreeMap::new(),
+            meddling: None,
         };
         let mut world = Self {
             machine: Machine::new(),
@@ -230,6 +231,11 @@ impl World {
                 "an answer for a stranger"
             );
         }
+    }
+
+    /// From now on strangers do this within each delivery of the node.
+    pub(crate) fn meddle(&mut self, meddling: Option<Meddling>) {
+        self.blocks.last_mut().expect("genesis stays").meddling = meddling;
     }
 
     /// Mines a block with what is pooled and scheduled, `after` seconds later.

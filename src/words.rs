@@ -1,19 +1,22 @@
-//! The words of the state: where things stand, in the terms of the field.
+//! The words of the state: where things stand, in the terms of the field. Auditors and operators
+//! read the same ones.
 
 use std::fmt;
 
 use infernet_state::{
+    breaker::Breaker,
     chore::Chore,
     delivery::State,
     inspect::Waiting,
     job::{Job, Stage, Work},
-    ledger::{Account, Code, EntryState, Role},
+    ledger::{Account, Code, Entry, EntryState, Role},
     machine::Machine,
     proof::ProofState,
     subscription::{Due, Standing},
     transaction::{Phase, Slot, Use},
-    types::{Address, BlockTime, JobNo, WallTime},
+    types::{Address, BlockTime, EntryNo, JobNo, WallTime},
 };
+use serde::Serialize;
 
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
@@ -38,17 +41,17 @@ pub fn utc(seconds: u64) -> String {
 }
 
 /// The node's time.
-pub(super) fn wall(at: WallTime) -> String {
+pub(crate) fn wall(at: WallTime) -> String {
     utc(at.0 / 1_000)
 }
 
 /// A block's time.
-pub(super) fn block_time(at: BlockTime) -> String {
+pub(crate) fn block_time(at: BlockTime) -> String {
     format!("{at} ({})", utc(at.0))
 }
 
 /// An amount with its unit.
-pub(super) struct Money<'a>(pub(super) &'a dyn fmt::Display, pub(super) &'a Address);
+pub(crate) struct Money<'a>(pub(crate) &'a dyn fmt::Display, pub(crate) &'a Address);
 
 impl fmt::Display for Money<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,8 +63,20 @@ impl fmt::Display for Money<'_> {
     }
 }
 
+/// Why no new work is taken in, where the breaker is open.
+pub(crate) fn pause(breaker: Breaker) -> Option<String> {
+    let until = breaker.open_until?;
+    let losses = match breaker.losses {
+        // Successes since it opened end the row.
+        0 => "losses in a row".to_owned(),
+        1 => "a loss".to_owned(),
+        count => format!("{count} losses in a row"),
+    };
+    Some(format!("paused until {} after {losses}", wall(until)))
+}
+
 /// Where a job stands.
-pub(super) fn stage(job: &Job) -> String {
+pub(crate) fn stage(job: &Job) -> String {
     match job.stage {
         Stage::Waiting => "waits for its subscription to become active".into(),
         Stage::ReadingPayer => "asks what the consumer's wallet can pay".into(),
@@ -83,7 +98,7 @@ pub(super) fn stage(job: &Job) -> String {
 }
 
 /// What a job is called.
-pub(super) fn job_name(no: JobNo, job: &Job) -> String {
+pub(crate) fn job_name(no: JobNo, job: &Job) -> String {
     match &job.work {
         Work::Client { job, .. } => format!("job {job}"),
         Work::Reported { job, .. } => format!("reported job {job}"),
@@ -103,7 +118,7 @@ pub(super) fn job_name(no: JobNo, job: &Job) -> String {
 }
 
 /// Where a delivery stands.
-pub(super) fn delivery_state(state: State) -> String {
+pub(crate) fn delivery_state(state: State) -> String {
     match state {
         State::Planned => "planned".into(),
         State::Simulating => "simulated against the head".into(),
@@ -120,7 +135,7 @@ pub(super) fn delivery_state(state: State) -> String {
 }
 
 /// Where a subscription stands.
-pub(super) fn standing(standing: Standing) -> String {
+pub(crate) fn standing(standing: Standing) -> String {
     match standing {
         Standing::Admitted => "served".into(),
         Standing::Refused(reason) => format!("not served: {reason}"),
@@ -130,7 +145,7 @@ pub(super) fn standing(standing: Standing) -> String {
 }
 
 /// When a subscription is looked at next, if at all.
-pub(super) fn due(due: Due) -> Option<String> {
+pub(crate) fn due(due: Due) -> Option<String> {
     match due {
         Due::Never | Due::Retired(_) => None,
         Due::Height(height) => Some(format!("at block {height}")),
@@ -139,7 +154,7 @@ pub(super) fn due(due: Due) -> Option<String> {
 }
 
 /// Where a nonce stands.
-pub(super) fn phase(slot: &Slot) -> String {
+pub(crate) fn phase(slot: &Slot) -> String {
     match slot.phase {
         Phase::Signing(id) => format!("is signed (effect {id})"),
         Phase::Sending(id) => format!("is handed to the RPC (effect {id})"),
@@ -158,7 +173,7 @@ pub(super) fn phase(slot: &Slot) -> String {
 }
 
 /// What a nonce is for.
-pub(super) fn used_for(wanted: &Use) -> String {
+pub(crate) fn used_for(wanted: &Use) -> String {
     match wanted {
         Use::Deliver(deliveries) => match deliveries.as_slice() {
             [one] => format!("delivery {one}"),
@@ -178,7 +193,7 @@ pub(super) fn used_for(wanted: &Use) -> String {
 }
 
 /// What a chore is.
-pub(super) fn chore(chore: Chore) -> String {
+pub(crate) fn chore(chore: Chore) -> String {
     match chore {
         Chore::Stake(token) if token.is_zero() => "the stake allowance of the native coin".into(),
         Chore::Stake(token) => format!("the stake allowance of token {token}"),
@@ -189,7 +204,7 @@ pub(super) fn chore(chore: Chore) -> String {
 }
 
 /// Who waits for an effect.
-pub(super) fn waiting(waiting: Waiting, machine: &Machine) -> String {
+pub(crate) fn waiting(waiting: Waiting, machine: &Machine) -> String {
     match waiting {
         Waiting::Job(no) => machine
             .job_by_no(no)
@@ -201,7 +216,7 @@ pub(super) fn waiting(waiting: Waiting, machine: &Machine) -> String {
 }
 
 /// Where a proof stands.
-pub(super) fn proof_state(state: ProofState) -> &'static str {
+pub(crate) fn proof_state(state: ProofState) -> &'static str {
     match state {
         ProofState::Open => "not judged",
         ProofState::Paid => "found valid, paid",
@@ -211,7 +226,7 @@ pub(super) fn proof_state(state: ProofState) -> &'static str {
 }
 
 /// What an account is for.
-pub(super) fn role(role: Role) -> &'static str {
+pub(crate) fn role(role: Role) -> &'static str {
     match role {
         Role::NodeAccount => "node's account",
         Role::NodeWallet => "node's wallet",
@@ -230,7 +245,7 @@ pub(super) fn role(role: Role) -> &'static str {
 }
 
 /// An account of the ledger.
-pub(super) fn account(account: &Account) -> String {
+pub(crate) fn account(account: &Account) -> String {
     if account.token.is_zero() {
         role(account.role).to_owned()
     } else {
@@ -239,7 +254,7 @@ pub(super) fn account(account: &Account) -> String {
 }
 
 /// What an entry books.
-pub(super) fn code(code: Code) -> &'static str {
+pub(crate) fn code(code: Code) -> &'static str {
     match code {
         Code::Price => "price of a delivery",
         Code::ProtocolFee => "protocol's share",
@@ -257,11 +272,45 @@ pub(super) fn code(code: Code) -> &'static str {
         Code::Deposit => "deposit",
         Code::Withdrawal => "withdrawal",
         Code::Spent => "spent by the owner",
+        Code::WrittenOff => "written off: a token that nobody accepts",
+    }
+}
+
+/// An entry of the ledger as JSON, the amount in the token's smallest unit.
+#[derive(Serialize)]
+pub(crate) struct EntryView {
+    no: u64,
+    /// The event that brought it.
+    seq: u64,
+    block: u64,
+    tx: String,
+    debit: Role,
+    credit: Role,
+    token: String,
+    amount: String,
+    code: Code,
+    state: EntryState,
+}
+
+impl EntryView {
+    pub(crate) fn new(no: EntryNo, entry: &Entry) -> Self {
+        Self {
+            no: no.0,
+            seq: entry.seq.0,
+            block: entry.block,
+            tx: entry.tx.to_string(),
+            debit: entry.debit.role,
+            credit: entry.credit.role,
+            token: entry.debit.token.to_string(),
+            amount: entry.amount.to_string(),
+            code: entry.code,
+            state: entry.state,
+        }
     }
 }
 
 /// Where an entry stands.
-pub(super) fn entry_state(state: EntryState) -> &'static str {
+pub(crate) fn entry_state(state: EntryState) -> &'static str {
     match state {
         EntryState::Pending => "pending",
         EntryState::Posted => "posted",
