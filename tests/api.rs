@@ -452,6 +452,7 @@ async fn the_operators_status_is_what_a_replay_gives() {
     let machine = infernet_node::driver::replay(&node.log()).unwrap();
     let head = infernet_node::log::LogReader::head(&node.log());
     assert_eq!(shown["seq"], machine.seq().0);
+    assert_eq!(shown["logic"], machine.logic());
     assert_eq!(shown["digest"], machine.digest().to_string());
     assert_eq!(shown["head"], head.hash.to_string());
     let (_, ledger) = node.get_admin("/api/ledger").await;

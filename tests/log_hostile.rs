@@ -2,6 +2,7 @@
 //! they look like, they neither become history nor lock anybody out.
 
 mod log_common;
+mod log_fuzzed;
 
 use std::{fs, path::Path};
 
@@ -261,4 +262,40 @@ fn a_reader_holds_no_more_of_an_export_than_an_event_may_bring() {
     long.extend(vec![erased(64 * 1024 * 1024); 256]);
     let error = refused(&long);
     assert!(error.starts_with("E-LOG-021: line 11 "), "{error}");
+}
+
+/// Calls `take` with bytes as they are, then cut and with single bytes changed.
+fn vary(bytes: &[u8], rounds: usize, mut take: impl FnMut(&[u8]) -> bool) {
+    assert!(take(bytes), "what is whole is taken");
+    let mut rng = Lcg(9);
+    for _ in 0..rounds {
+        let mut other = bytes.to_vec();
+        let place = rng.below(bytes.len());
+        other[place] ^= 1 << rng.below(8);
+        take(&other);
+        take(&bytes[..place]);
+    }
+}
+
+/// What the fuzz targets of the log do, without a fuzzer.
+#[test]
+fn the_fuzz_targets_hold() {
+    vary(lines().concat().as_bytes(), 300, log_fuzzed::export);
+    assert!(!log_fuzzed::export(b"{}"));
+
+    let mut rng = Lcg(4);
+    let mut encoded = Vec::new();
+    infernet_node::log::frame::encode(&event(&mut rng, 40), &mut encoded).unwrap();
+    vary(&encoded, 300, log_fuzzed::frame);
+    let block = forged(Head::default(), 5);
+    vary(&block, 300, log_fuzzed::frame);
+
+    for behind in [false, true] {
+        vary(&block, 100, |bytes| {
+            for at in [0, 7, 300] {
+                log_fuzzed::recovery(bytes, &encoded, behind, at);
+            }
+            log_fuzzed::recovery(b"", &bytes[..bytes.len() / 2], behind, 0)
+        });
+    }
 }

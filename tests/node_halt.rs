@@ -1,6 +1,6 @@
 //! The real node at an event that breaks an invariant: it ends with exit code 6 before any effect,
 //! again at the same event when it is started again, and goes on from the log as it was before,
-//! with the commands that it names.
+//! with the commands that it names. And the node on a log of another version's logic.
 
 mod log_common;
 mod node_common;
@@ -17,11 +17,15 @@ use infernet_node::{
     dev::{self, Role},
     devnet::{Devnet, DevnetConfig},
     log::{
-        EventLog as _, LogReader as _, MirrorReader, Record, SledReader, Source as _,
-        checkpoint::Checkpoint,
+        EventLog as _, LogReader as _, MirrorReader, Options, Record, SledLog, SledReader,
+        Source as _, checkpoint::Checkpoint,
     },
 };
-use infernet_state::{Event, types::Seq};
+use infernet_state::{
+    Event,
+    machine::LOGIC,
+    types::{Seq, WallTime},
+};
 use node_common::{Outside, PATIENCE, Running, event, get, judge_log, lock, open_log};
 
 /// The node's account in the development world.
@@ -316,4 +320,106 @@ fn a_log_with_an_event_that_halts_is_cut_before_it_with_the_named_commands() {
     outside.settle(&api);
     running.kill();
     outside.judge_chain();
+}
+
+/// Appends an event as another version of the program would.
+fn append(data_dir: &Path, event: &Event) -> Seq {
+    let event = infernet_state::codec::encode(event).expect("encoded");
+    let payloads = Vec::new();
+    let record = Record { event, payloads };
+    open_log(data_dir).append(&[record]).expect("appended").seq
+}
+
+/// Where the logic was brought up, and what stands before each.
+fn upgrades(data_dir: &Path) -> Vec<(u64, u16)> {
+    let reader = open_log(data_dir).reader();
+    (1..=reader.head().seq.0)
+        .filter_map(|seq| match event(&reader, seq) {
+            Event::Upgraded { to } => {
+                let before = event(&reader, seq - 1);
+                assert!(matches!(before, Event::NodeStarted { .. }), "{before:?}");
+                Some((seq, to))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_start_brings_the_logic_up_once_and_a_newer_one_is_refused() {
+    let outside = Outside::new(false);
+    outside.configure("");
+    let data = outside.data_dir();
+    // What a program that knew of no logic left.
+    std::fs::create_dir_all(&data).expect("a directory");
+    drop(SledLog::open(&data, &Options::new("no chain".to_owned())).expect("a new log"));
+    let old = Event::NodeStarted {
+        at: WallTime(1_000),
+        version: "0.0.1".into(),
+    };
+    append(&data, &old);
+    for _ in 0..2 {
+        let mut running = outside.start(outside.command(&[]));
+        let (api, admin) = running.urls();
+        outside.ask(&api, 2, 0);
+        outside.settle(&api);
+        let status = outside
+            .runtime
+            .block_on(get(&format!("{admin}/admin/status")));
+        assert_eq!(status["logic"], LOGIC);
+        running.kill();
+    }
+    assert_eq!(upgrades(&data), [(3, LOGIC)]);
+    assert_eq!(judge_log(&data, &outside.told).logic(), LOGIC);
+
+    // A newer program goes on with it: this one changes nothing, and says which is asked for.
+    append(
+        &data,
+        &Event::NodeStarted {
+            at: WallTime(2_000),
+            version: "9.8.7".into(),
+        },
+    );
+    let at = append(&data, &Event::Upgraded { to: LOGIC + 1 });
+    let head = open_log(&data).head();
+    let mut named = Vec::new();
+    for _ in 0..2 {
+        let (status, said) = outside.start(outside.command(&[])).end();
+        assert_eq!(status.code(), Some(4), "{said}");
+        assert!(
+            said.contains(&format!("E-STATE-002: at event {at}:")),
+            "{said}"
+        );
+        let helps = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("  infernet "));
+        named = helps
+            .map(|line| line.split("   ").next().unwrap_or_default().to_owned())
+            .collect();
+    }
+    assert_eq!(open_log(&data).head(), head);
+    let [replay] = &named[..] else {
+        panic!("{named:?}");
+    };
+    let typed: Vec<&str> = replay.split(' ').collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_infernet"))
+        .args(&typed)
+        .output()
+        .expect("starts");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}");
+    assert!(shown.contains("9.8.7"), "{shown}");
+    let export = outside.path("newer.jsonl");
+    infernet(
+        0,
+        &["log", "export", "--data-dir", text(&data), text(&export)],
+    );
+    for refused in [
+        &["replay", "--data-dir", text(&data), "--quiet"][..],
+        &["log", "verify", text(&data)],
+        &["log", "verify", text(&export)],
+    ] {
+        let said = infernet(4, refused);
+        assert!(said.contains("E-STATE-002"), "{said}");
+    }
 }

@@ -47,7 +47,7 @@ function renderArtifacts(names) {
   const constants = names.map((name) => {
     const constant = name.replace(/([a-z\d])([A-Z])/g, "$1_$2").replace(/([A-Z])([A-Z][a-z])/g, "$1_$2").replace("/", "_").toUpperCase();
     const text = `pub const ${constant}: &str =`;
-    const path = `include_str!("../../artifacts/${name}.json");`;
+    const path = `include_str!("../artifacts/${name}.json");`;
     return text.length + path.length + 5 > 100 ? `    ${text}\n        ${path}\n` : `    ${text} ${path}\n`;
   });
   return `\n/// The committed artifacts: ABI and code, as JSON.\npub mod artifacts {\n${constants.join("")}}\n`;

@@ -36,6 +36,16 @@ pub use self::{
 
 use crate::log::{LogError, Stored, export::ExportError};
 
+impl From<Halt> for AuditError {
+    fn from(halt: Halt) -> Self {
+        if halt.is_newer() {
+            Self::Newer(halt)
+        } else {
+            Self::Halt(halt)
+        }
+    }
+}
+
 /// Why the past cannot be shown, or is not what it is said to be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +62,9 @@ pub enum AuditError {
     /// The machine halts at an event, as it did in the node.
     #[error("{0}; the node halted here too, before any effect")]
     Halt(Halt),
+    /// A newer version of the program continued the log.
+    #[error(transparent)]
+    Newer(Halt),
     /// A snapshot is no state, or another one than it says.
     #[error(
         "E-AUDIT-001: the snapshot behind event {seq} {reason}; use the version of the program \

@@ -236,14 +236,14 @@ impl Replay {
     /// Applies the next event and shows it.
     ///
     /// # Errors
-    /// [`AuditError::Codec`], [`AuditError::Halt`].
+    /// [`AuditError::Codec`], [`AuditError::Halt`], [`AuditError::Newer`].
     pub fn step(
         &mut self,
         stored: &Stored,
         mut each: impl FnMut(Moment<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, AuditError> {
         let event = codec::decode(stored.event.kind, stored.event.version, &stored.event.body)?;
-        let effects = self.machine.apply(&event).map_err(AuditError::Halt)?;
+        let effects = self.machine.apply(&event)?;
         self.head = Head {
             seq: stored.seq,
             hash: stored.hash,

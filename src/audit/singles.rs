@@ -39,6 +39,7 @@ fn node(machine: &Machine) -> Facet {
                 .next_deadline()
                 .map_or_else(|| "no time".into(), words::wall),
         )
+        .with("logic", machine.logic())
         .with("digest of effects", machine.effects_digest())
 }
 

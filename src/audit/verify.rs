@@ -127,7 +127,7 @@ fn verify_lines(input: impl BufRead, signer: Option<Address>) -> Result<Report, 
 /// version cannot be judged.
 fn unfit(seq: Seq, error: AuditError) -> AuditError {
     match error {
-        AuditError::Codec(CodecError::Unknown { .. }) => error,
+        AuditError::Codec(CodecError::Unknown { .. }) | AuditError::Newer(_) => error,
         AuditError::Codec(error) => AuditError::Unfit {
             seq,
             reason: error.to_string(),

@@ -113,6 +113,9 @@ impl CliError {
             Self::Node(NodeError::Fatal(Fatal::Halt(halt)))
             | Self::Audit(AuditError::Halt(halt))
             | Self::Verification(AuditError::Halt(halt)) => halt_help(halt, data_dir),
+            Self::Node(NodeError::Fatal(Fatal::Newer(halt)))
+            | Self::Audit(AuditError::Newer(halt))
+            | Self::Verification(AuditError::Newer(halt)) => newer_help(halt, data_dir),
             Self::Node(_)
             | Self::Export(_)
             | Self::Audit(_)
@@ -133,12 +136,19 @@ fn shown(data_dir: Option<&Path>) -> String {
     data_dir.map_or_else(|| "DIR".to_owned(), |path| path.display().to_string())
 }
 
-/// What to do about a log with an event that halts the machine. The one of a newer program has
-/// nothing wrong with it.
-fn halt_help(halt: &Halt, data_dir: Option<&Path>) -> Vec<String> {
-    const NEWER_LOGIC: u16 = 2;
+/// What names the version that continued a log with a newer logic: the start before it.
+fn newer_help(halt: &Halt, data_dir: Option<&Path>) -> Vec<String> {
     let before = halt.seq.0.saturating_sub(1);
-    if halt.code == NEWER_LOGIC || before == 0 {
+    let dir = shown(data_dir);
+    vec![format!(
+        "infernet replay --data-dir {dir} --to {before}   the last start that it shows names the version"
+    )]
+}
+
+/// What to do about a log with an event that halts the machine.
+fn halt_help(halt: &Halt, data_dir: Option<&Path>) -> Vec<String> {
+    let before = halt.seq.0.saturating_sub(1);
+    if before == 0 {
         return Vec::new();
     }
     let dir = shown(data_dir);
@@ -244,7 +254,7 @@ fn audit_code(error: &AuditError) -> u8 {
     match error {
         AuditError::Log(error) => log_code(error),
         AuditError::Export(error) => export_code(error),
-        AuditError::Codec(CodecError::Unknown { .. }) => 4,
+        AuditError::Codec(CodecError::Unknown { .. }) | AuditError::Newer(_) => 4,
         AuditError::Codec(_) => 5,
         AuditError::Halt(_) => 6,
         AuditError::Snapshot { .. }

@@ -78,6 +78,9 @@ pub enum Fatal {
          was before"
     )]
     Halt(Halt),
+    /// A newer version of the program continued the log.
+    #[error(transparent)]
+    Newer(Halt),
     /// An event cannot be encoded, or one in the log cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -85,6 +88,16 @@ pub enum Fatal {
     /// be read, and the log before it is gone.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+}
+
+impl From<Halt> for Fatal {
+    fn from(halt: Halt) -> Self {
+        if halt.is_newer() {
+            Self::Newer(halt)
+        } else {
+            Self::Halt(halt)
+        }
+    }
 }
 
 /// Takes effects and carries them out; what comes of them returns through a [`Handle`].
@@ -278,7 +291,7 @@ impl<L: Upkeep, W: World> Driver<L, W> {
                 .unwrap_or_else(|held| held.into_inner());
             for submission in accepted {
                 for event in submission.events() {
-                    effects.extend(machine.apply(event).map_err(Fatal::Halt)?);
+                    effects.extend(machine.apply(event)?);
                 }
                 let seq = machine.seq();
                 answers.push((submission, Reply::Recorded(Recorded { seq })));
@@ -366,7 +379,7 @@ pub fn replay_to(
         }
         for stored in chunk {
             let event = codec::decode(stored.event.kind, stored.event.version, &stored.event.body)?;
-            let effects = machine.apply(&event).map_err(Fatal::Halt)?;
+            let effects = machine.apply(&event)?;
             each(stored.seq, &event, &effects);
         }
     }

@@ -109,7 +109,8 @@ fn fatal_code(fatal: &Fatal) -> u8 {
             LogError::Locked { .. } | LogError::Newer { .. } | LogError::Identity { .. },
         )
         | Fatal::Codec(CodecError::Unknown { .. })
-        | Fatal::Snapshot(SnapshotError::Unknown { .. }) => 4,
+        | Fatal::Snapshot(SnapshotError::Unknown { .. } | SnapshotError::Newer { .. })
+        | Fatal::Newer(_) => 4,
         Fatal::Log(_) | Fatal::Codec(_) | Fatal::Snapshot(_) => 5,
         Fatal::Halt(_) => 6,
     }

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use infernet_state::{Config, Event};
+use infernet_state::{Config, Event, Machine};
 use tokio::sync::watch;
 
 use self::chain::{ChainSlot, Follow, chain_config, connect};
@@ -134,6 +134,8 @@ impl Node {
             at: world.now(),
             version: env!("CARGO_PKG_VERSION").into(),
         }];
+        // Behind the start, whose version tells an operator which program a log ahead of his is of.
+        started.extend(handle.view(Machine::upgrade));
         if recorded.as_ref() != Some(&config) {
             started.push(Event::ConfigChanged(config.clone()));
         }

@@ -1,12 +1,17 @@
 //! The node's account: which nonce is next, and whether anything may be sent.
 //!
 //! ```text
-//!   (start) ── AccountObserved, nothing unexplained ──► sending
-//!      │                                                  ▲
-//!      └── chain ahead of, or behind, the log ──► Quarantined ── QuarantineLifted ──┘
+//!              AccountObserved, nothing unexplained
+//!  Unobserved ──────────────────────────────────────► Sending
+//!    ▲     │                                           │   ▲
+//!    │     │  chain ahead of, or behind, the log       ▼   │ QuarantineLifted
+//!    │     └───────────────────────────────────────► Quarantined
+//!    │ QuarantineLifted                               │   ▲
+//!  Suspended ◄──────────── NodeStarted ───────────────┘   │
+//!    └──────────────────── AccountObserved ───────────────┘
 //! ```
-//! Every run of the node begins unobserved: nothing is sent before the log was compared with the
-//! chain. A nonce that somebody else used with the same key is noticed and healed.
+//! Every run of the node begins unobserved (from anywhere; a quarantine stays, suspended until the
+//! account was observed): nothing is sent before the log was compared with the chain. A nonce that somebody else used with the same key is noticed and healed.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -16,6 +21,7 @@ use crate::{
     limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    trace::Transition,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
     types::Nonce,
 };
@@ -40,6 +46,55 @@ pub enum Quarantine {
     },
 }
 
+/// Where the account stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Not compared with the chain in this run of the node.
+    Unobserved,
+    /// The same, and an earlier run left a quarantine.
+    Suspended(Quarantine),
+    /// Transactions are sent.
+    Sending,
+    /// Nothing is sent until an operator confirms.
+    Quarantined(Quarantine),
+}
+
+/// What happens to the account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// A run of the node begins.
+    Start,
+    /// The chain says what the log explains.
+    Agree,
+    /// It says something else.
+    Differ(Quarantine),
+    /// An operator confirmed.
+    Lift,
+}
+
+impl Standing {
+    /// The next standing, or `None` where the step does not apply.
+    #[must_use]
+    pub fn step(self, step: Step) -> Option<Self> {
+        match (self, step) {
+            (Self::Unobserved | Self::Sending, Step::Start) | (Self::Suspended(_), Step::Lift) => {
+                Some(Self::Unobserved)
+            }
+            (Self::Suspended(why) | Self::Quarantined(why), Step::Start) => {
+                Some(Self::Suspended(why))
+            }
+            (Self::Unobserved | Self::Sending, Step::Agree)
+            | (Self::Quarantined(_), Step::Lift) => Some(Self::Sending),
+            (Self::Suspended(why) | Self::Quarantined(why), Step::Agree)
+            | (
+                Self::Unobserved | Self::Suspended(_) | Self::Sending | Self::Quarantined(_),
+                Step::Differ(why),
+            ) => Some(Self::Quarantined(why)),
+            (Self::Unobserved | Self::Sending, Step::Lift) => None,
+        }
+    }
+}
+
 /// The node's account.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Account {
@@ -60,6 +115,9 @@ pub struct Account {
     pub(crate) observed: bool,
     /// Nonces used by others with the same key, ever noticed.
     pub(crate) foreign: u64,
+    /// Below it, a nonce without a slot is explained by more than the log: others used it in a
+    /// final block, or it was skipped by what others used later, or an operator confirmed it.
+    pub(crate) explained: Nonce,
     /// How many of the open nonces are in hand.
     #[serde(skip)]
     pub(crate) in_hand: u32,
@@ -105,6 +163,22 @@ impl Account {
         self.slots.is_empty()
     }
 
+    /// Where it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match (self.observed, self.quarantine) {
+            (false, None) => Standing::Unobserved,
+            (false, Some(why)) => Standing::Suspended(why),
+            (true, None) => Standing::Sending,
+            (true, Some(why)) => Standing::Quarantined(why),
+        }
+    }
+
+    /// Nonces below this one need no slot.
+    pub(crate) fn explain_below(&mut self, nonce: Nonce) {
+        self.explained = self.explained.max(nonce);
+    }
+
     /// Why nothing is sent, if so.
     #[must_use]
     pub fn quarantine(&self) -> Option<Quarantine> {
@@ -136,26 +210,28 @@ impl Machine {
         turn: &mut Turn,
         observed: Nonce,
     ) -> Result<(), Halt> {
-        self.account.observed = true;
-        match self.account.next {
+        let step = match self.account.next {
             None => {
                 self.account.next = Some(observed);
                 self.account.settled = observed;
+                Step::Agree
             }
             Some(known) if observed > known => {
-                self.account.quarantine = Some(Quarantine::ChainAhead { known, observed });
+                Step::Differ(Quarantine::ChainAhead { known, observed })
             }
-            Some(_) if observed < self.account.settled => {
-                self.account.quarantine = Some(Quarantine::ChainBehind {
-                    known: self.account.settled,
-                    observed,
-                });
-            }
-            // The first start behind a quarantine, or one whose head is older than what is recorded.
-            Some(known) if observed < known && self.account.quarantine.is_none() => {
-                self.free_from(turn, observed)?;
-            }
-            Some(_) => {}
+            Some(_) if observed < self.account.settled => Step::Differ(Quarantine::ChainBehind {
+                known: self.account.settled,
+                observed,
+            }),
+            Some(_) => Step::Agree,
+        };
+        // The first start behind a quarantine, or one whose head is older than what is recorded.
+        let frees = step == Step::Agree
+            && self.account.quarantine.is_none()
+            && self.account.next.is_some_and(|known| observed < known);
+        self.step_account(step);
+        if frees {
+            self.free_from(turn, observed)?;
         }
         self.send_if_allowed(turn)
     }
@@ -186,18 +262,39 @@ impl Machine {
         Ok(())
     }
 
+    /// Moves the account on; `false` where the step does not apply.
+    pub(crate) fn step_account(&mut self, step: Step) -> bool {
+        let from = self.account.standing();
+        let Some(to) = from.step(step) else {
+            return false;
+        };
+        (self.account.observed, self.account.quarantine) = match to {
+            Standing::Unobserved => (false, None),
+            Standing::Suspended(why) => (false, Some(why)),
+            Standing::Sending => (true, None),
+            Standing::Quarantined(why) => (true, Some(why)),
+        };
+        self.trace.note(Transition::Account { from, step, to });
+        true
+    }
+
     /// `QuarantineLifted`: an operator confirmed. What the log had in the pool is looked up, and
     /// new nonces begin behind the chain's.
     pub(crate) fn quarantine_lifted(&mut self, turn: &mut Turn) -> Result<(), Halt> {
-        match self.account.quarantine.take() {
+        let lifted = self.account.quarantine;
+        if !self.step_account(Step::Lift) {
+            return Ok(());
+        }
+        match lifted {
             Some(Quarantine::ChainAhead { observed, .. }) => {
                 self.account.next = self.account.next.map(|next| next.max(observed));
+                self.account.explain_below(observed);
             }
             Some(Quarantine::ChainBehind { observed, .. }) => {
                 self.account.settled = observed;
                 self.free_from(turn, observed)?;
             }
-            None => return Ok(()),
+            None => {}
         }
         let waiting: Vec<Nonce> = self
             .account
@@ -231,7 +328,12 @@ impl Machine {
         }
         self.stop_slot(turn, nonce)?;
         self.close_slot(nonce);
-        self.account.next = self.account.next.map(|next| next.max(after(nonce)));
+        if let Some(next) = self.account.next {
+            if nonce > next {
+                self.account.explain_below(nonce);
+            }
+            self.account.next = Some(next.max(after(nonce)));
+        }
         if let Some(wanted) = wanted {
             for no in wanted.deliveries() {
                 self.replan_later(*no);

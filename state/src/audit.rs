@@ -5,9 +5,14 @@
 //! something that will come (an effect, a timer, a height, a time, a block), and what it waits
 //! for knows of it.
 
-use alloc::{collections::BTreeMap, format, string::String};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+};
 
 use crate::{
+    chain::Undo,
     chore::{self, Chore},
     delivery::{Delivery, State},
     job::{Job, Stage, Work},
@@ -16,7 +21,7 @@ use crate::{
     outbox::{Flight, Owner},
     schedule::Timer,
     subscription::{Due, Standing},
-    transaction::Phase,
+    transaction::{Phase, after},
     types::{DeliveryNo, EffectId, JobNo, Nonce},
 };
 
@@ -252,6 +257,50 @@ impl Machine {
         }
         hold(versions == self.account.by_tx.len(), || {
             "each known hash is a version's".into()
+        })?;
+        self.audit_contiguity()
+    }
+
+    /// Every nonce from the first that is not settled to the next has a slot, or was used by others
+    /// in a block that may still go; those below [`Account::explained`](crate::account::Account)
+    /// need neither.
+    fn audit_contiguity(&self) -> Result<(), Broken> {
+        let Some(next) = self.account.next else {
+            return Ok(());
+        };
+        let from = self.account.settled.max(self.account.explained);
+        if from >= next {
+            return Ok(());
+        }
+        let foreign = self
+            .chain
+            .undo
+            .values()
+            .flatten()
+            .filter_map(|undo| match undo {
+                Undo::Foreign(nonce) => Some(*nonce),
+                Undo::Created(_)
+                | Undo::Replaced(..)
+                | Undo::Cancelled { .. }
+                | Undo::Counted { .. }
+                | Undo::Included(_)
+                | Undo::Booked(_)
+                | Undo::Cursor(_)
+                | Undo::Allowance { .. }
+                | Undo::ProofOpened(..)
+                | Undo::ProofJudged(..)
+                | Undo::Aliased(_) => None,
+            });
+        let known: BTreeSet<Nonce> = self.account.slots.keys().copied().chain(foreign).collect();
+        let mut expected = from;
+        for nonce in known.range(from..next) {
+            hold(*nonce == expected, || {
+                format!("nonce {expected} is open or was used by somebody else")
+            })?;
+            expected = after(expected);
+        }
+        hold(expected == next, || {
+            format!("nonce {expected}, below the next, is open or was used by somebody else")
         })
     }
 

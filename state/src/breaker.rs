@@ -92,7 +92,7 @@ impl Machine {
         }
     }
 
-    fn step_breaker(&mut self, step: Step) {
+    pub(crate) fn step_breaker(&mut self, step: Step) {
         let from = self.breaker;
         if let Some(to) = from.step(step) {
             self.breaker = to;

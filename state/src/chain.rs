@@ -31,6 +31,7 @@ use crate::{
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
+    transaction::after,
     types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
@@ -426,6 +427,7 @@ impl Machine {
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
                 Undo::Foreign(nonce) => {
                     self.account.overtaken.remove(&nonce);
+                    self.account.explain_below(after(nonce));
                 }
                 Undo::Aliased(key) => self.alias_final(key, block),
                 Undo::Created(_)

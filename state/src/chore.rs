@@ -178,6 +178,9 @@ impl Chores {
     }
 }
 
+/// What a chore's transaction does, and its tries.
+type With = Option<(Use, Tries)>;
+
 impl Machine {
     /// What was allowed was allowed by another wallet, or to another account: nothing is known of
     /// the present ones, and a reorg brings nothing of it back. Approvals that are signed use up
@@ -264,7 +267,7 @@ impl Machine {
 
     /// Moves a chore on, where the step applies, with what its transaction does and its tries.
     /// Gives back what there was of it.
-    fn step_chore(&mut self, chore: Chore, step: Step, with: Option<(Use, Tries)>) -> Option<Task> {
+    pub(crate) fn step_chore(&mut self, chore: Chore, step: Step, with: With) -> Option<Task> {
         let before = self.chores.tasks.get(&chore).map(|task| task.stage);
         let next = Stage::step(before, step)?;
         self.trace.note(Transition::Chore {

@@ -81,6 +81,8 @@ mod tally;
 pub mod trace;
 mod tracking;
 pub mod transaction;
+#[doc(hidden)]
+pub mod trial;
 pub mod types;
 
 pub use config::Config;

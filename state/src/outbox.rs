@@ -274,7 +274,7 @@ impl Machine {
     }
 
     /// Moves an effect on; `false` where the step does not apply.
-    fn step_effect(&mut self, id: EffectId, step: Step) -> bool {
+    pub(crate) fn step_effect(&mut self, id: EffectId, step: Step) -> bool {
         let Some(pending) = self.outbox.pending.get_mut(&id) else {
             return false;
         };

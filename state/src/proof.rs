@@ -255,7 +255,12 @@ impl Machine {
     }
 
     /// Moves a proof on; `false` where the step does not apply.
-    fn step_proof(&mut self, id: SubscriptionId, interval: Interval, step: Step) -> bool {
+    pub(crate) fn step_proof(
+        &mut self,
+        id: SubscriptionId,
+        interval: Interval,
+        step: Step,
+    ) -> bool {
         let known = self.proofs.all.get(&(id, interval));
         let Some((from, to)) = known
             .map(|proof| proof.state)

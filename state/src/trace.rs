@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use crate::{
-    breaker, chore, delegation, delivery, job, ledger,
+    account, breaker, chore, delegation, delivery, job, ledger,
     machine::Machine,
     outbox, proof, subscription, transaction,
     types::{DeliveryNo, EffectId, EntryNo, Interval, JobNo, Nonce, SubscriptionId},
@@ -114,6 +114,15 @@ pub enum Transition {
         step: outbox::Step,
         /// Where it stands now; `None` when it has ended.
         to: Option<outbox::Flight>,
+    },
+    /// Of the node's account.
+    Account {
+        /// Where it stood.
+        from: account::Standing,
+        /// What happened.
+        step: account::Step,
+        /// Where it stands now.
+        to: account::Standing,
     },
     /// Of an entry of the ledger.
     Entry {

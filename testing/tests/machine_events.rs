@@ -123,6 +123,7 @@ fn sequences_reach_every_effect_and_replay() {
     for kind in [
         "ReadInputs",
         "ReadPayer",
+        "ReadResponses",
         "RunContainer",
         "StopContainer",
         "Simulate",
@@ -132,7 +133,14 @@ fn sequences_reach_every_effect_and_replay() {
     ] {
         assert!(sane.issued.contains_key(kind), "{kind} was never asked for");
     }
-    for place in ["sent", "included", "final", "abandoned"] {
+    for place in [
+        "sent",
+        "included",
+        "final",
+        "parked",
+        "abandoned",
+        "withdrawn",
+    ] {
         assert!(
             sane.deliveries.contains_key(place),
             "no delivery was ever {place}"

@@ -3,6 +3,7 @@
 //! The consumer is `DiffusionNFT` of `contracts/src/examples`: it asks for a picture and mints a token of it.
 
 use alloy_sol_types::{SolValue, sol};
+use infernet_contracts::artifacts;
 use infernet_state::subscription::CANCELLED_AT;
 use infernet_testing::{
     abi::Coordinator,
@@ -77,8 +78,8 @@ struct Gallery {
 impl Gallery {
     fn new() -> Self {
         let (mut world, at) = World::deployed(Build::Paris);
-        let code = creation_code(include_str!("../../contracts/artifacts/DiffusionNFT.json"))
-            .expect("an artifact");
+        // `include_str!` of your own artifact does as well.
+        let code = creation_code(artifacts::DIFFUSION_NFT).expect("an artifact");
         let nft = world.create(address(1), &code, &at.registry.abi_encode());
         Self {
             world,

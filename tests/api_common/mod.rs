@@ -20,7 +20,7 @@ use infernet_node::{
     streams::Streams,
 };
 use infernet_state::{
-    Config, Event,
+    Config, Event, Machine,
     admission::container_hash,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::DelegatedRequest,
@@ -233,13 +233,12 @@ impl Node {
             },
         )
         .await?;
-        let started = vec![
-            Event::NodeStarted {
-                at: world.now(),
-                version: "test".to_owned(),
-            },
-            Event::ConfigChanged(config(options)),
-        ];
+        let mut started = vec![Event::NodeStarted {
+            at: world.now(),
+            version: "test".to_owned(),
+        }];
+        started.extend(handle.view(Machine::upgrade));
+        started.push(Event::ConfigChanged(config(options)));
         let (stop, stopped) = watch::channel(false);
         let (stop_loop, loop_stopped) = watch::channel(false);
         let told = |mut stopped: watch::Receiver<bool>| async move {

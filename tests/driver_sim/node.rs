@@ -81,6 +81,7 @@ impl Node {
             at: world.now(),
             version: "simulated".to_owned(),
         }];
+        started.extend(handle.view(Machine::upgrade));
         if handle.view(|machine| machine.config() != Some(&config())) {
             started.push(Event::ConfigChanged(config()));
         }

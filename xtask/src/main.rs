@@ -5,6 +5,7 @@ mod contracts;
 mod dev;
 mod fuzz;
 mod needs;
+mod packages;
 mod shell;
 mod test;
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    contracts, dev, needs,
+    contracts, dev, needs, packages,
     shell::{self, Outcome},
 };
 
@@ -33,6 +33,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "layers",
         run: layers,
+    },
+    Step {
+        name: "packages",
+        run: |_| packages::check(),
     },
     Step {
         name: "binaries",

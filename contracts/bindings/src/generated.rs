@@ -450,45 +450,43 @@ sol! {
 
 /// The committed artifacts: ABI and code, as JSON.
 pub mod artifacts {
-    pub const ALLOWLIST: &str = include_str!("../../artifacts/Allowlist.json");
-    pub const BASE_CONSUMER: &str = include_str!("../../artifacts/BaseConsumer.json");
-    pub const CALLBACK_CONSUMER: &str = include_str!("../../artifacts/CallbackConsumer.json");
-    pub const COORDINATOR: &str = include_str!("../../artifacts/Coordinator.json");
-    pub const DELEGATOR: &str = include_str!("../../artifacts/Delegator.json");
-    pub const DIFFUSION_NFT: &str = include_str!("../../artifacts/DiffusionNFT.json");
-    pub const EIP712_COORDINATOR: &str = include_str!("../../artifacts/EIP712Coordinator.json");
-    pub const FEE: &str = include_str!("../../artifacts/Fee.json");
-    pub const GROTH16_VERIFIER: &str = include_str!("../../artifacts/Groth16Verifier.json");
-    pub const HASH_VERIFIER: &str = include_str!("../../artifacts/HashVerifier.json");
-    pub const I_VERIFIER: &str = include_str!("../../artifacts/IVerifier.json");
-    pub const INBOX: &str = include_str!("../../artifacts/Inbox.json");
-    pub const IRIS_CLASSIFIER: &str = include_str!("../../artifacts/IrisClassifier.json");
-    pub const IRIS_CONSUMER: &str = include_str!("../../artifacts/IrisConsumer.json");
-    pub const MOCK_TOKEN: &str = include_str!("../../artifacts/MockToken.json");
-    pub const MOCK_VERIFIER: &str = include_str!("../../artifacts/MockVerifier.json");
-    pub const OPTIMISTIC_VERIFIER: &str = include_str!("../../artifacts/OptimisticVerifier.json");
-    pub const OWNABLE: &str = include_str!("../../artifacts/Ownable.json");
-    pub const PLAIN_CONSUMER: &str = include_str!("../../artifacts/PlainConsumer.json");
-    pub const PROMPTER: &str = include_str!("../../artifacts/Prompter.json");
-    pub const PROMPTS_GPT: &str = include_str!("../../artifacts/PromptsGPT.json");
-    pub const PROVEN_IRIS: &str = include_str!("../../artifacts/ProvenIris.json");
-    pub const READER: &str = include_str!("../../artifacts/Reader.json");
-    pub const REFERENCE_COORDINATOR: &str =
-        include_str!("../../artifacts/ReferenceCoordinator.json");
-    pub const REFERENCE_FEE: &str = include_str!("../../artifacts/ReferenceFee.json");
-    pub const REFERENCE_WALLET: &str = include_str!("../../artifacts/ReferenceWallet.json");
+    pub const ALLOWLIST: &str = include_str!("../artifacts/Allowlist.json");
+    pub const BASE_CONSUMER: &str = include_str!("../artifacts/BaseConsumer.json");
+    pub const CALLBACK_CONSUMER: &str = include_str!("../artifacts/CallbackConsumer.json");
+    pub const COORDINATOR: &str = include_str!("../artifacts/Coordinator.json");
+    pub const DELEGATOR: &str = include_str!("../artifacts/Delegator.json");
+    pub const DIFFUSION_NFT: &str = include_str!("../artifacts/DiffusionNFT.json");
+    pub const EIP712_COORDINATOR: &str = include_str!("../artifacts/EIP712Coordinator.json");
+    pub const FEE: &str = include_str!("../artifacts/Fee.json");
+    pub const GROTH16_VERIFIER: &str = include_str!("../artifacts/Groth16Verifier.json");
+    pub const HASH_VERIFIER: &str = include_str!("../artifacts/HashVerifier.json");
+    pub const I_VERIFIER: &str = include_str!("../artifacts/IVerifier.json");
+    pub const INBOX: &str = include_str!("../artifacts/Inbox.json");
+    pub const IRIS_CLASSIFIER: &str = include_str!("../artifacts/IrisClassifier.json");
+    pub const IRIS_CONSUMER: &str = include_str!("../artifacts/IrisConsumer.json");
+    pub const MOCK_TOKEN: &str = include_str!("../artifacts/MockToken.json");
+    pub const MOCK_VERIFIER: &str = include_str!("../artifacts/MockVerifier.json");
+    pub const OPTIMISTIC_VERIFIER: &str = include_str!("../artifacts/OptimisticVerifier.json");
+    pub const OWNABLE: &str = include_str!("../artifacts/Ownable.json");
+    pub const PLAIN_CONSUMER: &str = include_str!("../artifacts/PlainConsumer.json");
+    pub const PROMPTER: &str = include_str!("../artifacts/Prompter.json");
+    pub const PROMPTS_GPT: &str = include_str!("../artifacts/PromptsGPT.json");
+    pub const PROVEN_IRIS: &str = include_str!("../artifacts/ProvenIris.json");
+    pub const READER: &str = include_str!("../artifacts/Reader.json");
+    pub const REFERENCE_COORDINATOR: &str = include_str!("../artifacts/ReferenceCoordinator.json");
+    pub const REFERENCE_FEE: &str = include_str!("../artifacts/ReferenceFee.json");
+    pub const REFERENCE_WALLET: &str = include_str!("../artifacts/ReferenceWallet.json");
     pub const REFERENCE_WALLET_FACTORY: &str =
-        include_str!("../../artifacts/ReferenceWalletFactory.json");
-    pub const REGISTRY: &str = include_str!("../../artifacts/Registry.json");
-    pub const SAYS_GM: &str = include_str!("../../artifacts/SaysGM.json");
-    pub const SCRIPTED_CONSUMER: &str = include_str!("../../artifacts/ScriptedConsumer.json");
-    pub const SCRIPTED_TOKEN: &str = include_str!("../../artifacts/ScriptedToken.json");
-    pub const SCRIPTED_VERIFIER: &str = include_str!("../../artifacts/ScriptedVerifier.json");
-    pub const SUBSCRIPTION_CONSUMER: &str =
-        include_str!("../../artifacts/SubscriptionConsumer.json");
-    pub const WALLET: &str = include_str!("../../artifacts/Wallet.json");
-    pub const WALLET_FACTORY: &str = include_str!("../../artifacts/WalletFactory.json");
-    pub const CANCUN_COORDINATOR: &str = include_str!("../../artifacts/cancun/Coordinator.json");
+        include_str!("../artifacts/ReferenceWalletFactory.json");
+    pub const REGISTRY: &str = include_str!("../artifacts/Registry.json");
+    pub const SAYS_GM: &str = include_str!("../artifacts/SaysGM.json");
+    pub const SCRIPTED_CONSUMER: &str = include_str!("../artifacts/ScriptedConsumer.json");
+    pub const SCRIPTED_TOKEN: &str = include_str!("../artifacts/ScriptedToken.json");
+    pub const SCRIPTED_VERIFIER: &str = include_str!("../artifacts/ScriptedVerifier.json");
+    pub const SUBSCRIPTION_CONSUMER: &str = include_str!("../artifacts/SubscriptionConsumer.json");
+    pub const WALLET: &str = include_str!("../artifacts/Wallet.json");
+    pub const WALLET_FACTORY: &str = include_str!("../artifacts/WalletFactory.json");
+    pub const CANCUN_COORDINATOR: &str = include_str!("../artifacts/cancun/Coordinator.json");
     pub const CANCUN_EIP712_COORDINATOR: &str =
-        include_str!("../../artifacts/cancun/EIP712Coordinator.json");
+        include_str!("../artifacts/cancun/EIP712Coordinator.json");
 }

@@ -69,6 +69,8 @@ impl<K> Page<K> {
 #[derive(Serialize)]
 struct Status {
     version: &'static str,
+    /// The number of the machine's logic in force.
+    logic: u16,
     /// The newest applied event.
     seq: u64,
     /// The log's chain hash up to and with it.
@@ -109,8 +111,9 @@ impl Breaker {
 }
 
 async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize>, Problem> {
-    let (seq, digest, pending, breaker) = node.handle.view(|machine| {
+    let (logic, seq, digest, pending, breaker) = node.handle.view(|machine| {
         (
+            machine.logic(),
             machine.seq(),
             machine.digest(),
             view::pending(machine),
@@ -127,6 +130,7 @@ async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize
         })?;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
+        logic,
         seq: seq.0,
         head: head.hash.to_string(),
         digest: digest.to_string(),

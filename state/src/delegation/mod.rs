@@ -447,7 +447,7 @@ impl Machine {
 
     /// Gives a delegated subscription an id, or takes it away; gives back what it had, or `None`
     /// where the step does not apply.
-    fn step_delegation(
+    pub(crate) fn step_delegation(
         &mut self,
         key: DelegationKey,
         step: Step,

@@ -10,12 +10,12 @@ mod claims;
 mod snapshot;
 mod views;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::Account,
+    account::{self, Account},
     admission::Catalog,
     breaker::Breaker,
     chain::ChainView,
@@ -71,6 +71,15 @@ pub struct Halt {
 }
 
 impl Halt {
+    /// The code of an unknown logic.
+    const NEWER: u16 = 2;
+
+    /// Whether nothing is wrong but the program's age: a newer version continued the log.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.code == Self::NEWER
+    }
+
     /// A halt at an event.
     pub(crate) fn new(seq: Seq, code: u16, reason: &str) -> Self {
         Self {
@@ -81,9 +90,19 @@ impl Halt {
     }
 }
 
-/// The newest logic that this version knows. A change that would alter what an old log leads to
-/// gets the next number, and takes effect with [`Event::Upgraded`] alone.
-pub const LOGIC: u16 = 0;
+/// The newest logic that this version knows.
+///
+/// A log begins in logic 0; the first commit of a start brings it to this one
+/// ([`Machine::upgrade`]), so that every run of the node is of one logic, and nothing else writes
+/// [`Event::Upgraded`]. The first release has 1, which decides as 0 does.
+///
+/// **When it must be raised:** when the same events would lead to other effects, or to a state
+/// that says something else. Then the number goes up by one in the release, the old way stays in
+/// the code for `self.logic` below it, and the golden logs stay as they are, digest of the effects
+/// for digest. It is raised once for all such changes between two releases, and never lowered. It
+/// stays where no log can show the difference: new events, views, speed, layout of the state
+/// (which has a number of its own in the snapshots).
+pub const LOGIC: u16 = 1;
 
 /// The deterministic state of a node.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -158,7 +177,7 @@ impl Machine {
         match event {
             Event::NodeStarted { at, .. } => {
                 self.see(*at);
-                self.account.observed = false;
+                self.step_account(account::Step::Start);
                 self.restart_effects(turn)
             }
             Event::ConfigChanged(config) => self.config_changed(turn, config),
@@ -166,8 +185,12 @@ impl Machine {
                 if *to > LOGIC {
                     return Err(Halt::new(
                         turn.seq,
-                        2,
-                        "the log was continued by a newer version of the program; use that one",
+                        Halt::NEWER,
+                        &format!(
+                            "logic {to} takes effect, and this version of the program knows none \
+                             above {LOGIC}: a newer one continued the log; nothing was changed, \
+                             use that version"
+                        ),
                     ));
                 }
                 self.logic = self.logic.max(*to);

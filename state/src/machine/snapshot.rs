@@ -18,7 +18,7 @@ use bincode::{
 };
 use serde::de::DeserializeOwned;
 
-use super::Machine;
+use super::{LOGIC, Machine};
 use crate::{
     admission::Catalog,
     codec::CLAIM_PER_BYTE,
@@ -54,6 +54,19 @@ pub enum SnapshotError {
         /// Its fingerprint.
         fingerprint: u64,
         /// The version of the program that wrote it, and that can read it.
+        program: String,
+    },
+    /// The state is of a logic that this program does not know.
+    #[error(
+        "E-STATE-043: the snapshot was written by version {program} of the program with logic \
+         {logic} in force; version {this} knows none above {LOGIC}; use version {program}, or a \
+         newer one",
+        this = PROGRAM
+    )]
+    Newer {
+        /// The logic in force.
+        logic: u16,
+        /// The version of the program that wrote it.
         program: String,
     },
 }
@@ -129,7 +142,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`SnapshotError::Malformed`] when the bytes are not one, [`SnapshotError::Unknown`] when
-    /// they are one of a layout that is not known.
+    /// they are one of a layout that is not known, [`SnapshotError::Newer`] of a logic that is not.
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let (head, state) = Head::split(bytes).ok_or(SnapshotError::Malformed)?;
         let layout = core::iter::once(&NEWEST)
@@ -141,6 +154,12 @@ impl Machine {
                 program: String::from(head.program),
             })?;
         let mut machine = (layout.read)(state).ok_or(SnapshotError::Malformed)?;
+        if machine.logic > LOGIC {
+            return Err(SnapshotError::Newer {
+                logic: machine.logic,
+                program: String::from(head.program),
+            });
+        }
         if let Some(config) = &machine.config {
             machine.catalog = Catalog::new(config);
         }

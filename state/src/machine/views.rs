@@ -3,7 +3,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::Machine;
+use super::{LOGIC, Machine};
 use crate::{
     account::Account,
     chain::ChainView,
@@ -13,6 +13,7 @@ use crate::{
     delivery::{Deliveries, Delivery},
     digest,
     effect::{Effect, Issued},
+    event::Event,
     job::{Cause, Job, Jobs, Stage, Work},
     ledger::Ledger,
     proof::Proofs,
@@ -169,6 +170,19 @@ impl Machine {
     #[must_use]
     pub fn now(&self) -> WallTime {
         self.now
+    }
+
+    /// The number of the logic in force: 0 until an event says otherwise.
+    #[must_use]
+    pub fn logic(&self) -> u16 {
+        self.logic
+    }
+
+    /// The event that a start must record so that [`LOGIC`](super::LOGIC) is in force; `None`
+    /// when it is.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Event> {
+        (self.logic < LOGIC).then_some(Event::Upgraded { to: LOGIC })
     }
 
     /// The recorded configuration; `None` before the first.

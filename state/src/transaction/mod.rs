@@ -447,7 +447,7 @@ impl Machine {
     }
 
     /// Moves a nonce on, where the step applies.
-    fn step_slot(&mut self, nonce: Nonce, step: Step) {
+    pub(crate) fn step_slot(&mut self, nonce: Nonce, step: Step) {
         if let Some(slot) = self.account.slots.get_mut(&nonce)
             && let Some(to) = slot.phase.step(step)
         {

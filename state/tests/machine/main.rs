@@ -34,6 +34,7 @@
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
 //! | `logs` | golden logs, with their digests |
+//! | `fuzz` | what the fuzz targets do, without a fuzzer |
 //! | `snapshots` | golden snapshots, of every layout of the state |
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
@@ -52,6 +53,8 @@ mod delegated;
 mod edges;
 mod entries;
 mod events;
+mod fuzz;
+mod fuzzed;
 mod hostile;
 mod intervals;
 mod life;

@@ -48,6 +48,8 @@ pub(crate) enum Act {
     },
     Reorg(usize),
     Finalize(usize),
+    /// A verifier lets a proof's week pass; `coverage` alone draws it.
+    Week,
     Wait(u64),
     /// Answer an effect as a healthy world does.
     Answer(usize),
@@ -137,6 +139,7 @@ pub(crate) fn perform(world: &mut World, act: Act) {
             }
         }
         Act::Finalize(behind) => world.finalize(behind),
+        Act::Week => world.week(),
         Act::Wait(ms) => world.wait(ms),
         Act::Answer(place) => {
             if let Some(issued) = world.issued.remove(place)
@@ -234,6 +237,7 @@ pub(crate) fn is_kind(act: &Act) -> bool {
         | Act::Mine { .. }
         | Act::Reorg(_)
         | Act::Finalize(_)
+        | Act::Week
         | Act::Wait(_)
         | Act::Answer(_)
         | Act::Crash

@@ -34,7 +34,7 @@ use infernet_state::{
     Config, Effect, Event, Issued, Machine,
     effect::{Action, ContainerCall, ContainerInput, Location, Purpose},
     event::{ChainFact, Failure, Outcome, Rejection, Success, TransactionState},
-    types::{Amount, BlockRef, BlockTime, Hash, Nonce, SubscriptionId, WallTime},
+    types::{Amount, BlockRef, BlockTime, Hash, Interval, Nonce, SubscriptionId, WallTime},
 };
 
 pub(crate) use chain::{BlockState, Meddling, Next, Tx};
@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) watching: bool,
     /// How often each step of each life cycle was made, while somebody watched.
     pub(crate) seen: BTreeMap<(&'static str, String, String), u64>,
+    /// Callbacks, by id and block, whose work had ended before a time in which it is forgotten.
+    pub(crate) ended: Vec<(SubscriptionId, Hash)>,
 }
 
 /// For whom an answer was computed.
@@ -98,6 +100,7 @@ impl World {
             answers: BTreeMap::new(),
             watching: false,
             seen: BTreeMap::new(),
+            ended: Vec::new(),
         };
         world.start(Some(config));
         world
@@ -123,6 +126,9 @@ impl World {
             at,
             version: "test".into(),
         });
+        if let Some(upgraded) = self.machine.upgrade() {
+            self.record(upgraded);
+        }
         if let Some(config) = config {
             self.record(Event::ConfigChanged(config));
         }
@@ -177,17 +183,19 @@ impl World {
     /// What must hold after every event.
     fn guard(&self) {
         judge::always(&self.machine);
-        if let Some(next) = self.machine.account().next_nonce() {
-            let open: Vec<u64> = self.machine.account().slots().map(|(n, _)| n.0).collect();
-            for pair in open.windows(2) {
-                let between = (pair[0] + 1)..pair[1];
-                assert!(
-                    between.is_empty() || self.head().nonce >= pair[1],
-                    "nonces contiguous"
-                );
-            }
-            assert!(open.last().is_none_or(|last| *last < next.0));
-        }
+    }
+
+    /// A week passes, in which results are forgotten.
+    pub(crate) fn week(&mut self) {
+        let jobs = self.machine.jobs();
+        let all = self.machine.subscriptions().range(SubscriptionId(0), 1_000);
+        let ended = all.into_iter().filter(|(id, _)| {
+            let work = jobs.by_interval(*id, Interval(1));
+            work.is_some_and(|(_, job)| job.stage.is_end())
+        });
+        let ended: Vec<_> = ended.map(|(id, tracked)| (id, tracked.block)).collect();
+        self.ended.extend(ended);
+        self.mine(604_800);
     }
 
     /// No answer computed for one identity is handed out for another.

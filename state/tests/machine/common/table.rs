@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 
 use infernet_state::{
+    account::{self, Quarantine},
     admission::Reason,
     breaker::{self, Breaker},
     chore,
@@ -16,6 +17,7 @@ use infernet_state::{
     subscription::{self, Standing},
     trace::Transition,
     transaction::{self, Phase},
+    trial::Thing,
     types::{Nonce, SubscriptionId, WallTime},
 };
 
@@ -110,50 +112,54 @@ pub(crate) fn cycles() -> Vec<Cycle> {
         proofs(),
         breakers(),
         effects(),
+        accounts(),
         entries(),
     ]
 }
 
-fn subscriptions() -> Cycle {
+fn subscription_steps() -> Vec<subscription::Step> {
     use subscription::Step;
-    let states = all!(Standing;
-        Standing::Admitted => Standing::Admitted,
-        Standing::Refused(_) => Standing::Refused(Reason::NoProof),
-        Standing::Cancelled => Standing::Cancelled,
-        Standing::Completed => Standing::Completed,
-    );
-    let steps = all!(Step;
+    all!(Step;
         Step::Admit => Step::Admit,
         Step::Refuse(_) => Step::Refuse(Reason::NoProof),
         Step::Cancel => Step::Cancel,
         Step::Complete => Step::Complete,
         Step::Reopen => Step::Reopen,
         Step::Restore(_) => Step::Restore(Standing::Admitted),
+    )
+    .into()
+}
+
+fn subscriptions() -> Cycle {
+    let states = all!(Standing;
+        Standing::Admitted => Standing::Admitted,
+        Standing::Refused(_) => Standing::Refused(Reason::NoProof),
+        Standing::Cancelled => Standing::Cancelled,
+        Standing::Completed => Standing::Completed,
     );
-    cycle("subscription", &states, &steps, Standing::step)
+    cycle(
+        "subscription",
+        &states,
+        &subscription_steps(),
+        Standing::step,
+    )
+}
+
+fn delegation_steps() -> Vec<delegation::Step> {
+    use delegation::Step;
+    let id = SubscriptionId(7);
+    all!(Step; Step::Alias(_) => Step::Alias(id), Step::Undo => Step::Undo).into()
 }
 
 fn delegations() -> Cycle {
-    use delegation::Step;
     let id = SubscriptionId(7);
     let states = all!(Option<SubscriptionId>; None => None, Some(_) => Some(id));
-    let steps = all!(Step; Step::Alias(_) => Step::Alias(id), Step::Undo => Step::Undo);
-    cycle("delegation", &states, &steps, Delegation::step)
+    cycle("delegation", &states, &delegation_steps(), Delegation::step)
 }
 
-fn jobs() -> Cycle {
+fn job_steps() -> Vec<job::Step> {
     use job::Step;
-    let states = all!(Stage;
-        Stage::Waiting => Stage::Waiting,
-        Stage::ReadingPayer => Stage::ReadingPayer,
-        Stage::ReadingInputs => Stage::ReadingInputs,
-        Stage::Running { .. } => Stage::Running { position: 0 },
-        Stage::Delivering => Stage::Delivering,
-        Stage::Included => Stage::Included,
-        Stage::Succeeded => Stage::Succeeded,
-        Stage::Failed(_) => Stage::Failed(Cause::Expired),
-    );
-    let steps = all!(Step;
+    all!(Step;
         Step::BeginPaid => Step::BeginPaid,
         Step::BeginFree => Step::BeginFree,
         Step::PayerRead => Step::PayerRead,
@@ -166,8 +172,39 @@ fn jobs() -> Cycle {
         Step::Undone => Step::Undone,
         Step::Finalized => Step::Finalized,
         Step::Fail(_) => Step::Fail(Cause::Expired),
+    )
+    .into()
+}
+
+fn jobs() -> Cycle {
+    let states = all!(Stage;
+        Stage::Waiting => Stage::Waiting,
+        Stage::ReadingPayer => Stage::ReadingPayer,
+        Stage::ReadingInputs => Stage::ReadingInputs,
+        Stage::Running { .. } => Stage::Running { position: 0 },
+        Stage::Delivering => Stage::Delivering,
+        Stage::Included => Stage::Included,
+        Stage::Succeeded => Stage::Succeeded,
+        Stage::Failed(_) => Stage::Failed(Cause::Expired),
     );
-    cycle("job", &states, &steps, Stage::step)
+    cycle("job", &states, &job_steps(), Stage::step)
+}
+
+fn delivery_steps() -> Vec<Move> {
+    let nonce = Nonce(7);
+    all!(Move;
+        Move::Simulate => Move::Simulate,
+        Move::Wait => Move::Wait,
+        Move::Queue => Move::Queue,
+        Move::Send(_) => Move::Send(nonce),
+        Move::Include(_) => Move::Include(nonce),
+        Move::Undo(_) => Move::Undo(nonce),
+        Move::Finalize => Move::Finalize,
+        Move::Park => Move::Park,
+        Move::Abandon(_) => Move::Abandon(Loss::Met),
+        Move::Withdraw(_) => Move::Withdraw(Loss::Met),
+    )
+    .into()
 }
 
 fn deliveries() -> Cycle {
@@ -183,23 +220,26 @@ fn deliveries() -> Cycle {
         State::Abandoned(_) => State::Abandoned(Loss::Met),
         State::Withdrawn(_) => State::Withdrawn(Loss::Met),
     );
-    let steps = all!(Move;
-        Move::Simulate => Move::Simulate,
-        Move::Wait => Move::Wait,
-        Move::Queue => Move::Queue,
-        Move::Send(_) => Move::Send(nonce),
-        Move::Include(_) => Move::Include(nonce),
-        Move::Undo(_) => Move::Undo(nonce),
-        Move::Finalize => Move::Finalize,
-        Move::Park => Move::Park,
-        Move::Abandon(_) => Move::Abandon(Loss::Met),
-        Move::Withdraw(_) => Move::Withdraw(Loss::Met),
-    );
-    cycle("delivery", &states, &steps, State::step)
+    cycle("delivery", &states, &delivery_steps(), State::step)
+}
+
+fn transaction_steps() -> Vec<transaction::Step> {
+    use transaction::Step;
+    let id = effect_id(1, 0);
+    let (height, tx, succeeded) = (3, hash("tx", 1), true);
+    all!(Step;
+        Step::Sign(_) => Step::Sign(id),
+        Step::Send(_) => Step::Send(id),
+        Step::Look(_) => Step::Look(id),
+        Step::Recheck(_) => Step::Recheck(id),
+        Step::Rest => Step::Rest,
+        Step::Include { .. } => Step::Include { height, tx, succeeded },
+        Step::Undo => Step::Undo,
+    )
+    .into()
 }
 
 fn transactions() -> Cycle {
-    use transaction::Step;
     let id = effect_id(1, 0);
     let (height, tx, succeeded) = (3, hash("tx", 1), true);
     let states = all!(Phase;
@@ -210,20 +250,24 @@ fn transactions() -> Cycle {
         Phase::Rechecking(_) => Phase::Rechecking(id),
         Phase::Included { .. } => Phase::Included { height, tx, succeeded },
     );
-    let steps = all!(Step;
-        Step::Sign(_) => Step::Sign(id),
-        Step::Send(_) => Step::Send(id),
-        Step::Look(_) => Step::Look(id),
-        Step::Recheck(_) => Step::Recheck(id),
-        Step::Rest => Step::Rest,
-        Step::Include { .. } => Step::Include { height, tx, succeeded },
-        Step::Undo => Step::Undo,
-    );
-    cycle("transaction", &states, &steps, Phase::step)
+    cycle("transaction", &states, &transaction_steps(), Phase::step)
+}
+
+fn chore_steps() -> Vec<chore::Step> {
+    use chore::Step;
+    let (id, nonce, at) = (effect_id(1, 0), Nonce(7), WallTime(9));
+    all!(Step;
+        Step::Quote(_) => Step::Quote(id),
+        Step::Send(_) => Step::Send(nonce),
+        Step::BackOff(_) => Step::BackOff(at),
+        Step::Return(_) => Step::Return(nonce),
+        Step::End => Step::End,
+    )
+    .into()
 }
 
 fn chores() -> Cycle {
-    use chore::{Stage, Step};
+    use chore::Stage;
     let (id, nonce, at) = (effect_id(1, 0), Nonce(7), WallTime(9));
     let states = all!(Option<Stage>;
         None => None,
@@ -231,37 +275,44 @@ fn chores() -> Cycle {
         Some(Stage::Sent(_)) => Some(Stage::Sent(nonce)),
         Some(Stage::BackingOff(_)) => Some(Stage::BackingOff(at)),
     );
-    let steps = all!(Step;
-        Step::Quote(_) => Step::Quote(id),
-        Step::Send(_) => Step::Send(nonce),
-        Step::BackOff(_) => Step::BackOff(at),
-        Step::Return(_) => Step::Return(nonce),
-        Step::End => Step::End,
-    );
-    cycle("chore", &states, &steps, Stage::step)
+    cycle("chore", &states, &chore_steps(), Stage::step)
+}
+
+fn proof_steps() -> Vec<proof::Step> {
+    use proof::Step;
+    let judge = |active, valid| Step::Judge(Verdict { active, valid });
+    all!(Step;
+        Step::Judge(Verdict { active: true, valid: true }) => judge(true, true),
+        Step::Judge(Verdict { active: true, valid: false }) => judge(true, false),
+        Step::Judge(Verdict { active: false, valid: true }) => judge(false, true),
+        Step::Judge(Verdict { active: false, valid: false }) => judge(false, false),
+        Step::Undo => Step::Undo,
+    )
+    .into()
 }
 
 fn proofs() -> Cycle {
-    use proof::Step;
     let states = all!(ProofState;
         ProofState::Open => ProofState::Open,
         ProofState::Paid => ProofState::Paid,
         ProofState::Slashed => ProofState::Slashed,
         ProofState::Expired => ProofState::Expired,
     );
-    let judge = |active, valid| Step::Judge(Verdict { active, valid });
-    let steps = all!(Step;
-        Step::Judge(Verdict { active: true, valid: true }) => judge(true, true),
-        Step::Judge(Verdict { active: true, valid: false }) => judge(true, false),
-        Step::Judge(Verdict { active: false, valid: true }) => judge(false, true),
-        Step::Judge(Verdict { active: false, valid: false }) => judge(false, false),
-        Step::Undo => Step::Undo,
-    );
-    cycle("proof", &states, &steps, ProofState::step)
+    cycle("proof", &states, &proof_steps(), ProofState::step)
+}
+
+fn breaker_steps() -> Vec<breaker::Step> {
+    use breaker::Step;
+    // The last loss of a row and one before it are the same step; the limit tells them apart.
+    all!(Step;
+        Step::Lose { .. } => Step::Lose { limit: 1, until: WallTime(9) },
+        Step::Succeed => Step::Succeed,
+        Step::Close => Step::Close,
+    )
+    .into()
 }
 
 fn breakers() -> Cycle {
-    use breaker::Step;
     let states = [
         Breaker {
             losses: 0,
@@ -272,25 +323,13 @@ fn breakers() -> Cycle {
             open_until: Some(WallTime(9)),
         },
     ];
-    // The last loss of a row and one before it are the same step; the limit tells them apart.
-    let steps = all!(Step;
-        Step::Lose { .. } => Step::Lose { limit: 1, until: WallTime(9) },
-        Step::Succeed => Step::Succeed,
-        Step::Close => Step::Close,
-    );
-    cycle("breaker", &states, &steps, Breaker::step)
+    cycle("breaker", &states, &breaker_steps(), Breaker::step)
 }
 
-fn effects() -> Cycle {
+fn effect_steps() -> Vec<outbox::Step> {
     use outbox::Step;
     let at = WallTime(9);
-    let states = all!(Option<Flight>;
-        None => None,
-        Some(Flight::InFlight) => Some(Flight::InFlight),
-        Some(Flight::Held) => Some(Flight::Held),
-        Some(Flight::BackingOff(_)) => Some(Flight::BackingOff(at)),
-    );
-    let steps = all!(Step;
+    all!(Step;
         Step::Issue => Step::Issue,
         Step::Hold => Step::Hold,
         Step::Release => Step::Release,
@@ -298,8 +337,27 @@ fn effects() -> Cycle {
         Step::Retry => Step::Retry,
         Step::Restart => Step::Restart,
         Step::End => Step::End,
+    )
+    .into()
+}
+
+fn effects() -> Cycle {
+    let at = WallTime(9);
+    let states = all!(Option<Flight>;
+        None => None,
+        Some(Flight::InFlight) => Some(Flight::InFlight),
+        Some(Flight::Held) => Some(Flight::Held),
+        Some(Flight::BackingOff(_)) => Some(Flight::BackingOff(at)),
     );
-    cycle("effect", &states, &steps, Flight::step)
+    cycle("effect", &states, &effect_steps(), Flight::step)
+}
+
+fn entry_steps() -> Vec<Settlement> {
+    all!(Settlement;
+        Settlement::Post => Settlement::Post,
+        Settlement::Void => Settlement::Void,
+    )
+    .into()
 }
 
 fn entries() -> Cycle {
@@ -308,11 +366,151 @@ fn entries() -> Cycle {
         EntryState::Posted => EntryState::Posted,
         EntryState::Voided => EntryState::Voided,
     );
-    let steps = all!(Settlement;
-        Settlement::Post => Settlement::Post,
-        Settlement::Void => Settlement::Void,
+    cycle("entry", &states, &entry_steps(), EntryState::step)
+}
+
+fn account_steps() -> Vec<account::Step> {
+    use account::Step;
+    all!(Step;
+        Step::Start => Step::Start,
+        Step::Agree => Step::Agree,
+        Step::Differ(_) => Step::Differ(AHEAD),
+        Step::Lift => Step::Lift,
+    )
+    .into()
+}
+
+fn accounts() -> Cycle {
+    use account::Standing;
+    let states = all!(Standing;
+        Standing::Unobserved => Standing::Unobserved,
+        Standing::Suspended(_) => Standing::Suspended(AHEAD),
+        Standing::Sending => Standing::Sending,
+        Standing::Quarantined(_) => Standing::Quarantined(AHEAD),
     );
-    cycle("entry", &states, &steps, EntryState::step)
+    cycle("account", &states, &account_steps(), Standing::step)
+}
+
+const AHEAD: Quarantine = Quarantine::ChainAhead {
+    known: Nonce(7),
+    observed: Nonce(9),
+};
+
+/// The steps that do not apply to a thing as it stands.
+pub(crate) fn refused(thing: Thing) -> Vec<Transition> {
+    /// Those of `steps` that lead nowhere, as transitions.
+    fn none<S: Copy, N>(
+        steps: Vec<S>,
+        lead: impl Fn(S) -> Option<N>,
+        transition: impl Fn(S) -> Transition,
+    ) -> Vec<Transition> {
+        let refused = steps.into_iter().filter(|step| lead(*step).is_none());
+        refused.map(transition).collect()
+    }
+    use Transition as T;
+    match thing {
+        Thing::Subscription(id, to) => none(
+            subscription_steps(),
+            |step| to.step(step),
+            |step| T::Subscription {
+                id,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Delegation(key, to) => none(
+            delegation_steps(),
+            |step| Delegation::step(to, step),
+            |step| T::Delegation {
+                key,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Job(no, to) => none(
+            job_steps(),
+            |step| to.step(step),
+            |step| T::Job {
+                no,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Delivery(no, to) => none(
+            delivery_steps(),
+            |step| to.step(step),
+            |step| T::Delivery {
+                no,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Transaction(nonce, to) => none(
+            transaction_steps(),
+            |step| to.step(step),
+            |step| T::Transaction {
+                nonce,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Chore(chore, to) => none(
+            chore_steps(),
+            |step| chore::Stage::step(to, step),
+            |step| T::Chore {
+                chore,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Proof(id, interval, to) => none(
+            proof_steps(),
+            |step| to.step(step),
+            |step| T::Proof {
+                id,
+                interval,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Breaker(to) => none(
+            breaker_steps(),
+            |step| to.step(step),
+            |step| T::Breaker { from: to, step, to },
+        ),
+        Thing::Effect(id, to) => none(
+            effect_steps(),
+            |step| Flight::step(to, step),
+            |step| T::Effect {
+                id,
+                from: to,
+                step,
+                to,
+            },
+        ),
+        Thing::Account(to) => none(
+            account_steps(),
+            |step| to.step(step),
+            |step| T::Account { from: to, step, to },
+        ),
+        Thing::Entry(no, to) => none(
+            entry_steps(),
+            |step| to.step(step),
+            |step| T::Entry {
+                no,
+                from: to,
+                step,
+                to,
+            },
+        ),
+    }
 }
 
 /// The cycle, state and step of a transition, in the words of the tables.
@@ -327,6 +525,7 @@ pub(crate) fn key(transition: &Transition) -> (&'static str, String, String) {
         Transition::Proof { from, step, .. } => ("proof", short(from), short(step)),
         Transition::Breaker { from, step, .. } => ("breaker", short(from), short(step)),
         Transition::Effect { from, step, .. } => ("effect", short(from), short(step)),
+        Transition::Account { from, step, .. } => ("account", short(from), short(step)),
         Transition::Entry { from, step, .. } => ("entry", short(from), short(step)),
     }
 }
