@@ -23,6 +23,7 @@
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
+//! | `attempts` | how often a delegated request is attempted, which items a batch answered |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
@@ -37,6 +38,7 @@
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
 mod again;
+mod attempts;
 mod books;
 mod breaker;
 mod clients;
