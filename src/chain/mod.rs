@@ -9,9 +9,7 @@
 
 pub mod abi;
 mod backoff;
-mod calldata;
 pub mod connect;
-pub mod convert;
 pub mod delegation;
 pub mod reads;
 pub mod rpc;
@@ -19,3 +17,5 @@ pub mod rpc_error;
 pub mod signer;
 pub mod transactions;
 pub mod watcher;
+
+pub use infernet_contracts::convert;

@@ -7,6 +7,7 @@ use alloy::{
     rpc::types::TransactionRequest,
     sol_types::SolCall as _,
 };
+use infernet_contracts::calldata;
 use infernet_state::{
     Effect, Issued,
     effect::Action,
@@ -16,7 +17,6 @@ use infernet_state::{
 
 use super::{
     abi::{Consumer, Coordinator, Erc20, Wallet, WalletFactory},
-    calldata,
     connect::ChainConnection,
     convert,
     rpc::At,
@@ -240,7 +240,8 @@ impl<P: Payloads> ChainReads<P> {
         // Off the runtime's threads: a delivery's bytes come from the disk.
         let (this, work) = (self.clone(), action.clone());
         let built = tokio::task::spawn_blocking(move || {
-            calldata::build(&work, from, &this.connection.contracts, &this.payloads)
+            let coordinator = this.connection.contracts.coordinator;
+            calldata::build(&work, from, coordinator, |at| this.payloads.fetch(at))
         });
         let call = match built.await {
             Ok(Ok(call)) => call,
@@ -268,7 +269,7 @@ impl<P: Payloads> ChainReads<P> {
             | Action::FillNonce => 0,
         };
         match self.run(&request, at).await {
-            Ok((answer, success)) => match failing_item(&answer, batch) {
+            Ok((answer, success)) => match calldata::failing_item(&answer, batch) {
                 None => Outcome::Succeeded(success),
                 Some(item) => Outcome::Failed(Failure::Reverted {
                     selector: [0; 4],
@@ -332,14 +333,6 @@ impl<P: Payloads> ChainReads<P> {
             Err(failure) => Err(failure),
         }
     }
-}
-
-/// The first delivery of a batch that would fail: the call itself succeeds all the same, and
-/// answers with a bit per delivery.
-fn failing_item(answer: &[u8], batch: usize) -> Option<usize> {
-    let done = Coordinator::deliverComputeBatchCall::abi_decode_returns(answer);
-    let done = done.unwrap_or_default();
-    (0..batch).find(|item| !done.bit(*item))
 }
 
 fn as_simulation_failure(failure: &RpcFailure) -> Failure {

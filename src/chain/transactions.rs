@@ -6,6 +6,7 @@ use alloy::{
     consensus::TxEip1559,
     primitives::{B256, TxKind, U256, keccak256},
 };
+use infernet_contracts::calldata;
 use infernet_state::{
     Effect, Issued,
     effect::Action,
@@ -14,7 +15,6 @@ use infernet_state::{
 };
 
 use super::{
-    calldata,
     connect::ChainConnection,
     convert,
     rpc::At,
@@ -108,8 +108,9 @@ impl<P: Payloads> Transactions<P> {
 
     fn sign_now(&self, mut fields: TxEip1559, action: &Action) -> Result<Ended, BoxError> {
         let sender = convert::to_address(self.key.address());
-        let contracts = &self.connection.contracts;
-        let call = match calldata::build(action, sender, contracts, &self.payloads) {
+        let coordinator = self.connection.contracts.coordinator;
+        let fetch = |at| self.payloads.fetch(at);
+        let call = match calldata::build(action, sender, coordinator, fetch) {
             Ok(call) => call,
             Err(error) => return Ok(missing(&error)),
         };

@@ -13,6 +13,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
@@ -79,8 +80,14 @@ impl Account {
         open.chain(self.overtaken.values()).flatten()
     }
 
-    /// What was signed to set an allowance is from now on as good as an empty transfer.
-    pub(crate) fn approve_nothing(&mut self) {
+    /// What was signed to set an allowance is from now on as good as an empty transfer, and what is
+    /// paid for is simulated before it is signed again.
+    pub(crate) fn forget_wallet(&mut self) {
+        for slot in self.slots.values_mut() {
+            if !slot.wanted.deliveries().is_empty() {
+                slot.doubt();
+            }
+        }
         let slots = self.slots.values_mut().flat_map(|slot| {
             let versions = slot.versions.iter_mut().map(|version| &mut version.does);
             versions.chain([&mut slot.wanted])
@@ -144,9 +151,39 @@ impl Machine {
                     observed,
                 });
             }
+            // The first start behind a quarantine, or one whose head is older than what is recorded.
+            Some(known) if observed < known && self.account.quarantine.is_none() => {
+                self.free_from(turn, observed)?;
+            }
             Some(_) => {}
         }
         self.send_if_allowed(turn)
+    }
+
+    /// All nonces from this one on are free in the chain. Those that nothing of ours has, since
+    /// others had used them when it went on behind them, are used up as far as later ones wait for
+    /// them; the first beyond is the next. A lagging RPC does no harm: a nonce that is not free
+    /// after all is found used by others once more.
+    fn free_from(&mut self, turn: &mut Turn, free: Nonce) -> Result<(), Halt> {
+        let overtaken = self.account.overtaken.split_off(&free);
+        for (nonce, versions) in overtaken {
+            self.reopen_slot(turn, nonce, versions)?;
+        }
+        let last = self.account.slots.range(free..).next_back();
+        let next = last.map_or(free, |(last, _)| after(*last));
+        let gaps: Vec<Nonce> = (free.0..next.0)
+            .map(Nonce)
+            .filter(|nonce| !self.account.slots.contains_key(nonce))
+            .take(TAKE_UPS_PER_EVENT_MAX)
+            .collect();
+        for nonce in gaps {
+            self.open_gap(turn, nonce)?;
+        }
+        self.account.next = Some(next);
+        for nonce in core::mem::take(&mut turn.resume) {
+            self.resume_slot(turn, nonce)?;
+        }
+        Ok(())
     }
 
     /// `QuarantineLifted`: an operator confirmed. What the log had in the pool is looked up, and
@@ -157,10 +194,8 @@ impl Machine {
                 self.account.next = self.account.next.map(|next| next.max(observed));
             }
             Some(Quarantine::ChainBehind { observed, .. }) => {
-                if self.account.slots.is_empty() {
-                    self.account.next = Some(observed);
-                }
                 self.account.settled = observed;
+                self.free_from(turn, observed)?;
             }
             None => return Ok(()),
         }

@@ -48,6 +48,8 @@ pub enum Reason {
     BalanceTooLow,
     /// The owner may spend less than the price from the wallet.
     AllowanceTooLow,
+    /// Its intervals are over before a delivery could be included with its margin.
+    PeriodTooShort,
 }
 
 impl fmt::Display for Reason {
@@ -67,6 +69,7 @@ impl fmt::Display for Reason {
             Self::WalletInvalid => "consumer's wallet is not of the factory",
             Self::BalanceTooLow => "consumer's wallet holds less than the price",
             Self::AllowanceTooLow => "consumer's allowance is below the price",
+            Self::PeriodTooShort => "period too short to be answered within",
         })
     }
 }
@@ -220,6 +223,13 @@ pub(crate) fn admit(
     }
     if subscription.redundancy == 0 || subscription.frequency == 0 {
         return Err(Reason::NothingWanted);
+    }
+    let limits = &config.limits;
+    let least = u64::from(limits.closing_margin_s)
+        .saturating_add(u64::from(limits.inclusion_delay_s))
+        .saturating_add(1);
+    if subscription.period != 0 && u64::from(subscription.period) < least {
+        return Err(Reason::PeriodTooShort);
     }
     admit_price(containers, subscription)?;
     if subscription.payment_amount.is_zero() {

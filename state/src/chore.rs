@@ -181,13 +181,14 @@ impl Chores {
 impl Machine {
     /// What was allowed was allowed by another wallet, or to another account: nothing is known of
     /// the present ones, and a reorg brings nothing of it back. Approvals that are signed use up
-    /// their nonces and do nothing more for the node: what waits for one asks for another.
+    /// their nonces and do nothing more for the node: what waits for one asks for another. What was
+    /// simulated was paid into that wallet: it is simulated again before it names another.
     pub(crate) fn forget_allowances(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         self.chores.allowances.clear();
         for undos in self.chain.undo.values_mut() {
             undos.retain(|undo| !matches!(undo, Undo::Allowance { .. }));
         }
-        self.account.approve_nothing();
+        self.account.forget_wallet();
         let chores = self.chores.tasks.keys().copied();
         let tokens: alloc::vec::Vec<Address> = chores.filter_map(Chore::staked).collect();
         for token in tokens {
@@ -203,7 +204,7 @@ impl Machine {
                 self.attempt_delivery(turn, no)?;
             }
         }
-        Ok(())
+        self.attempt_anew(turn)
     }
 
     /// Whether the stake of a delivery is allowed; if not, the delivery waits, and the allowance

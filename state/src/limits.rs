@@ -4,6 +4,10 @@
 /// the ordinals of one event's effects (16 bits) far from their end.
 pub const TAKE_UPS_PER_EVENT_MAX: usize = 1_024;
 
+/// Subscriptions looked at in one event, whether work begins for them or they are passed over;
+/// the rest stay due for the next block. Passing over issues nothing, but takes its time.
+pub const LOOKS_PER_EVENT_MAX: usize = 16_384;
+
 /// Wall-time deadlines served by one event; the rest stay due and ask for the next event at once.
 pub const DEADLINES_PER_EVENT_MAX: usize = 1_024;
 

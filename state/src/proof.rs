@@ -20,6 +20,7 @@ use crate::{
     chain::Undo,
     chore::Chore,
     ledger::{Code, Role},
+    limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
     tally::Tally,
@@ -292,12 +293,13 @@ impl Machine {
         }
     }
 
-    /// Proofs whose week has passed: the node finalises them itself.
+    /// Proofs whose week has passed: the node finalises them itself, a bounded part at a time.
     pub(crate) fn serve_proofs(&mut self, turn: &mut Turn, now: u64) -> Result<(), Halt> {
-        while let Some((expires, id, interval)) = self.schedule.proofs.first().copied() {
-            if expires > now {
+        for _ in 0..TAKE_UPS_PER_EVENT_MAX {
+            let next = self.schedule.proofs.first().copied();
+            let Some((expires, id, interval)) = next.filter(|(expires, ..)| *expires <= now) else {
                 break;
-            }
+            };
             self.schedule.proofs.remove(&(expires, id, interval));
             if self.proofs.is_open(id, interval) {
                 let chore = Chore::Finalize(id, interval);

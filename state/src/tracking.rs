@@ -10,7 +10,7 @@ use crate::{
     delivery::{Loss, State},
     event::{Subscription, SyncedSubscription},
     job::{Cause, Stage},
-    limits::{RETIRED_SUBSCRIPTIONS_KEPT, TAKE_UPS_PER_EVENT_MAX},
+    limits::{LOOKS_PER_EVENT_MAX, RETIRED_SUBSCRIPTIONS_KEPT, TAKE_UPS_PER_EVENT_MAX},
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{
@@ -368,33 +368,40 @@ impl Machine {
         self.serve_proofs(turn, head.time.0)?;
         self.serve_delegated(turn)?;
         let open_max = self.open_max();
-        for _ in 0..TAKE_UPS_PER_EVENT_MAX {
+        let mut begun = 0_usize;
+        for _ in 0..LOOKS_PER_EVENT_MAX {
             let Some((time, id)) = self.schedule.starts.first().copied() else {
                 break;
             };
-            if time > head.time.0 || self.jobs.open_interval >= open_max || self.paused() {
+            if time > head.time.0
+                || begun >= TAKE_UPS_PER_EVENT_MAX
+                || self.jobs.open_interval >= open_max
+                || self.paused()
+            {
                 break;
             }
             self.schedule.starts.remove(&(time, id));
-            self.take_up(turn, id, &head)?;
+            let begins = self.take_up(turn, id, &head)?;
+            begun = begun.saturating_add(usize::from(begins));
         }
         Ok(())
     }
 
     /// The interval that runs now is due: its work begins, unless there is a reason against it.
+    /// Says whether it began.
     fn take_up(
         &mut self,
         turn: &mut Turn,
         id: SubscriptionId,
         head: &BlockRef,
-    ) -> Result<(), Halt> {
+    ) -> Result<bool, Halt> {
         let Some(tracked) = self.subscriptions.get(id) else {
-            return Ok(());
+            return Ok(false);
         };
         let verdict = self.judge_record(tracked);
         self.step_standing(id, verdict);
         let Some(tracked) = self.subscriptions.get(id) else {
-            return Ok(());
+            return Ok(false);
         };
         let interval = tracked.interval(head);
         let identity = tracked.identity(id);
@@ -409,7 +416,8 @@ impl Machine {
             .jobs
             .by_interval(id, interval)
             .is_some_and(|(_, job)| !may_begin_again(job.stage));
-        if admitted && open && !begun && interval > tracked.taken {
+        let begins = admitted && open && !begun && interval > tracked.taken;
+        if begins {
             let closes = self.closes_of(active_at, period, interval);
             self.begin_interval(turn, identity, interval, closes)?;
         }
@@ -417,7 +425,7 @@ impl Machine {
             tracked.taken = tracked.taken.max(interval);
         }
         self.reschedule(id);
-        Ok(())
+        Ok(begins)
     }
 
     /// The window of an interval's job is over: what was not sent is given up; what was sent may

@@ -8,6 +8,8 @@
 //!   ([`model::Reference`]) and those of this project's ([`model::Infernet`]).
 //! * Hold **contracts of your own** that claim to be Infernet's against the model: [`twin::Twin`] makes each call on both sides and
 //!   compares everything; [`play::Series`] does so with random sequences and shrinks what fails.
+//! * Let **the node's machine** work on the contracts: [`node::play`] lets it play one of the nodes, and compares what it
+//!   knows and books with what they say.
 //! * Drive **the node's machine**: [`strategies::events`] gives sequences of its events, sensible or not.
 //!
 //! ```
@@ -35,6 +37,7 @@
 pub mod abi;
 pub mod evm;
 pub mod model;
+pub mod node;
 pub mod play;
 pub mod strategies;
 pub mod twin;

@@ -10,6 +10,7 @@ use proptest::{
 use crate::{
     evm::Build,
     model::{Coverage, Rules},
+    node::{self, Happened},
     strategies::actions::{Sequence, sequence},
     twin::{Mismatch, Step, Twin},
 };
@@ -137,10 +138,34 @@ impl Series {
                 .expect("sequences can always be made");
             match play(&tree.current(), self.rules) {
                 Ok(twin) => report.add(&twin),
-                Err(found) => return Err(shrink(tree, self.rules, found)),
+                Err(found) => return Err(shrink(tree, &|it| play(it, self.rules).err(), found)),
             }
         }
         Ok(report)
+    }
+
+    /// Plays all sequences with the node's machine as one of the nodes.
+    ///
+    /// # Errors
+    /// The first [`Failure`], shrunk.
+    pub fn play_machine(&self) -> Result<(Report, Happened), Box<Failure>> {
+        let (mut report, mut happened) = (Report::default(), Happened::default());
+        let (strategy, mut runner) = (self.strategy(), runner(self.seed));
+        for _ in 0..self.cases {
+            let tree = strategy
+                .new_tree(&mut runner)
+                .expect("sequences can always be made");
+            match node::play(&tree.current(), self.rules) {
+                Ok(node) => {
+                    report.add(&node.twin);
+                    happened.merge(&node.happened);
+                }
+                Err(found) => {
+                    return Err(shrink(tree, &|it| node::play(it, self.rules).err(), found));
+                }
+            }
+        }
+        Ok((report, happened))
     }
 
     /// The first failure, as it was found, and how many sequences it took.
@@ -177,19 +202,22 @@ fn runner(seed: u64) -> TestRunner {
     )
 }
 
+/// How a sequence fails, if it does.
+type Fails<'a> = &'a dyn Fn(&Sequence) -> Option<Box<Failure>>;
+
 /// Makes a failing sequence smaller: leaves out whatever it fails without, then makes simpler what is left.
 fn shrink(
     tree: impl ValueTree<Value = Sequence>,
-    rules: &'static dyn Rules,
+    fails: Fails<'_>,
     found: Box<Failure>,
 ) -> Box<Failure> {
-    let mut best = simplify(tree, rules, found);
+    let mut best = simplify(tree, fails, found);
     let mut at = best.sequence.actions.len();
     while at > 0 {
         at -= 1;
         let mut sequence = best.sequence.clone();
         sequence.actions.remove(at);
-        if let Err(smaller) = play(&sequence, rules) {
+        if let Some(smaller) = fails(&sequence) {
             best = smaller;
             at = at.min(best.sequence.actions.len());
         }
@@ -200,7 +228,7 @@ fn shrink(
 /// Lets proptest make the values of a failing sequence simpler.
 fn simplify(
     mut tree: impl ValueTree<Value = Sequence>,
-    rules: &'static dyn Rules,
+    fails: Fails<'_>,
     found: Box<Failure>,
 ) -> Box<Failure> {
     let mut best = found;
@@ -209,12 +237,12 @@ fn simplify(
         if !more {
             break;
         }
-        match play(&tree.current(), rules) {
-            Err(simpler) => {
+        match fails(&tree.current()) {
+            Some(simpler) => {
                 best = simpler;
                 more = tree.simplify();
             }
-            Ok(_) => more = tree.complicate(),
+            None => more = tree.complicate(),
         }
     }
     best

@@ -76,6 +76,7 @@ pub struct Twin {
     /// Who plays.
     pub cast: Cast,
     is_reference: bool,
+    last: Option<Execution>,
     coverage: Coverage,
     accepted: u64,
     refused: u64,
@@ -91,6 +92,7 @@ impl Twin {
             world,
             cast,
             is_reference: build == Build::Reference,
+            last: None,
             coverage: Coverage::default(),
             accepted: 0,
             refused: 0,
@@ -107,6 +109,12 @@ impl Twin {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.accepted, self.refused)
+    }
+
+    /// How the newest call ended in the EVM.
+    #[must_use]
+    pub fn last_execution(&self) -> Option<&Execution> {
+        self.last.as_ref()
     }
 
     /// Takes a step on both sides.
@@ -149,6 +157,7 @@ impl Twin {
         let before = self.model.clone();
         let expected = self.model.call(from, call);
         let found = self.world.execute(from, &call.message(before.deployment()));
+        self.last = Some(found.clone());
         self.coverage.count(self.model.trace());
         check_machine(&before, from, call, &found)?;
         match &expected {

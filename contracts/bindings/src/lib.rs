@@ -4,6 +4,10 @@
 //! contracts: `cargo xtask contracts build` writes it, `cargo xtask contracts check` fails when it
 //! does not agree with the sources. Errors stand in one list, [`Errors`], whichever contract they
 //! come from.
+//!
+//! What stands between the contracts and the node's machine and reads nothing stands here, too:
+//! [`facts`] from logs, [`calldata`] of actions, [`convert`] of values. The node and the tests of
+//! its machine share it.
 
 #[expect(
     missing_docs,
@@ -14,6 +18,10 @@
     reason = "the arguments are the contracts'"
 )]
 mod generated;
+
+pub mod calldata;
+pub mod convert;
+pub mod facts;
 
 use alloy_primitives::{Bytes, hex};
 use alloy_sol_types::sol;

@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy::{
     primitives::B256,
     rpc::types::{Filter, Log},
-    sol_types::{SolEvent as _, SolEventInterface as _},
+    sol_types::SolEvent as _,
 };
 use futures_util::FutureExt as _;
+use infernet_contracts::facts::{Said, said, token_moved, wallet_change};
 use infernet_state::{
     event::{ChainFact, Receipt},
-    types::{Address, BlockRef, Hash, Interval, Nonce, SubscriptionId},
+    types::{Address, BlockRef, Hash, Nonce, SubscriptionId},
 };
 
 use super::{
     account::{NonceUse, NonceUses, nonce_uses},
     error::WatchError,
-    wallets::{self, Wallets},
+    wallets::Wallets,
 };
 use crate::chain::{
     abi::{Coordinator, Wallet},
@@ -157,41 +158,16 @@ impl<'a> Collector<'a> {
                 self.wallet_logs.insert((number, place), log);
                 continue;
             }
-            match Coordinator::CoordinatorEvents::decode_log(&log.inner) {
-                Ok(event) => match event.data {
-                    Coordinator::CoordinatorEvents::SubscriptionCreated(event) => {
-                        created.push((number, place, event.id, log.transaction_hash));
+            match said(&log.inner) {
+                Ok(Said::Created(id)) => created.push((number, place, id, log.transaction_hash)),
+                Ok(Said::Fact(fact)) => {
+                    if matches!(fact, ChainFact::ProofVerified { node, .. } if node == self.watched.node)
+                    {
+                        proofs.extend(log.transaction_hash);
                     }
-                    Coordinator::CoordinatorEvents::SubscriptionCancelled(event) => {
-                        let id = SubscriptionId(event.id);
-                        self.add(number, place, ChainFact::SubscriptionCancelled { id });
-                    }
-                    Coordinator::CoordinatorEvents::SubscriptionFulfilled(event) => {
-                        let fact = ChainFact::SubscriptionFulfilled {
-                            id: SubscriptionId(event.id),
-                            node: convert::from_address(event.node),
-                        };
-                        self.add(number, place, fact);
-                    }
-                    Coordinator::CoordinatorEvents::ProofVerified(event) => {
-                        if event.node == account {
-                            proofs.extend(log.transaction_hash);
-                        }
-                        let fact = ChainFact::ProofVerified {
-                            id: SubscriptionId(event.id),
-                            interval: Interval(event.interval),
-                            node: convert::from_address(event.node),
-                            active: event.active,
-                            valid: event.valid,
-                        };
-                        self.add(number, place, fact);
-                    }
-                    // Not asked for: what they say follows from the other logs, too.
-                    Coordinator::CoordinatorEvents::Delivered(_)
-                    | Coordinator::CoordinatorEvents::DeliveryFailed(_)
-                    | Coordinator::CoordinatorEvents::SubscriptionFunded(_)
-                    | Coordinator::CoordinatorEvents::ReserveReleased(_) => {}
-                },
+                    self.add(number, place, fact);
+                }
+                Ok(Said::Nothing) => {}
                 Err(error) => {
                     tracing::warn!(block = number, %error, "a log of the Coordinator does not decode");
                 }
@@ -317,7 +293,10 @@ impl<'a> Collector<'a> {
         let number = receipt.block_number.to();
         let tx = receipt.transaction_index.to();
         for log in &receipt.logs {
-            if let Some(index) = log.log_index.filter(|_| wallets::is_wallet_event(log)) {
+            if let Some(index) = log
+                .log_index
+                .filter(|_| wallet_change(&log.inner).is_some())
+            {
                 let place = (tx, index.saturating_add(1));
                 self.wallet_logs.insert((number, place), log.clone());
             }
@@ -396,7 +375,7 @@ impl<'a> Collector<'a> {
         for (number, facts) in &self.facts {
             for (_, fact) in facts {
                 if let ChainFact::Wallet(fact) = fact {
-                    let token = wallets::token_moved(wallet, fact);
+                    let token = token_moved(wallet, fact);
                     moved.entry(*number).or_default().extend(token);
                 }
             }

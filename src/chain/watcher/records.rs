@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use alloy::{
-    primitives::{self, B256},
-    sol_types::SolCall as _,
-};
+use alloy::primitives::{self, B256};
 use futures_util::FutureExt as _;
+use infernet_contracts::facts::delegation_in;
 use infernet_state::{
     event::SyncedSubscription,
     subscription::interval_at,
@@ -116,17 +114,9 @@ impl ChainConnection {
         if transaction.to != Some(coordinator) {
             return Ok(None);
         }
-        let input = &transaction.input;
-        let (nonce, signed) = if let Ok(call) =
-            Coordinator::deliverComputeDelegateeCall::abi_decode(input)
-        {
-            (call.nonce, call.sub)
-        } else if let Ok(call) = Coordinator::createSubscriptionDelegateeCall::abi_decode(input) {
-            (call.nonce, call.sub)
-        } else {
-            return Ok(None);
-        };
-        Ok((signed.owner == owner).then_some(nonce))
+        let created = delegation_in(&transaction.input);
+        let owner = convert::from_address(owner);
+        Ok(created.and_then(|(of, nonce)| (of == owner).then_some(nonce)))
     }
 
     /// Reads the next chunk of the past from id `from` on, as of block `tip`.

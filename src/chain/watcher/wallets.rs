@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use alloy::{primitives, rpc::types::Log, sol_types::SolEventInterface as _};
+use alloy::{primitives, rpc::types::Log};
+use infernet_contracts::facts::wallet_change;
 use infernet_state::{
     event::{ChainFact, WalletChange, WalletFact},
     types::{Address, BlockRef, Hash},
@@ -10,7 +11,7 @@ use infernet_state::{
 
 use super::{collect::Watched, error::WatchError};
 use crate::chain::{
-    abi::{Ownable, Wallet, WalletFactory},
+    abi::{Ownable, WalletFactory},
     connect::ChainConnection,
     convert,
     rpc::At,
@@ -45,7 +46,7 @@ impl Wallets {
         log: &Log,
         at: At,
     ) -> Result<Option<WalletFact>, WatchError> {
-        let Some(change) = change(log) else {
+        let Some(change) = wallet_change(&log.inner) else {
             return Ok(None);
         };
         if !self.is_valid(connection, log.address()).await? {
@@ -115,53 +116,6 @@ impl Wallets {
     }
 }
 
-/// Whether a log could be a wallet's event.
-pub(super) fn is_wallet_event(log: &Log) -> bool {
-    change(log).is_some()
-}
-
-/// The token in which a fact moved what `wallet` holds, if it did.
-pub(super) fn token_moved(wallet: Address, fact: &WalletFact) -> Option<Address> {
-    let own = fact.wallet == wallet;
-    match fact.change {
-        WalletChange::Transferred { token, to, .. } if own || to == wallet => Some(token),
-        WalletChange::Withdrawn { token, .. } if own => Some(token),
-        WalletChange::Transferred { .. }
-        | WalletChange::Withdrawn { .. }
-        | WalletChange::Escrowed { .. }
-        | WalletChange::Approved { .. }
-        | WalletChange::BalanceRead { .. } => None,
-    }
-}
-
-/// ERC-20's `Approval` has the wallet's topic and another shape: it does not decode.
-fn change(log: &Log) -> Option<WalletChange> {
-    let event = Wallet::WalletEvents::decode_log(&log.inner).ok()?.data;
-    Some(match event {
-        Wallet::WalletEvents::Transfer(event) => WalletChange::Transferred {
-            spender: convert::from_address(event.spender),
-            token: convert::from_address(event.token),
-            to: convert::from_address(event.to),
-            amount: convert::from_u256(event.amount),
-        },
-        Wallet::WalletEvents::Escrow(event) => WalletChange::Escrowed {
-            spender: convert::from_address(event.spender),
-            token: convert::from_address(event.token),
-            amount: convert::from_u256(event.amount),
-            locked: event.locked,
-        },
-        Wallet::WalletEvents::Approval(event) => WalletChange::Approved {
-            spender: convert::from_address(event.spender),
-            token: convert::from_address(event.token),
-            amount: convert::from_u256(event.amount),
-        },
-        Wallet::WalletEvents::Withdrawl(event) => WalletChange::Withdrawn {
-            token: convert::from_address(event.token),
-            amount: convert::from_u256(event.amount),
-        },
-    })
-}
-
 /// The balance of a wallet as a fact; `None` where the RPC no longer has that state.
 async fn read_balance(
     connection: &ChainConnection,
@@ -202,51 +156,4 @@ async fn owner(
         answer => answer?,
     };
     Ok(convert::from_address(owner))
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy::{
-        primitives::{Address as Addr, Log as RawLog, U256},
-        sol_types::SolEvent as _,
-    };
-
-    use super::*;
-
-    alloy::sol! {
-        interface Token {
-            event Approval(address indexed owner, address indexed spender, uint256 value);
-        }
-    }
-
-    fn log(raw: RawLog) -> Log {
-        Log {
-            inner: raw,
-            ..Log::default()
-        }
-    }
-
-    #[test]
-    fn an_approval_of_a_token_is_not_taken_for_a_wallets() {
-        let of_wallet = Wallet::Approval {
-            spender: Addr::repeat_byte(1),
-            token: Addr::repeat_byte(2),
-            amount: U256::from(3),
-        };
-        let of_token = Token::Approval {
-            owner: Addr::repeat_byte(1),
-            spender: Addr::repeat_byte(2),
-            value: U256::from(3),
-        };
-        assert_eq!(
-            Wallet::Approval::SIGNATURE_HASH,
-            Token::Approval::SIGNATURE_HASH
-        );
-        let raw = |data| RawLog {
-            address: Addr::repeat_byte(9),
-            data,
-        };
-        assert!(is_wallet_event(&log(raw(of_wallet.encode_log_data()))));
-        assert!(!is_wallet_event(&log(raw(of_token.encode_log_data()))));
-    }
 }

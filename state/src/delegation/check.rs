@@ -77,7 +77,8 @@ impl Machine {
                 | admission::Reason::NothingWanted
                 | admission::Reason::WalletInvalid
                 | admission::Reason::BalanceTooLow
-                | admission::Reason::AllowanceTooLow,
+                | admission::Reason::AllowanceTooLow
+                | admission::Reason::PeriodTooShort,
             )
             | Ok(()) => {
                 let of_client = self.jobs.waiting_of(request.client);

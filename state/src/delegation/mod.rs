@@ -470,8 +470,17 @@ impl Machine {
         Some(from)
     }
 
-    /// The job of a delegated subscription is the work on an interval of its id.
+    /// The job of a delegated subscription is the work on an interval of its id; not where the
+    /// chain has another record under its nonce, whose intervals are others.
     fn take_over(&mut self, id: SubscriptionId, interval: Interval, no: JobNo) {
+        if let Some(Work::Delegated { key, .. }) = self.jobs.get(no).map(|job| &job.work)
+            && let Some(delegation) = self.delegations.get(*key)
+            && let Some(tracked) = self.subscriptions.get(id)
+            && tracked.subscription.active_at != CANCELLED_AT
+            && tracked.subscription != delegation.request.subscription
+        {
+            return;
+        }
         self.jobs.by_interval.entry((id, interval)).or_insert(no);
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             tracked.taken = tracked.taken.max(interval);

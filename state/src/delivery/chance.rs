@@ -29,7 +29,7 @@ impl Machine {
         match self.chance_of(no) {
             Chance::Open => return Ok(true),
             Chance::Early => self.wait_longer(no),
-            Chance::Met => self.park(no),
+            Chance::Met => self.park(turn, no)?,
             Chance::Lost(loss) => self.abandon(turn, no, loss)?,
         }
         Ok(false)

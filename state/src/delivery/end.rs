@@ -29,10 +29,12 @@ fn cause_of(loss: Loss) -> Cause {
 }
 
 impl Machine {
-    /// Others met the interval, in a block that may still go.
-    pub(super) fn park(&mut self, no: DeliveryNo) {
-        let newest = self.chain.undo.keys().next_back().copied();
-        let height = newest.unwrap_or_else(|| self.chain.head.map_or(0, |head| head.number));
+    /// The chain's facts say that others met the interval: in a block that may still go, or, where
+    /// all that was recorded is final, for good.
+    pub(super) fn park(&mut self, turn: &mut Turn, no: DeliveryNo) -> Result<(), Halt> {
+        let Some(height) = self.chain.undo.keys().next_back().copied() else {
+            return self.abandon(turn, no, Loss::Met);
+        };
         self.unwait(no);
         if self.move_delivery(no, Move::Park) {
             if let Some(delivery) = self.deliveries.all.get_mut(no) {
@@ -40,6 +42,7 @@ impl Machine {
             }
             self.deliveries.parked.insert((height, no));
         }
+        Ok(())
     }
 
     /// A reorg took away what met the interval of a parked delivery.

@@ -180,10 +180,11 @@ impl Machine {
         Ok(())
     }
 
-    /// The call would revert. Where the chain says that the interval is met although its facts
-    /// did not, its responses are read; where it lacks an allowance that the facts tell of, that is
-    /// read, since it may be the payer's as well; otherwise a transient cause (a balance, an allowance, a
-    /// lagging head) may pass, and it is tried a bounded number of times.
+    /// The call would revert. A transient cause (a balance, an allowance, a lagging head, a block
+    /// that this node never followed) may pass, and it is tried a bounded number of times. Where it
+    /// lacks an allowance that the facts tell of, that is read, since it may be the payer's as well.
+    /// Where the interval is said to be met until the end, although its facts did not come, its
+    /// responses are read: before that, what is true would have been told by the facts.
     fn simulation_reverted(
         &mut self,
         turn: &mut Turn,
@@ -201,6 +202,12 @@ impl Machine {
             self.move_delivery(no, Move::Wait);
             return self.attempt_delivery(turn, no);
         }
+        if is_met(selector) && !self.settle_chance(turn, no)? {
+            return Ok(()); // The facts say so as well.
+        }
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
+            return Ok(());
+        };
         delivery.refusals = delivery.refusals.saturating_add(1);
         let (refusals, interval) = (delivery.refusals, delivery.interval);
         let id = self
@@ -208,16 +215,17 @@ impl Machine {
             .get(no)
             .map(|delivery| self.chain_id_of(delivery))
             .unwrap_or_default();
-        let met = is_met(selector);
-        if let (true, true, Some(chain)) = (met, id.0 != 0, self.chain_config()) {
-            let effect = Effect::ReadResponses {
-                subscription: id,
-                interval,
-                node: chain.node,
-            };
-            return self.wait_for(turn, no, effect);
-        }
         if refusals >= REVERTED_SIMULATIONS_MAX {
+            if let (true, REVERTED_SIMULATIONS_MAX, 1.., Some(chain)) =
+                (is_met(selector), refusals, id.0, self.chain_config())
+            {
+                let effect = Effect::ReadResponses {
+                    subscription: id,
+                    interval,
+                    node: chain.node,
+                };
+                return self.wait_for(turn, no, effect);
+            }
             return self.abandon(turn, no, Loss::Reverts(selector));
         }
         let staked = self.chores.stakes.get(&no).map(|(token, _)| *token);
@@ -261,7 +269,7 @@ impl Machine {
         }
     }
 
-    /// The chain's own word on an interval that a simulation found met.
+    /// The chain's own word on an interval that every simulation found met.
     fn responses_read(
         &mut self,
         turn: &mut Turn,
@@ -273,19 +281,16 @@ impl Machine {
             return Ok(());
         };
         delivery.effect = None;
-        let refusals = delivery.refusals;
         let redundancy = self
             .deliveries
             .get(no)
             .and_then(|delivery| self.terms_of(delivery))
             .map_or(0, |terms| terms.redundancy);
-        if responded || responses == redundancy {
-            self.park(no);
-        } else if refusals >= REVERTED_SIMULATIONS_MAX {
-            return self.abandon(turn, no, Loss::Reverts(INTERVAL_COMPLETED));
+        let loss = if responded || responses == redundancy {
+            Loss::Met
         } else {
-            self.replan_later(no);
-        }
-        Ok(())
+            Loss::Reverts(INTERVAL_COMPLETED)
+        };
+        self.abandon(turn, no, loss)
     }
 }

@@ -1,5 +1,7 @@
 //! From the answer to the simulation: what a delivery waits for before it is sent.
 
+use alloc::vec::Vec;
+
 use super::{Arguments, Delivery, Loss, Move, State};
 use crate::{
     admission,
@@ -95,6 +97,10 @@ impl Machine {
             self.deliveries.blocked.insert(no);
             return Ok(());
         }
+        let (Some(action), Some(chain)) = (self.delivery_action(no), self.chain_config()) else {
+            return self.abandon(turn, no, Loss::Unconfigured);
+        };
+        let from = chain.node;
         if self.stake_above_cap(no) {
             // Verdicts take their time.
             let wait_ms = self.limits().retry_backoff_max_ms;
@@ -104,16 +110,31 @@ impl Machine {
         if !self.stake_allowed(turn, no)? {
             return Ok(());
         }
-        let (Some(action), Some(chain)) = (self.delivery_action(no), self.chain_config()) else {
-            return self.abandon(turn, no, Loss::Unconfigured);
-        };
         let effect = Effect::Simulate {
-            from: chain.node,
+            from,
             action,
             at: self.expected_inclusion(),
         };
         self.wait_for(turn, no, effect)?;
         self.move_delivery(no, Move::Simulate);
+        Ok(())
+    }
+
+    /// What is simulated, or was and has no nonce yet, begins anew.
+    pub(crate) fn attempt_anew(&mut self, turn: &mut Turn) -> Result<(), Halt> {
+        let simulated = |state| matches!(state, State::Simulating | State::Ready);
+        let all = self.deliveries.iter();
+        let list: Vec<DeliveryNo> = all
+            .filter(|(_, delivery)| simulated(delivery.state))
+            .map(|(no, _)| no)
+            .collect();
+        for no in list {
+            if let Some(effect) = self.unwait(no) {
+                self.drop_effect(turn, effect)?;
+            }
+            self.move_delivery(no, Move::Wait);
+            self.attempt_delivery(turn, no)?;
+        }
         Ok(())
     }
 
@@ -164,10 +185,14 @@ impl Machine {
         }
     }
 
-    /// The arguments of a delivery.
+    /// The arguments of a delivery; `None` without a chain, or without a wallet for its price.
     pub(crate) fn delivery_call(&self, no: DeliveryNo) -> Option<Call> {
         let delivery = self.deliveries.get(no)?;
-        let chain = self.chain_config()?;
+        let wallet = self.chain_config()?.payment_wallet;
+        let terms = self.terms_of(delivery);
+        if wallet.is_none() && terms.is_some_and(|terms| !terms.payment_amount.is_zero()) {
+            return None;
+        }
         Some(Call {
             subscription: delivery.identity.id,
             interval: delivery.interval,
@@ -175,7 +200,7 @@ impl Machine {
             output: delivery.arguments.output,
             proof: delivery.arguments.proof,
             // Ignored by the contract where nothing is paid.
-            node_wallet: chain.payment_wallet.unwrap_or_default(),
+            node_wallet: wallet.unwrap_or_default(),
         })
     }
 

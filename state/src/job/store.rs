@@ -212,6 +212,13 @@ impl Jobs {
         delegations
     }
 
+    /// An id is forgotten with its newest job: another may have been begun under it.
+    fn forget_id(&mut self, job: JobId, no: JobNo) {
+        if self.by_id.get(&job) == Some(&no) {
+            self.by_id.remove(&job);
+        }
+    }
+
     fn forget(&mut self, no: JobNo) -> Option<(DelegationKey, JobNo)> {
         let job = self.all.remove(no)?;
         match job.work {
@@ -221,14 +228,14 @@ impl Jobs {
                 idempotency,
                 ..
             } => {
-                self.by_id.remove(&job);
+                self.forget_id(job, no);
                 self.by_client.remove(&(client, no));
                 if let Some(idempotency) = idempotency {
                     self.by_key.remove(&(client, idempotency.key));
                 }
             }
             Work::Reported { job, client } => {
-                self.by_id.remove(&job);
+                self.forget_id(job, no);
                 self.by_client.remove(&(client, no));
             }
             Work::Interval { identity, interval } => {
@@ -237,10 +244,7 @@ impl Jobs {
                 }
             }
             Work::Delegated { job, key, .. } => {
-                // Another may have been begun for its next interval.
-                if self.by_id.get(&job) == Some(&no) {
-                    self.by_id.remove(&job);
-                }
+                self.forget_id(job, no);
                 return Some((key, no));
             }
         }

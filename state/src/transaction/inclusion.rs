@@ -4,7 +4,6 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
-    delivery::Loss,
     effect::Effect,
     event::Receipt,
     machine::{Halt, Machine},
@@ -134,13 +133,14 @@ impl Machine {
                 slot.quote.gas_limit = gas_limit; // It may have been used up since, for less.
             }
             slot.wanted = wanted;
-            slot.recheck = true;
+            slot.doubt();
         }
         Ok(())
     }
 
-    /// After a reorg: a nonce whose inclusion is gone is sent again if what it does still holds,
-    /// and used up otherwise. It waits for nothing but what a lower nonce does.
+    /// A nonce whose inclusion is gone, or whose deliveries would be paid into another wallet, is
+    /// sent again if what it does still holds, and used up otherwise. It waits for nothing but what a
+    /// lower nonce does.
     pub(crate) fn resume_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
@@ -188,7 +188,7 @@ impl Machine {
         let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
         let action = wanted.and_then(|wanted| self.action_of(wanted));
         let (Some(action), Some(chain)) = (action, self.chain_config()) else {
-            return self.give_up_slot(turn, nonce, Loss::Unconfigured);
+            return self.drop_unconfigured(turn, nonce);
         };
         let effect = Effect::Simulate {
             from: chain.node,

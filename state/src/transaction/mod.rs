@@ -17,7 +17,8 @@
 //! for it; only the newest nonce, never handed out, is taken back. A fee bump reuses the nonce, so
 //! of all versions at most one is included. What the RPC does not take, or nobody knows whether it
 //! did, is handed over again with backoff, and given up when that happened too often in a row: by
-//! an empty transfer as well, since some pool may hold it all the same. A batch is not given up as a
+//! an empty transfer as well, since some pool may hold it all the same. So is what would revert
+//! after a reorg: the RPC may still follow the old fork. A batch is not given up as a
 //! whole: its deliveries go on one by one. Whatever a nonce waits for is done under a lower one.
 
 mod batch;
@@ -296,8 +297,10 @@ pub struct Slot {
     pub(crate) sent: bool,
     /// Whether a look found the nonce used by something else than the newest version.
     pub(crate) taken: bool,
-    /// Its inclusion is gone, and it was not simulated since.
+    /// Its inclusion is gone, or payments go to another wallet, and it was not simulated since.
     pub(crate) recheck: bool,
+    /// Such simulations in a row that reverted.
+    pub(crate) reverts: u16,
     /// How often in a row it was handed over, and not known to be taken or refused.
     pub(crate) tries: u16,
     /// How often it was refused for a reason of the pool's own, since it was last taken.
@@ -316,10 +319,16 @@ impl Slot {
             sent: false,
             taken: false,
             recheck: false,
+            reverts: 0,
             tries: 0,
             refusals: 0,
             timer: None,
         }
+    }
+
+    /// What it does may no longer hold: it is simulated before it is sent again.
+    pub(crate) fn doubt(&mut self) {
+        (self.recheck, self.reverts) = (true, 0);
     }
 
     /// What one delivery is expected to take of a quote's gas: an even share, of the most that it

@@ -190,7 +190,7 @@ impl Machine {
                 self.close_effect(id);
                 self.step_slot(nonce, Step::Rest);
                 if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                    slot.recheck = false;
+                    (slot.recheck, slot.reverts) = (false, 0);
                 }
                 self.broadcast(turn, nonce)
             }
@@ -204,10 +204,15 @@ impl Machine {
                     self.rest(nonce);
                     return Ok(());
                 }
+                // An RPC that lags, on a block of the old fork, says so as well.
+                let lacks = selector == INSUFFICIENT_ALLOWANCE;
+                if !lacks && self.recheck_later(nonce) {
+                    return Ok(());
+                }
                 if self.split_up(turn, nonce)? {
                     return Ok(());
                 }
-                if selector == INSUFFICIENT_ALLOWANCE {
+                if lacks {
                     return self.replan_slot(turn, nonce); // Whose it is shows there.
                 }
                 let loss = if is_met(selector) {

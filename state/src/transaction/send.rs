@@ -6,7 +6,7 @@ use super::{Phase, Step, Use, after, withdraw::Leave};
 use crate::{
     delivery::{Chance, Loss},
     effect::Effect,
-    limits::{REFUSED_ATTEMPTS_MAX, SEND_ATTEMPTS_MAX, VERSIONS_MAX},
+    limits::{REFUSED_ATTEMPTS_MAX, REVERTED_SIMULATIONS_MAX, SEND_ATTEMPTS_MAX, VERSIONS_MAX},
     machine::{Halt, Machine},
     outbox::{Owner, Turn, backoff_ms},
     schedule::Timer,
@@ -30,13 +30,13 @@ impl Machine {
         self.stop_slot(turn, nonce)?;
         let (Some(slot), Some(chain)) = (self.account.slots.get(&nonce), self.chain_config())
         else {
+            self.rest(nonce); // Until there is a chain again.
             return Ok(());
         };
         let quote = slot.quote;
         let chain_id = chain.chain_id;
         let Some(action) = self.action_of(&slot.wanted) else {
-            self.rest(nonce);
-            return Ok(());
+            return self.drop_unconfigured(turn, nonce);
         };
         let effect = Effect::Sign {
             chain_id,
@@ -146,7 +146,7 @@ impl Machine {
             self.taken_over(nonce); // Begins anew where it cannot be given up, with a higher fee.
             return self.give_up_slot(turn, nonce, Loss::Unavailable);
         }
-        self.hand_over_later(nonce, tries);
+        self.rest_longer(nonce, tries);
         Ok(())
     }
 
@@ -166,11 +166,27 @@ impl Machine {
             }
             return self.give_up_slot(turn, nonce, Loss::Unavailable);
         }
-        self.hand_over_later(nonce, refusals);
+        self.rest_longer(nonce, refusals);
         Ok(())
     }
 
-    fn hand_over_later(&mut self, nonce: Nonce, failures: u16) {
+    /// What a nonce does would revert, as far as the RPC knows: it is simulated again after a wait
+    /// that grows. `false` when that was so too often in a row.
+    pub(super) fn recheck_later(&mut self, nonce: Nonce) -> bool {
+        let Some(slot) = self.account.slots.get_mut(&nonce) else {
+            return false;
+        };
+        slot.reverts = slot.reverts.saturating_add(1);
+        let reverts = slot.reverts;
+        if reverts >= REVERTED_SIMULATIONS_MAX {
+            slot.reverts = 0;
+            return false;
+        }
+        self.rest_longer(nonce, reverts);
+        true
+    }
+
+    fn rest_longer(&mut self, nonce: Nonce, failures: u16) {
         let limits = self.limits();
         let wait = backoff_ms(
             limits.retry_backoff_ms,
@@ -247,6 +263,7 @@ impl Machine {
     pub(super) fn bump(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let cap = self.chain_config().map(|chain| chain.max_fee_per_gas_cap);
         let (Some(slot), Some(cap)) = (self.account.slots.get(&nonce), cap) else {
+            self.rest(nonce);
             return Ok(());
         };
         let quote = slot.quote.bumped();

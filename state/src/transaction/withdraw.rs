@@ -173,6 +173,21 @@ impl Machine {
         self.take_out(turn, nonce, lost.collect())
     }
 
+    /// Deliveries that the configuration no longer allows, without a chain or without a wallet for
+    /// their price, are given up; what a nonce is for beside them is tried again after a rest.
+    pub(super) fn drop_unconfigured(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let list = self.deliveries_of(nonce).into_iter();
+        let lost = list.filter(|no| self.delivery_action(*no).is_none());
+        let leaving: Vec<_> = lost
+            .map(|no| (no, Leave::Lost(Loss::Unconfigured)))
+            .collect();
+        if leaving.is_empty() {
+            self.rest(nonce);
+            return Ok(());
+        }
+        self.take_out(turn, nonce, leaving)
+    }
+
     /// The deliveries of a nonce go on elsewhere.
     pub(super) fn replan_slot(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
         let list = self.deliveries_of(nonce).into_iter();

@@ -19,11 +19,13 @@
 //! | `strangers` | what strangers do within the node's own transactions |
 //! | `policy` | what is taken on and what is not, at the edges |
 //! | `intervals` | the arithmetic of intervals, and those that are missed |
+//! | `bounds` | what one event does, and what takes no turn |
 //! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
 //! | `attempts` | how often a delegated request is attempted, which items a batch answered |
+//! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
@@ -40,7 +42,9 @@
 mod again;
 mod attempts;
 mod books;
+mod bounds;
 mod breaker;
+mod changes;
 mod clients;
 mod common;
 mod coverage;

@@ -268,13 +268,24 @@ fn a_nonce_that_is_taken_is_looked_at_and_not_raised() {
     assert!(world.issued.iter().any(|issued| is_sign(&issued.effect)));
 }
 
-/// An RPC that is ahead says that the interval is met, and no fact did: its responses are read.
+/// An RPC says each time that the interval is met, and no fact did: its responses are read.
 #[test]
-fn a_simulation_that_says_met_is_asked_for_the_responses() {
-    for (responses, responded, parked) in [(1, false, true), (0, true, true), (0, false, false)] {
+fn simulations_that_say_met_are_asked_for_the_responses() {
+    let reverts = Loss::Reverts([0x2f, 0x4c, 0xa8, 0x5b]);
+    for (responses, responded, loss) in [
+        (1, false, Loss::Met),
+        (0, true, Loss::Met),
+        (0, false, reverts),
+    ] {
         let mut world = due(config(), 1);
-        let simulation = until(&mut world, is_simulation);
-        world.end(&simulation, met());
+        for _ in 0..9 {
+            let simulation = until(&mut world, is_simulation);
+            world.end(&simulation, met());
+            if world.issued.is_empty() {
+                assert_eq!(state(&world, 1), State::Planned);
+                world.wait(60_000);
+            }
+        }
         let read = world.issued.pop_front().expect("they are read");
         assert!(matches!(read.effect, Effect::ReadResponses { .. }));
         let said = Success::ResponsesRead {
@@ -282,11 +293,7 @@ fn a_simulation_that_says_met_is_asked_for_the_responses() {
             responded,
         };
         world.end(&read, Outcome::Succeeded(said));
-        let expected = if parked {
-            State::Parked
-        } else {
-            State::Planned
-        };
+        let expected = State::Abandoned(loss);
         assert_eq!(state(&world, 1), expected, "{responses}, {responded}");
     }
     // It says so each time, and each time it is not so.
@@ -307,8 +314,7 @@ fn a_simulation_that_says_met_is_asked_for_the_responses() {
         world.wait(60_000);
     }
     assert_eq!(asked, 9);
-    let loss = Loss::Reverts([0x2f, 0x4c, 0xa8, 0x5b]);
-    assert_eq!(state(&world, 1), State::Abandoned(loss));
+    assert_eq!(state(&world, 1), State::Abandoned(reverts));
 }
 
 /// Refusals count in a row: one good simulation between them begins the count anew.

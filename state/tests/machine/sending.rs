@@ -2,13 +2,14 @@
 //! reorgs behind which old bytes come back. No answer is given up in haste, nothing waits in
 //! circles, and nobody's transaction holds up the others for long.
 
-use crate::common::*;
+use crate::common::{judge::at_the_end, *};
 use infernet_state::{
     Effect, Issued,
     delivery::{Loss, State},
     effect::Action,
     event::{Failure, Outcome, Rejection, Success},
     ledger::{Balance, Role},
+    limits::REVERTED_SIMULATIONS_MAX,
     types::DeliveryNo,
 };
 
@@ -446,4 +447,135 @@ fn fees_are_not_raised_above_what_is_earned() {
         world.run(3);
         assert_eq!(world.delivered(), 1, "others: {others}");
     }
+}
+
+const INTERVAL_COMPLETED: [u8; 4] = [0x2f, 0x4c, 0xa8, 0x5b];
+const NODE_RESPONDED_ALREADY: [u8; 4] = [0x88, 0xa2, 0x1e, 0x4f];
+
+/// A simulation reverts, as far as an RPC knows.
+fn reverts(issued: &Issued, selector: [u8; 4]) -> Option<Outcome> {
+    matches!(issued.effect, Effect::Simulate { .. }).then(|| {
+        Outcome::Failed(Failure::Reverted {
+            selector,
+            reason: "on another fork".into(),
+        })
+    })
+}
+
+/// Four answers in one block, which is gone: each nonce is looked at again.
+fn gone(batch_max: u16) -> World {
+    let mut world = World::new(setup::batching(config(), batch_max));
+    ask(&mut world, 4);
+    world.settle();
+    world.mine(1);
+    assert_eq!(world.delivered(), 4);
+    world.reorg(1);
+    world
+}
+
+/// Behind the one address of an RPC some node still follows the old fork, where the answers stand,
+/// or has not come to their questions.
+#[test]
+fn a_nonce_outlasts_an_rpc_that_lags_behind_a_reorg() {
+    for batch_max in [0, 3] {
+        for selector in [NODE_RESPONDED_ALREADY, [9; 4]] {
+            let mut world = gone(batch_max);
+            let mut refused = 0;
+            wait_but(&mut world, 120, |_, issued| {
+                refused += u32::from(matches!(issued.effect, Effect::Simulate { .. }));
+                reverts(issued, selector).filter(|_| refused <= 10)
+            });
+            assert!(refused > 10, "{refused}");
+            let fills = |tx: &chain::Tx| tx.action == Action::FillNonce;
+            assert!(!world.signed.values().any(fills), "batches of {batch_max}");
+            world.run(1);
+            assert_eq!(world.delivered(), 4);
+            at_the_end(&mut world);
+        }
+    }
+}
+
+#[test]
+fn a_nonce_that_would_revert_after_a_reorg_is_given_up_in_time() {
+    for (selector, loss) in [
+        (NODE_RESPONDED_ALREADY, Loss::Met),
+        ([9; 4], Loss::Reverts([9; 4])),
+    ] {
+        let mut world = gone(0);
+        let mut refused = 0;
+        wait_but(&mut world, 3_600, |_, issued| {
+            refused += u16::from(matches!(issued.effect, Effect::Simulate { .. }));
+            reverts(issued, selector)
+        });
+        assert_eq!(refused, 4 * REVERTED_SIMULATIONS_MAX);
+        for no in 1..=4 {
+            assert_eq!(state(&world, no), State::Withdrawn(loss));
+        }
+        at_the_end(&mut world);
+    }
+}
+
+fn responses(issued: &Issued, responses: u16) -> Option<Outcome> {
+    matches!(issued.effect, Effect::ReadResponses { .. }).then_some(Outcome::Succeeded(
+        Success::ResponsesRead {
+            responses,
+            responded: false,
+        },
+    ))
+}
+
+/// A simulation ran on a block that this node never followed, and that is gone before it could.
+#[test]
+fn what_only_hearsay_met_is_delivered() {
+    for finalized in [false, true] {
+        let mut world = asked(1);
+        if finalized {
+            world.finalize(0);
+        }
+        let mut asked = 0;
+        wait_but(&mut world, 60, |_, issued| {
+            asked += u32::from(matches!(issued.effect, Effect::Simulate { .. }));
+            let heard = reverts(issued, INTERVAL_COMPLETED).or_else(|| responses(issued, 1));
+            heard.filter(|_| asked <= 3)
+        });
+        assert!(matches!(state(&world, 1), State::Sent(_)), "{asked}");
+        world.run(1);
+        assert_eq!(world.delivered(), 1);
+        at_the_end(&mut world);
+    }
+}
+
+#[test]
+fn hearsay_that_stays_is_believed_in_time() {
+    for (count, loss) in [(1, Loss::Met), (0, Loss::Reverts(INTERVAL_COMPLETED))] {
+        let mut world = asked(1);
+        let mut asked = 0;
+        wait_but(&mut world, 3_600, |_, issued| {
+            asked += u16::from(matches!(issued.effect, Effect::Simulate { .. }));
+            reverts(issued, INTERVAL_COMPLETED).or_else(|| responses(issued, count))
+        });
+        assert_eq!(asked, REVERTED_SIMULATIONS_MAX);
+        assert_eq!(state(&world, 1), State::Abandoned(loss));
+        at_the_end(&mut world);
+    }
+}
+
+/// Others were first, in a block that is final, while the container was at work: nothing is waited
+/// for that does not come.
+#[test]
+fn what_a_final_block_met_ends_at_once() {
+    let mut world = asked(1);
+    let runs = |issued: &Issued| matches!(issued.effect, Effect::RunContainer(_));
+    while !world.issued.front().is_some_and(runs) {
+        let issued = world.issued.pop_front().expect("asked");
+        let outcome = world.answer(&issued).expect("an answer");
+        world.end(&issued, outcome);
+    }
+    world.next.push(Next::Fulfil(1, OTHER));
+    world.mine(1);
+    world.finalize(0);
+    assert_eq!(world.machine.chain().unfinalized_from(), None);
+    world.settle();
+    assert_eq!(state(&world, 1), State::Abandoned(Loss::Met));
+    at_the_end(&mut world);
 }

@@ -294,3 +294,39 @@ fn a_wallet_of_which_nothing_is_open_is_not_remembered_and_one_that_comes_back_i
     assert_eq!(balance(&world, Role::Stake), Balance::Debit(0.into()));
     assert_eq!(world.replayed(), world.machine);
 }
+
+#[test]
+fn what_a_consumer_locks_for_itself_is_no_escrow() {
+    let mut world = World::new(world_config(false));
+    let mut free = subscription(&["alpha"]);
+    free.payment_amount = Amount::ZERO;
+    world.next.push(Next::Create(free.clone()));
+    let mut sent = None;
+    for _ in 0..6 {
+        world.mine(1);
+        world.settle();
+        let mut deliveries = world.machine.deliveries().iter();
+        sent = sent.or(deliveries.find_map(|(no, _)| world.machine.transactions_of(no).pop()));
+        if world.delivered() == 1 {
+            break;
+        }
+    }
+    assert_eq!(world.delivered(), 1);
+    let tx = sent.expect("it was sent");
+    // It funds another of its subscriptions while it is answered.
+    world.next.push(Next::Wallet(WalletFact {
+        wallet: free.wallet,
+        owner: free.owner,
+        tx,
+        change: WalletChange::Escrowed {
+            spender: free.owner,
+            token: NATIVE,
+            amount: Amount::from(3_124),
+            locked: true,
+        },
+    }));
+    world.mine(1);
+    assert_eq!(codes(&world, Code::EscrowLocked), 0);
+    assert_eq!(balance(&world, Role::Escrow), Balance::Debit(0.into()));
+    assert_eq!(balance(&world, Role::Receivable), Balance::Debit(0.into()));
+}

@@ -283,21 +283,26 @@ impl World {
             message.value,
             message.data.clone(),
         );
-        match self.evm.transact_commit(tx) {
-            Ok(ExecutionResult::Success {
-                output, logs, gas, ..
-            }) => Execution::Done {
-                returned: output.into_data(),
-                logs: logs
-                    .into_iter()
-                    .map(|log| (log.address, log.data))
-                    .collect(),
-                gas: gas.tx_gas_used(),
-            },
-            Ok(ExecutionResult::Revert { output, .. }) => Execution::Reverted(output),
-            Ok(ExecutionResult::Halt { reason, .. }) => Execution::Failed(format!("{reason:?}")),
-            Err(error) => Execution::Failed(error.to_string()),
-        }
+        self.evm
+            .transact_commit(tx)
+            .map_or_else(|error| Execution::Failed(error.to_string()), execution)
+    }
+
+    /// Makes a call at a block time; nothing is changed.
+    pub fn simulate(&mut self, from: Address, message: &Message, time: u64) -> Execution {
+        let tx = transaction(
+            from,
+            TxKind::Call(message.to),
+            message.value,
+            message.data.clone(),
+        );
+        let now = std::mem::replace(&mut self.evm.ctx.block.timestamp, U256::from(time));
+        let end = self.evm.transact(tx);
+        self.evm.ctx.block.timestamp = now;
+        end.map_or_else(
+            |error| Execution::Failed(error.to_string()),
+            |end| execution(end.result),
+        )
     }
 
     /// A call of a function; what it changes stays.
@@ -330,6 +335,23 @@ impl World {
             ExecutionResult::Success { output, .. } => C::abi_decode_returns(output.data()).ok(),
             ExecutionResult::Revert { .. } | ExecutionResult::Halt { .. } => None,
         }
+    }
+}
+
+fn execution(result: ExecutionResult) -> Execution {
+    match result {
+        ExecutionResult::Success {
+            output, logs, gas, ..
+        } => Execution::Done {
+            returned: output.into_data(),
+            logs: logs
+                .into_iter()
+                .map(|log| (log.address, log.data))
+                .collect(),
+            gas: gas.tx_gas_used(),
+        },
+        ExecutionResult::Revert { output, .. } => Execution::Reverted(output),
+        ExecutionResult::Halt { reason, .. } => Execution::Failed(format!("{reason:?}")),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Between the machine's own types and alloy's: the only place where they meet.
 
-use alloy::primitives;
+use alloy_primitives as primitives;
+use alloy_sol_types::SolValue as _;
 use infernet_state::{
     event,
     types::{Address, Amount, Hash},
 };
 
-use super::abi;
+use crate::Subscription;
 
 /// Alloy's address.
 #[must_use]
@@ -46,8 +47,8 @@ pub fn from_u256(amount: primitives::U256) -> Amount {
 
 /// The ABI's subscription.
 #[must_use]
-pub fn to_subscription(subscription: &event::Subscription) -> abi::Subscription {
-    abi::Subscription {
+pub fn to_subscription(subscription: &event::Subscription) -> Subscription {
+    Subscription {
         owner: to_address(subscription.owner),
         activeAt: subscription.active_at,
         period: subscription.period,
@@ -64,7 +65,7 @@ pub fn to_subscription(subscription: &event::Subscription) -> abi::Subscription 
 
 /// Our subscription.
 #[must_use]
-pub fn from_subscription(subscription: &abi::Subscription) -> event::Subscription {
+pub fn from_subscription(subscription: &Subscription) -> event::Subscription {
     event::Subscription {
         owner: from_address(subscription.owner),
         active_at: subscription.activeAt,
@@ -84,30 +85,24 @@ pub fn from_subscription(subscription: &abi::Subscription) -> event::Subscriptio
 /// interval (`docs/spec/contracts.md` 0).
 #[must_use]
 pub fn interval_key(subscription: u32, interval: u32) -> primitives::B256 {
-    use alloy::sol_types::SolValue as _;
-
     primitives::keccak256((subscription, interval).abi_encode())
 }
 
 /// `keccak256(abi.encode(uint32 subscription, uint32 interval, address node))`.
 #[must_use]
 pub fn node_key(subscription: u32, interval: u32, node: Address) -> primitives::B256 {
-    use alloy::sol_types::SolValue as _;
-
     primitives::keccak256((subscription, interval, to_address(node)).abi_encode())
 }
 
 /// `keccak256(abi.encode(address owner, uint32 nonce))`.
 #[must_use]
 pub fn delegate_key(owner: Address, nonce: u32) -> primitives::B256 {
-    use alloy::sol_types::SolValue as _;
-
     primitives::keccak256((to_address(owner), nonce).abi_encode())
 }
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::b256;
+    use alloy_primitives::b256;
 
     use super::*;
 

@@ -1,39 +1,35 @@
 //! From an [`Action`] to a contract and its calldata.
 
-use alloy::{
-    primitives::{Address, Bytes},
-    sol_types::SolCall,
-};
+use alloy_primitives::{Address, Bytes};
+use alloy_sol_types::SolCall;
 use infernet_state::{
     effect::{Action, Delivery},
-    types::PayloadAt,
+    types::{self, PayloadAt},
 };
 
-use super::{
-    abi::{BatchDelivery, Coordinator, Wallet},
-    connect::Contracts,
-    convert,
-};
-use crate::executor::{PayloadError, Payloads};
+use crate::{BatchDelivery, Coordinator, Wallet, convert};
 
 /// A call of a contract, or the empty transfer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Calldata {
+pub struct Calldata {
     /// The contract; the sender itself for the empty transfer.
-    pub(super) to: Address,
+    pub to: Address,
     /// Selector and arguments; empty for the empty transfer.
-    pub(super) data: Bytes,
+    pub data: Bytes,
 }
 
-/// Builds the call of `action` as `sender` makes it, with the bytes from `payloads`.
-pub(super) fn build(
+/// Builds the call of `action` as `sender` makes it, with the bytes that `fetch` gives.
+///
+/// # Errors
+/// Those of `fetch`.
+pub fn build<E>(
     action: &Action,
     sender: Address,
-    contracts: &Contracts,
-    payloads: &impl Payloads,
-) -> Result<Calldata, PayloadError> {
-    let fetch = |at: PayloadAt| payloads.fetch(at).map(Bytes::from);
-    let coordinator = convert::to_address(contracts.coordinator);
+    coordinator: types::Address,
+    fetch: impl Fn(PayloadAt) -> Result<Vec<u8>, E>,
+) -> Result<Calldata, E> {
+    let fetch = |at: PayloadAt| fetch(at).map(Bytes::from);
+    let coordinator = convert::to_address(coordinator);
     Ok(match action {
         Action::Deliver(delivery) => call(
             coordinator,
@@ -71,7 +67,7 @@ pub(super) fn build(
             },
         ),
         Action::DeliverBatch(deliveries) => {
-            let item = |delivery: &Delivery| -> Result<BatchDelivery, PayloadError> {
+            let item = |delivery: &Delivery| -> Result<BatchDelivery, E> {
                 Ok(BatchDelivery {
                     subscriptionId: delivery.subscription.0,
                     interval: delivery.interval.0,
@@ -124,4 +120,13 @@ fn call(to: Address, call: &impl SolCall) -> Calldata {
         to,
         data: call.abi_encode().into(),
     }
+}
+
+/// The first of `count` deliveries of a batch that would fail: the call itself succeeds all the
+/// same, and answers with a bit per delivery.
+#[must_use]
+pub fn failing_item(answer: &[u8], count: usize) -> Option<usize> {
+    let done = Coordinator::deliverComputeBatchCall::abi_decode_returns(answer);
+    let done = done.unwrap_or_default();
+    (0..count).find(|item| !done.bit(*item))
 }
