@@ -43,6 +43,10 @@ pub const DELIVERY_BYTES: u64 = 512;
 /// simulations.
 pub const FINALIZE_REST_MS: u64 = 24 * 3_600_000;
 
+/// Attempts at a delegated request that nobody created, of those that failed by what it asks for:
+/// each is a call of its containers, and its client pays for none.
+pub const DELEGATED_ATTEMPTS_MAX: u8 = 3;
+
 /// Simulations in a row that revert, of a delivery or a chore, before it is given up. With the
 /// default backoff the last comes two minutes after the first: heads that concern nobody are not
 /// recorded, so that they cannot be counted, and by then an RPC that lags some blocks behind the

@@ -3,7 +3,8 @@
 use super::{Delegation, DelegationKey};
 use crate::{
     delivery::Loss,
-    job::{Cause, Work},
+    job::{Cause, Stage, Work},
+    limits::DELEGATED_ATTEMPTS_MAX,
     machine::Machine,
     subscription,
     types::{Interval, JobNo},
@@ -31,8 +32,6 @@ impl Concern {
                 | Loss::Reverts(_)
                 | Loss::Reverted
                 | Loss::Unprofitable
-                | Loss::TooMuchGas
-                | Loss::TooLarge
                 | Loss::Unavailable
                 | Loss::NoStake,
             ) => Self::Interval,
@@ -45,18 +44,67 @@ impl Concern {
             | Cause::Refused(_)
             | Cause::Mismatched
             | Cause::Reported
-            | Cause::Undelivered(Loss::PayloadMissing | Loss::Unconfigured) => Self::Request,
+            | Cause::Undelivered(
+                Loss::TooMuchGas | Loss::TooLarge | Loss::PayloadMissing | Loss::Unconfigured,
+            ) => Self::Request,
         }
+    }
+}
+
+/// Whether a failure takes one of the attempts that a request has. A closed interval does where a
+/// container was called: what it asks for may be what took so long.
+fn takes_attempt(cause: Cause, before: Stage) -> bool {
+    match cause {
+        Cause::Container
+        | Cause::NotRerun
+        | Cause::Undelivered(
+            Loss::Reverts(_) | Loss::Reverted | Loss::Unprofitable | Loss::NoStake,
+        ) => true,
+        Cause::IntervalClosed | Cause::Undelivered(Loss::Closed) => match before {
+            Stage::Running { .. } | Stage::Delivering | Stage::Included => true,
+            Stage::Waiting
+            | Stage::ReadingPayer
+            | Stage::ReadingInputs
+            | Stage::Succeeded
+            | Stage::Failed(_) => false,
+        },
+        Cause::ChainUnavailable
+        | Cause::Expired
+        | Cause::Cancelled
+        | Cause::PayloadMissing
+        | Cause::Refused(_)
+        | Cause::Mismatched
+        | Cause::Superseded
+        | Cause::Reported
+        | Cause::Created
+        | Cause::Undelivered(
+            Loss::Gone
+            | Loss::Cancelled
+            | Loss::Met
+            | Loss::TooMuchGas
+            | Loss::TooLarge
+            | Loss::Unavailable
+            | Loss::PayloadMissing
+            | Loss::Unconfigured,
+        ) => false,
     }
 }
 
 impl Machine {
     /// When a delegated subscription that nobody created is attempted again: at its next
-    /// interval, if there is one, and its signature holds then.
+    /// interval, if there is one, its signature holds then, and it has an attempt left.
     pub(super) fn next_attempt(&self, key: DelegationKey, after: Interval) -> Option<u64> {
-        let Delegation { request, id, .. } = self.delegations.get(key)?;
+        let Delegation {
+            request,
+            id,
+            attempts,
+            ..
+        } = self.delegations.get(key)?;
         let terms = &request.subscription;
         let next = Interval(after.0.checked_add(1)?);
+        if *attempts >= DELEGATED_ATTEMPTS_MAX {
+            return None;
+        }
         if id.is_some() || next.0 > terms.frequency || terms.period == 0 {
             return None;
         }
@@ -73,6 +121,18 @@ impl Machine {
         }
         self.set_delegated_interval(no, Interval(0), None);
         self.await_interval(no, at);
+    }
+
+    /// The job of a delegated subscription failed, at a stage: it may be one attempt less.
+    pub(crate) fn count_attempt(&mut self, no: JobNo, cause: Cause, before: Stage) {
+        let Some(Work::Delegated { key, .. }) = self.jobs.get(no).map(|job| &job.work) else {
+            return;
+        };
+        if let Some(delegation) = self.delegations.all.get_mut(key)
+            && takes_attempt(cause, before)
+        {
+            delegation.attempts = delegation.attempts.saturating_add(1);
+        }
     }
 
     /// The job of a delegated subscription failed. If nobody created the subscription, and what

@@ -9,7 +9,8 @@
 //!                                                           are those of an ordinary subscription
 //! ```
 //! As long as nobody created it, its later intervals are attempted like the first: nobody else
-//! would, and the client has its answer that it was accepted. Once somebody did, later intervals
+//! would, and the client has its answer that it was accepted. Attempts that fail by what it asks
+//! for are few, since nobody pays for them. Once somebody did, later intervals
 //! than the one that the request came for are those of an ordinary subscription, with the chain's
 //! inputs; a reorg that takes the creation away gives them back.
 //! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
@@ -60,8 +61,10 @@ pub struct Delegation {
     /// The interval that the request came for. Of later ones the chain has inputs of its own, once
     /// it has the subscription.
     pub(crate) first: Interval,
+    /// Its attempts that failed by what it asks for.
+    pub(crate) attempts: u8,
     /// Whether nothing begins it again: its client withdrew it, its id is final, or no interval
-    /// is left for it.
+    /// or attempt is left for it.
     pub(crate) settled: bool,
 }
 
@@ -183,6 +186,7 @@ impl Machine {
                 job: no,
                 id: None,
                 first,
+                attempts: 0,
                 settled: false,
             },
         );
@@ -191,6 +195,11 @@ impl Machine {
             .insert((record_hash(&request.subscription), key));
         if let Err(reason) = verdict {
             return self.fail_job(turn, no, Cause::Refused(reason));
+        }
+        // Nothing would begin it before the contract's clock ends.
+        if request.subscription.active_at == CANCELLED_AT {
+            self.settle_request(key);
+            return self.fail_job(turn, no, Cause::Cancelled);
         }
         if request.known_id.0 != 0 {
             self.alias(key, request.known_id);
@@ -258,9 +267,6 @@ impl Machine {
         );
         let interval =
             subscription::interval_at(terms.active_at, terms.period, head.time.as_contract_time());
-        if terms.active_at == CANCELLED_AT {
-            return self.fail_job(turn, no, Cause::Cancelled);
-        }
         // The ordinary work on an interval of that id came first: the request is attached to it.
         if let Some(id) = id
             && self

@@ -330,8 +330,12 @@ impl Machine {
         no: JobNo,
         cause: Cause,
     ) -> Result<(), Halt> {
+        let before = self.jobs.get(no).map(|job| job.stage);
         if !self.step_job(no, Step::Fail(cause)) {
             return Ok(());
+        }
+        if let Some(before) = before {
+            self.count_attempt(no, cause, before);
         }
         let effect = self.jobs.all.get_mut(no).and_then(|job| job.effect.take());
         if let Some(id) = effect {

@@ -62,12 +62,7 @@ impl Machine {
         }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
-            let delivered = receipt.succeeded
-                && (!batch
-                    || self
-                        .deliveries
-                        .get(*no)
-                        .is_some_and(|delivery| fulfilled.contains(&delivery.identity.id)));
+            let delivered = receipt.succeeded && (!batch || self.is_answered(*no, fulfilled));
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.
@@ -81,6 +76,18 @@ impl Machine {
             self.chore_included(turn, block, receipt.nonce, &does, (chore, done))?;
         }
         Ok(true)
+    }
+
+    /// Whether an item of a batch is among what the node answered in its block: after a reorg
+    /// another's delivery may have answered a stranger of the same id. The record may be cancelled
+    /// since, in the same block.
+    fn is_answered(&self, no: DeliveryNo, fulfilled: &BTreeSet<SubscriptionId>) -> bool {
+        self.deliveries.get(no).is_some_and(|delivery| {
+            let identity = delivery.identity;
+            let tracked = self.subscriptions.get(identity.id);
+            fulfilled.contains(&identity.id)
+                && tracked.is_some_and(|tracked| tracked.block == identity.block)
+        })
     }
 
     /// The block of an included nonce is gone; what follows is decided by

@@ -24,6 +24,7 @@
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `again` | what is done once, judged again, tried again |
+//! | `attempts` | how often a delegated request is attempted, which items a batch answered |
 //! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
@@ -40,6 +41,7 @@
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
 mod again;
+mod attempts;
 mod books;
 mod bounds;
 mod breaker;
