@@ -21,7 +21,7 @@
 //! say. What a token is worth is a matter of admission (`accepted_payments`), not of the books.
 //! A reading of a balance may differ from the books by more than one entry can hold, if the token
 //! lies; it is then booked as far as one entry goes.
-//! Nor do such tokens take memory for ever: see [`forget`].
+//! Nor do such tokens take memory for ever: see `forget`.
 
 mod forget;
 mod statement;

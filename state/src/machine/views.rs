@@ -178,7 +178,7 @@ impl Machine {
         self.logic
     }
 
-    /// The event that a start must record so that [`LOGIC`](super::LOGIC) is in force; `None`
+    /// The event that a start must record so that [`LOGIC`] is in force; `None`
     /// when it is.
     #[must_use]
     pub fn upgrade(&self) -> Option<Event> {
