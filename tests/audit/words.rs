@@ -214,7 +214,7 @@ fn what_differs_between_two_moments_is_said_in_words() {
         diff(&included, &created),
         "the order of the two does not matter"
     );
-    assert!(diff("0", "2").contains("the configuration appeared"));
+    assert!(diff("0", "3").contains("the configuration appeared"));
     let beyond = [
         "replay",
         "--data-dir",
@@ -229,9 +229,9 @@ fn what_differs_between_two_moments_is_said_in_words() {
 #[test]
 fn a_breakpoint_shows_the_state_and_waits_for_nobody() {
     let world = world();
-    let said = says(["replay", "--data-dir", path(&world.data), "--break", "7"]);
+    let said = says(["replay", "--data-dir", path(&world.data), "--break", "8"]);
     for words in [
-        "state behind event 7",
+        "state behind event 8",
         "the node's account",
         "  subscription 1\n",
         "asks what the consumer's wallet can pay",
@@ -245,7 +245,7 @@ fn a_breakpoint_shows_the_state_and_waits_for_nobody() {
         "--data-dir",
         path(&world.data),
         "--to",
-        "7",
+        "8",
         "--quiet",
     ]);
     assert!(said.ends_with(&to), "{said} does not end with {to}");
@@ -254,9 +254,9 @@ fn a_breakpoint_shows_the_state_and_waits_for_nobody() {
         "--data-dir",
         path(&world.data),
         "--break",
-        "7",
+        "8",
         "--to",
-        "9",
+        "10",
     ];
     refused(2, both);
 }

@@ -25,7 +25,6 @@ const EXPECTED: &[&str] = &[
     "delivered with its delegation",
     "others came first",
     "paid at once",
-    "responses were read",
     "the block came late",
     "the node finalised a proof itself",
     "the wallet was withdrawn from",
