@@ -1,7 +1,10 @@
 //! What the wall clock has made due.
 
+use alloc::collections::BTreeSet;
+
 use crate::{
-    job::Cause,
+    delivery::State,
+    job::{Cause, Work},
     limits::DEADLINES_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
@@ -31,11 +34,33 @@ impl Machine {
             }
         }
         let limits = self.limits();
+        let due = self
+            .jobs
+            .next_eviction(limits.result_age_max_ms, limits.results_max);
+        if due.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        // A block may still hold what was signed: the job is its interval's again then.
+        let mut jobs = BTreeSet::new();
+        let mut requests = BTreeSet::new();
+        for no in self.account.versions().flat_map(|of| of.does.deliveries()) {
+            if let Some(delivery) = self.deliveries.get(*no)
+                && delivery.state != State::Final
+            {
+                jobs.insert(delivery.job);
+                requests.extend(delivery.delegation);
+            }
+        }
         let forgotten = self.jobs.evict(
             now,
             limits.result_age_max_ms,
             limits.results_max,
             DEADLINES_PER_EVENT_MAX,
+            |job, no| match &job.work {
+                Work::Delegated { key, .. } => jobs.contains(&no) || requests.contains(key),
+                Work::Interval { .. } => jobs.contains(&no),
+                Work::Client { .. } | Work::Reported { .. } => false,
+            },
         );
         for (key, no) in forgotten {
             self.forget_delegation(key, no);

@@ -11,6 +11,7 @@ use super::{Job, Work};
 use crate::{
     config::ClientId,
     delegation::DelegationKey,
+    limits::HELD_JOB_REST_MS,
     numbered::Numbered,
     types::{Hash, Interval, JobId, JobNo, SubscriptionId, WallTime},
 };
@@ -181,22 +182,24 @@ impl Jobs {
             .min()
     }
 
-    /// Forgets ended jobs beyond age or count, at most `batch` of each kind; gives back what else
-    /// goes with them.
+    /// Forgets ended jobs beyond age or count, at most `batch` of each kind, but those that are
+    /// `held`, which are asked for again later; gives back what else goes with them.
     pub(crate) fn evict(
         &mut self,
         now: WallTime,
         age_ms: u64,
         count_max: u32,
         batch: usize,
+        held: impl Fn(&Job, JobNo) -> bool,
     ) -> Vec<(DelegationKey, JobNo)> {
         let mut delegations = Vec::new();
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
         for _ in 0..batch {
             let old = |set: &BTreeSet<(WallTime, JobNo)>| {
-                set.first()
-                    .copied()
-                    .filter(|(at, _)| set.len() > count_max || at.0.saturating_add(age_ms) <= now.0)
+                set.first().copied().filter(|(at, _)| {
+                    let age_ms = if set.len() > count_max { 0 } else { age_ms };
+                    at.0.saturating_add(age_ms) <= now.0
+                })
             };
             let client = old(&self.ended_client);
             let interval = old(&self.ended_interval);
@@ -206,6 +209,14 @@ impl Jobs {
             for (at, no) in client.into_iter().chain(interval) {
                 self.ended_client.remove(&(at, no));
                 self.ended_interval.remove(&(at, no));
+                if let Some(job) = self.all.get_mut(no)
+                    && held(job, no)
+                {
+                    let later = WallTime(now.0.saturating_add(HELD_JOB_REST_MS));
+                    job.ended = Some(later);
+                    self.ended_interval.insert((later, no));
+                    continue;
+                }
                 delegations.extend(self.forget(no));
             }
         }

@@ -24,6 +24,32 @@ proptest! {
     }
 }
 
+/// The same with weeks in which results are forgotten; without requests that wait longer than the
+/// end of a life does.
+fn act_or_week() -> impl Strategy<Value = Act> {
+    let kept = act().prop_filter("waits for weeks", |act| {
+        !matches!(act, Act::Delegate { .. })
+    });
+    prop_oneof![25 => kept, 1 => Just(Act::Week)]
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// What has ended is not forgotten while a block may still hold what was signed for it.
+    #[test]
+    fn weeks_pass_and_nothing_is_answered_twice(
+        acts in prop::collection::vec(act_or_week(), 1..120),
+        batches in any::<bool>(),
+    ) {
+        let mut world = World::new(world_config(batches));
+        for act in acts {
+            perform(&mut world, act);
+        }
+        at_the_end(&mut world);
+    }
+}
+
 proptest! {
     #![proptest_config(cases(400))]
 
