@@ -11,7 +11,9 @@
 
 mod life;
 
-use std::{collections::BTreeMap, hint::black_box, time::Instant};
+#[cfg(not(unix))]
+use std::time::Instant;
+use std::{collections::BTreeMap, hint::black_box};
 
 use infernet_state::{
     Machine,
@@ -42,14 +44,19 @@ fn mixed_log(events: usize) -> Vec<Recorded> {
     life.log
 }
 
-/// Seconds that this thread had a core, as Linux counts them; the wall clock elsewhere. Others
-/// may use the machine at the same time.
+/// Seconds that this thread had a core, to the nanosecond: others may use the machine at the same
+/// time. The wall clock where the system does not count them.
 fn on_core() -> f64 {
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|stat| stat.split_whitespace().next()?.parse::<f64>().ok())
-        .map_or_else(|| START.elapsed().as_secs_f64(), |ns| ns / 1e9)
+    #[cfg(unix)]
+    {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        START.elapsed().as_secs_f64()
+    }
 }
 
 /// The shortest of several runs, in seconds; what a run leaves is dropped outside.
