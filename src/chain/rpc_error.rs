@@ -267,6 +267,9 @@ impl RpcFailure {
                 "invalid jump",
                 "stack underflow",
                 "stack limit",
+                // geth's words for memory and return data that there cannot be.
+                "gas uint64 overflow",
+                "return data out of bounds",
                 "vm execution error",
                 "evm error",
             ],

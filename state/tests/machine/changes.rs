@@ -98,6 +98,25 @@ fn a_fee_is_raised_when_a_chain_is_configured_again() {
     at_the_end(&mut world);
 }
 
+/// What a reorg gave back is simulated again when there is a chain to do it on.
+#[test]
+fn what_was_in_a_block_waits_for_a_chain_to_be_configured_again() {
+    let mut world = asked(1);
+    world.settle();
+    world.mine(1);
+    assert_eq!(world.delivered(), 1);
+    world.apply(Event::ConfigChanged(without_a_chain()));
+    world.reorg(1);
+    world.pool.clear();
+    wait_but(&mut world, 600, |_, _| None);
+    assert!(matches!(state(&world, 1), State::Sent(_)));
+    world.start(Some(config()));
+    wait_but(&mut world, 60, |_, _| None);
+    world.run(2);
+    assert_eq!(world.delivered(), 1);
+    at_the_end(&mut world);
+}
+
 /// The delivery in an effect, where it is to be run, or to be signed.
 fn delivery_in(issued: &Issued) -> Option<(&'static str, &Delivery)> {
     match &issued.effect {
@@ -248,6 +267,31 @@ fn nonces_of_others_that_are_free_again_hold_up_nothing() {
         assert_eq!(world.delivered(), if waits { 4 } else { 2 });
         at_the_end(&mut world);
     }
+}
+
+/// An RPC that lags behind the record does not yet know the nonce that somebody else used.
+#[test]
+fn a_nonce_that_an_older_head_lacks_is_not_used_again() {
+    let mut world = asked(0);
+    let before = world.head().block;
+    world.next.push(Next::Foreign);
+    world.mine(1);
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(1)));
+    let at = world.now();
+    world.apply(Event::NodeStarted {
+        at,
+        version: "test".into(),
+    });
+    world.apply(Event::AccountObserved {
+        head: before,
+        nonce: Nonce(0),
+        balance: Amount::from(1),
+    });
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(1)));
+    ask(&mut world, 1);
+    world.run(1);
+    assert_eq!(world.delivered(), 1);
+    at_the_end(&mut world);
 }
 
 #[test]

@@ -29,6 +29,7 @@
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
+//! | `prices` | whose price it is, where two answers or two records meet |
 //! | `clients` | clients' jobs: refusals, containers, what is reported |
 //! | `deadlines` | which blocks and moments are asked for, and what is restored |
 //! | `tables` | every life cycle, written out |
@@ -66,6 +67,7 @@ mod moves;
 mod nonces;
 mod nonsense;
 mod policy;
+mod prices;
 mod reorgs;
 mod requests;
 mod retired;
