@@ -40,7 +40,8 @@ pub enum Event {
         /// The present.
         now: WallTime,
     },
-    /// What the chain says of the node's account, read at start before anything is sent.
+    /// What the chain says of the node's account, read at start before anything is sent, and again
+    /// when what was sent waits behind a nonce that nobody uses.
     AccountObserved {
         /// The head at which it was read.
         head: BlockRef,

@@ -63,7 +63,8 @@ impl Machine {
         }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
-            let delivered = receipt.succeeded && (!batch || self.is_answered(block, *no, fulfilled));
+            let delivered =
+                receipt.succeeded && (!batch || self.is_answered(block, *no, fulfilled));
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.

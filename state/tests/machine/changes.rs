@@ -246,7 +246,7 @@ fn used(world: &mut World, nonces: u64) {
 
 #[test]
 fn nonces_of_others_that_are_free_again_hold_up_nothing() {
-    for waits in [false, true] {
+    for (waits, away) in [(false, true), (true, true), (true, false)] {
         let mut world = asked(1);
         world.run(1);
         assert_eq!(world.head().nonce, 1);
@@ -259,9 +259,17 @@ fn nonces_of_others_that_are_free_again_hold_up_nothing() {
             ask(&mut world, 2);
             world.settle();
         }
-        // A reorg takes them away while the node is.
+        // A reorg takes them away while the node is, or the watcher finds that they are.
         used(&mut world, 1);
-        world.start(None);
+        if away {
+            world.start(None);
+        } else {
+            world.apply(Event::AccountObserved {
+                head: world.head().block,
+                nonce: Nonce(1),
+                balance: Amount::from(1),
+            });
+        }
         ask(&mut world, 1);
         world.run(2);
         assert_eq!(world.delivered(), if waits { 4 } else { 2 });

@@ -32,7 +32,10 @@ fn entries(world: &World, code: Code) -> usize {
 
 /// No price without its transfers, and none of them without a price.
 fn assert_explained(world: &World, earned: u128) {
-    assert_eq!(balance(world, Role::Earnings), Balance::Credit(earned.into()));
+    assert_eq!(
+        balance(world, Role::Earnings),
+        Balance::Credit(earned.into())
+    );
     assert_eq!(balance(world, Role::Receivable), Balance::Debit(0.into()));
     assert_eq!(entries(world, Code::Deposit), 0);
 }
@@ -119,13 +122,20 @@ fn what_fails_in_a_batch_and_succeeds_alone_is_paid_alone() {
     facts.extend(pays(first));
     facts.extend([answered(1), receipt(1, batch, true)]);
     facts.extend(pays(batch));
-    facts.extend([answered(2), receipt(2, second, false), receipt(3, third, true)]);
+    facts.extend([
+        answered(2),
+        receipt(2, second, false),
+        receipt(3, third, true),
+    ]);
     facts.extend(pays(third));
     facts.push(answered(3));
     world.pool.clear();
     block(&mut world, facts, 4);
     let included = [1, 2, 3].map(|no| state(&world, no));
-    assert_eq!(included, [0, 1, 3].map(|nonce| State::Included(Nonce(nonce))));
+    assert_eq!(
+        included,
+        [0, 1, 3].map(|nonce| State::Included(Nonce(nonce)))
+    );
     assert_explained(&world, 30_000);
     assert_eq!(world.replayed(), world.machine);
 }
@@ -135,7 +145,13 @@ fn what_fails_in_a_batch_and_succeeds_alone_is_paid_alone() {
 #[test]
 fn a_delegated_answer_is_paid_by_the_record_that_took_its_nonce() {
     for proves in [false, true] {
-        let terms = |price| if proves { verified(price) } else { priced(price) };
+        let terms = |price| {
+            if proves {
+                verified(price)
+            } else {
+                priced(price)
+            }
+        };
         let mut world = World::new(world_config(false));
         world.mine(1);
         let signed = Subscription {
