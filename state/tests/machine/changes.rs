@@ -237,6 +237,31 @@ fn without_a_wallet_an_answer_with_a_price_is_given_up_and_one_without_is_delive
     }
 }
 
+/// Of a batch, the item with a price is given up without a wallet, and the other goes on.
+#[test]
+fn without_a_wallet_a_batch_goes_on_with_what_is_free() {
+    let mut world = World::new(batching(config(), 3));
+    let mut priced = subscription(&["alpha"]);
+    priced.payment_amount = Amount::from(10_000);
+    let free = subscription(&["alpha"]);
+    world.next = [free.clone(), free, priced].map(Next::Create).to_vec();
+    world.mine(1);
+    world.mine_block(1, false);
+    world.settle();
+    assert_eq!(
+        [2, 3].map(|no| state(&world, no)),
+        [State::Sent(Nonce(1)); 2]
+    );
+    let mut without = batching(config(), 3);
+    without.chain.as_mut().expect("a chain").payment_wallet = None;
+    world.apply(Event::ConfigChanged(without));
+    wait_but(&mut world, 60, |_, _| None);
+    assert_eq!(state(&world, 3), State::Withdrawn(Loss::Unconfigured));
+    world.run(2);
+    assert_eq!(world.delivered(), 2);
+    at_the_end(&mut world);
+}
+
 /// The account has used so many nonces, in each block so far.
 fn used(world: &mut World, nonces: u64) {
     for block in &mut world.blocks {
