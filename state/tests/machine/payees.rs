@@ -9,7 +9,7 @@ use infernet_state::{
     Event, Machine,
     event::{ChainFact, Subscription, WalletChange, WalletFact},
     ledger::{Balance, Code, EntryState, Role},
-    limits::{FORMER_WALLETS_KEPT, LEDGER_TOKENS_KEPT},
+    limits::{FORMER_WALLETS_KEPT, LEDGER_ENTRIES_KEPT, LEDGER_TOKENS_KEPT},
     transaction::Use,
     types::{Address, Amount, Hash, SubscriptionId},
 };
@@ -536,6 +536,20 @@ fn a_token_is_written_off_only_when_all_of_it_is_final() {
     assert!(world.machine.ledger().balances());
     let bytes = world.machine.snapshot().expect("encodes");
     assert_eq!(Machine::restore(&bytes).as_ref(), Ok(&world.machine));
+}
+
+/// However much strangers pay in, no more than so many settled entries take memory.
+#[test]
+fn so_many_settled_entries_are_kept() {
+    let mut world = World::new(world_config(false));
+    let tx = hash("gift", 0);
+    let gift = transfer(STRANGER, NATIVE, NODE_WALLET, 1, tx);
+    world.next = vec![gift; LEDGER_ENTRIES_KEPT + 10];
+    world.mine(1);
+    assert!(world.machine.ledger().entries().count() > LEDGER_ENTRIES_KEPT);
+    world.finalize(0);
+    let kept = world.machine.ledger().entries();
+    assert_eq!(kept.count(), LEDGER_ENTRIES_KEPT);
 }
 
 /// The entries from an event on, and of a range, begin and end with its own.
