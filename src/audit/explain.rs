@@ -207,6 +207,7 @@ impl Story {
             | Event::WallTimePassed { .. }
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::JobAccepted(_)
@@ -237,6 +238,7 @@ impl Story {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. } => false,

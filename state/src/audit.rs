@@ -41,6 +41,7 @@ impl Machine {
     pub fn audit(&self) -> Result<(), Broken> {
         hold(self.adds_up(), || "the running sums add up".into())?;
         self.audit_money()?;
+        self.audit_catching_up()?;
         self.audit_subscriptions()?;
         self.audit_jobs()?;
         self.audit_deliveries()?;
@@ -74,6 +75,19 @@ impl Machine {
             })?;
         }
         Ok(())
+    }
+
+    /// The head that is waited for while nothing is taken up is still to come, and asked for.
+    fn audit_catching_up(&self) -> Result<(), Broken> {
+        let Some(to) = self.chain.catching_up else {
+            return Ok(());
+        };
+        let is_above = self.chain.head.is_some_and(|head| head.number < to);
+        let asked = self.next_block_deadline().number;
+        let comes = self.takes_up() || asked.is_some_and(|number| number <= to);
+        hold(is_above && comes, || {
+            format!("block {to} is still to come: {:?}", self.chain.head)
+        })
     }
 
     /// What is served is looked at again; all else is retired, and forgotten in its time.

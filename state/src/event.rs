@@ -40,7 +40,8 @@ pub enum Event {
         /// The present.
         now: WallTime,
     },
-    /// What the chain says of the node's account, read at start before anything is sent.
+    /// What the chain says of the node's account, read at start before anything is sent, or begun
+    /// for the chain.
     AccountObserved {
         /// The head at which it was read.
         head: BlockRef,
@@ -60,6 +61,12 @@ pub enum Event {
         block: BlockRef,
         /// Its facts, in the order of their logs.
         facts: Vec<ChainFact>,
+    },
+    /// The chain's head was seen: well above what is recorded, after an absence or an outage; or
+    /// not as high as it was seen before, with nothing left to read.
+    HeadObserved {
+        /// The head, or the newest block that can be read.
+        head: BlockRef,
     },
     /// Blocks above `ancestor` left the canonical chain.
     ChainReorged {

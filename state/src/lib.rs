@@ -51,6 +51,7 @@ pub mod admission;
 pub mod audit;
 mod books;
 pub mod breaker;
+mod catching_up;
 pub mod chain;
 pub mod chore;
 mod clock;

@@ -345,8 +345,8 @@ impl Machine {
             })
     }
 
-    /// Everything that the head has made due: creations deep enough, intervals that closed,
-    /// intervals that began.
+    /// Everything that the head has made due: creations deep enough, intervals that closed, and,
+    /// unless the node catches up, intervals that began.
     pub(crate) fn serve_head(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         let Some(head) = self.chain.head else {
             return Ok(());
@@ -366,6 +366,9 @@ impl Machine {
             self.reschedule(id);
         }
         self.serve_proofs(turn, head.time.0)?;
+        if !self.takes_up() {
+            return Ok(());
+        }
         self.serve_delegated(turn)?;
         let open_max = self.open_max();
         let mut begun = 0_usize;

@@ -17,8 +17,11 @@
 //!   Unrelated: said, and tried again; nothing is recorded
 //! ```
 //!
+//! Of the past the machine hears behind the head that ends it (`absence`).
+//!
 //! The watcher never ends but by a stop: errors make it wait, longer each time.
 
+mod absence;
 mod account;
 mod collect;
 mod config;
@@ -202,6 +205,7 @@ impl<S: Sink> Watcher<S> {
         } else {
             self.read_near(tip, &head).await?
         };
+        self.tell_absence(tip, block).await?;
         self.record(read).await?;
         self.finalize(&head).await?;
         if far {
@@ -467,6 +471,7 @@ impl<S: Sink> Watcher<S> {
     /// What there is to do at the head: a deadline that was set after its block was read, and
     /// the past.
     async fn rest(&mut self, tip: BlockRef) -> Result<Step, WatchError> {
+        self.tell_shorter(tip).await?;
         if self.is_due(tip) {
             self.commit(tip, Vec::new()).await?;
         }

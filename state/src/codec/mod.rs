@@ -133,6 +133,7 @@ kinds! {
     13 v 1 => JobReported { job, client, at, status, containers, result },
     14 v 1 => JobCancelled { job, at },
     15 v 1 => EffectEnded { effect, attempt, at, outcome },
+    16 v 1 => HeadObserved { head },
 }
 
 /// Encodes an event in the newest version of its kind.

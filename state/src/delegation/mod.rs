@@ -216,7 +216,7 @@ impl Machine {
         let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
         let no = delegation.job;
         self.await_interval(no, at);
-        if self.chain.head.is_some() {
+        if self.takes_up() {
             self.serve_delegated(turn)?;
         }
         Ok(())
@@ -230,7 +230,7 @@ impl Machine {
         }
     }
 
-    /// Delegated jobs whose subscription is active now.
+    /// Delegated jobs whose subscription is active now; for a node that takes up what is due.
     pub(crate) fn serve_delegated(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         let Some(head) = self.chain.head else {
             return Ok(());

@@ -142,6 +142,7 @@ impl Machine {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }

@@ -132,17 +132,16 @@ impl Machine {
         if self.chain_config().is_none() {
             return BlockDeadline::default();
         }
+        let begins = self.schedule.next_begin().filter(|_| self.takes_up());
+        let ends = self.schedule.next_end();
+        let times = [begins, ends, self.chain.time_before];
+        let heights = [self.schedule.next_height(), self.chain.catching_up];
         BlockDeadline {
-            time: self
-                .schedule
-                .next_time()
-                .into_iter()
-                .chain(self.chain.time_before)
-                .min(),
+            time: times.into_iter().flatten().min(),
             number: if self.chain.head.is_none() {
                 Some(0)
             } else {
-                self.schedule.next_height()
+                heights.into_iter().flatten().min()
             },
         }
     }

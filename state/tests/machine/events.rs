@@ -203,6 +203,7 @@ fn long(len: usize) -> Vec<Event> {
             | Event::WallTimePassed { .. }
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }

@@ -23,6 +23,7 @@
 //! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
+//! | `absences` | what became due while the node was away |
 //! | `again` | what is done once, judged again, tried again |
 //! | `attempts` | how often a delegated request is attempted, which items a batch answered |
 //! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
@@ -40,6 +41,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod absences;
 mod again;
 mod attempts;
 mod books;

@@ -224,6 +224,7 @@ pub(crate) fn nonsense() -> impl Strategy<Value = (Event, usize)> {
         1 => Just(Event::QuarantineLifted),
         10 => (small_block(), prop::collection::vec(fact(), 0..5))
             .prop_map(|(block, facts)| Event::ChainCommitted { block, facts }),
+        1 => small_block().prop_map(|head| Event::HeadObserved { head }),
         3 => small_block().prop_map(|ancestor| Event::ChainReorged { ancestor }),
         1 => small_block().prop_map(|block| Event::ChainFinalized { block }),
         2 => (small_block(), prop::collection::vec((0..5_u32, wild_terms(), any::<bool>()), 0..3), 0..5_u32)

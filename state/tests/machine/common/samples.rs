@@ -317,6 +317,7 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::JobReported { .. } => 13,
         Event::JobCancelled { .. } => 14,
         Event::EffectEnded { .. } => 15,
+        Event::HeadObserved { .. } => 16,
     );
     let key = Idempotency {
         key: hash(0x1d),
@@ -341,6 +342,7 @@ pub(crate) fn samples() -> Vec<Event> {
             block: block(8),
             facts: facts(),
         },
+        Event::HeadObserved { head: block(10) },
         Event::ChainReorged { ancestor: block(6) },
         Event::ChainFinalized { block: block(5) },
         Event::SubscriptionsSynced {

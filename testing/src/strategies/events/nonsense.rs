@@ -528,6 +528,7 @@ fn chain_event() -> BoxedStrategy<Event> {
     prop_oneof![
         3 => (block(), vec(chain_fact(), 0..4))
             .prop_map(|(block, facts)| Event::ChainCommitted { block, facts }),
+        1 => block().prop_map(|head| Event::HeadObserved { head }),
         1 => block().prop_map(|ancestor| Event::ChainReorged { ancestor }),
         1 => block().prop_map(|block| Event::ChainFinalized { block }),
         1 => (block(), vec(synced, 0..3), id()).prop_map(|(block, subscriptions, next)| {

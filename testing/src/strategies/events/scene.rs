@@ -202,6 +202,11 @@ impl Scene {
                 nonce: Nonce(self.head().nonce.saturating_add(u64::from(*more))),
                 balance: Amount::from(1_000_000_000_000_000_000),
             },
+            Happening::Seen(above) => {
+                let mut head = self.head().block;
+                head.number = head.number.saturating_add(u64::from(*above));
+                Event::HeadObserved { head }
+            }
             Happening::Lift => Event::QuarantineLifted,
             Happening::Job(containers, stream, proof, key) => {
                 self.job(*containers, *stream, *proof, *key)
