@@ -248,7 +248,7 @@ async fn of_the_past_the_machine_hears_behind_the_head_that_ends_it() {
     world.gate.set(Fault::None);
     follow(&world, &watching).await;
     assert_eq!(world.recorder.created().last(), Some(&id));
-    assert_eq!(heads(&world.recorder.events()[told..]), []);
+    assert!(heads(&world.recorder.events()[told..]).is_empty());
 }
 
 /// Nobody waits for it without end.
