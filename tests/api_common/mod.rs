@@ -24,7 +24,7 @@ use infernet_state::{
     admission::container_hash,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::DelegatedRequest,
-    types::{Address, SubscriptionId},
+    types::{Address, BlockTime, SubscriptionId},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -134,6 +134,7 @@ impl DelegationChecker for ByRecoveryByte {
             }),
             _ => Ok(Delegation {
                 known_id: SubscriptionId(0),
+                seen: BlockTime(0),
             }),
         }))
     }
