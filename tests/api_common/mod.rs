@@ -115,7 +115,8 @@ pub(crate) fn delegated() -> Value {
 /// An account with a well-known checksum (EIP-55).
 const SOMEBODY: [u8; 20] = alloy::primitives::hex!("5aaeb6053f3e94c9b9a09f33669435e7ef1beaed");
 
-/// Answers by the signature's `v`: 28 is somebody else's, 30 finds no chain.
+/// Answers by the signature's `v`: 28 is somebody else's, 29 finds a chain that is beyond its
+/// expiry, 30 finds none.
 struct ByRecoveryByte;
 
 impl DelegationChecker for ByRecoveryByte {
@@ -132,9 +133,9 @@ impl DelegationChecker for ByRecoveryByte {
             30 => Err(DelegationError::Unavailable {
                 reason: "no answer".to_owned(),
             }),
-            _ => Ok(Delegation {
+            v => Ok(Delegation {
                 known_id: SubscriptionId(0),
-                seen: BlockTime(0),
+                seen: BlockTime(if v == 29 { request.expiry.into() } else { 0 }),
             }),
         }))
     }
