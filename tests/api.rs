@@ -551,6 +551,13 @@ async fn a_delegated_subscription_is_checked_before_it_is_answered() {
         "the chain cannot be read"
     );
     assert_eq!(node.get("/info").await.1["chain"]["enabled"], true);
+    // Void by the block at which it was checked, whatever is recorded of the chain.
+    delegated["signature"]["v"] = json!(29);
+    let (status, refused) = node.post("/api/jobs", &delegated).await;
+    assert_eq!(
+        (status, &refused["error"]),
+        (400, &json!("Signature expired"))
+    );
     // The body of the original, and beside it the job's id, that its client may ask for.
     delegated["signature"]["v"] = json!(27);
     let mut ids = Vec::new();

@@ -226,7 +226,7 @@ pub(super) fn subscription(id: SubscriptionId, tracked: &Tracked) -> Facet {
             },
             format!("{} ({})", tracked.height, tracked.block),
         )
-        .with_some("delegated with nonce", tracked.delegation)
+        .with_some("delegated with nonce", tracked.origin.nonce())
         .with("taken up to interval", tracked.taken)
         .with("responses heard of", heard)
         .with_some("looked at next", words::due(tracked.due))

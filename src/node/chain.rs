@@ -121,6 +121,12 @@ pub(super) fn chain_config(
     }
 }
 
+/// Whether some subscriptions are refused because they came by delegation.
+fn restricts_delegates(config: &Config) -> bool {
+    let mut containers = config.containers.iter();
+    containers.any(|container| !container.allowed_delegate_addresses.is_empty())
+}
+
 /// Items in one batch delivery: eight of the usual size stay far below a block's gas.
 const DELIVERY_BATCH_MAX: u16 = 8;
 
@@ -239,6 +245,7 @@ impl Follow {
     pub(super) async fn watch(self, connection: ChainConnection) {
         let config = WatcherConfig {
             payment_wallet: self.parts.payment_wallet,
+            reads_origins: restricts_delegates(&self.config),
             poll: self.parts.poll,
             ..WatcherConfig::new(self.parts.key.address())
         };

@@ -21,6 +21,7 @@ use crate::{
     limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    signed::Signed,
     trace::Transition,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
     types::Nonce,
@@ -121,6 +122,9 @@ pub struct Account {
     /// How many of the open nonces are in hand.
     #[serde(skip)]
     pub(crate) in_hand: u32,
+    /// The deliveries that a block may still hold.
+    #[serde(skip)]
+    pub(crate) signed: Signed,
 }
 
 impl Account {
@@ -323,8 +327,15 @@ impl Machine {
         self.account.foreign = self.account.foreign.saturating_add(1);
         let slot = self.account.slots.get(&nonce);
         let wanted = slot.map(|slot| slot.wanted.clone());
-        if let Some(slot) = slot.filter(|slot| slot.sent) {
-            self.account.overtaken.insert(nonce, slot.versions.clone());
+        if let Some(versions) = slot
+            .filter(|slot| slot.sent)
+            .map(|slot| slot.versions.clone())
+        {
+            for version in &versions {
+                self.note_signed(&version.does);
+            }
+            let before = self.account.overtaken.insert(nonce, versions);
+            self.note_dropped(before.iter().flatten());
         }
         self.stop_slot(turn, nonce)?;
         self.close_slot(nonce);

@@ -128,11 +128,13 @@ impl Machine {
 
     fn audit_jobs(&self) -> Result<(), Broken> {
         let (mut client, mut interval, mut waiting, mut ends) = (0_u32, 0_u32, 0_u32, 0_usize);
+        let mut queued = 0_usize;
         for (no, job) in self.jobs.all.iter() {
             self.audit_job(no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
             let scheduled = job.closes.is_some() && job.stage != Stage::Waiting;
             ends = ends.saturating_add(usize::from(scheduled));
+            queued = queued.saturating_add(usize::from(self.jobs.is_queued(no)));
             let count = match (&job.work, job.stage) {
                 (_, Stage::Succeeded | Stage::Failed(_)) => continue,
                 (Work::Client { .. } | Work::Reported { .. }, _) => &mut client,
@@ -152,6 +154,9 @@ impl Machine {
         )?;
         hold(ends == self.schedule.ends.len(), || {
             "each closing is a job's".into()
+        })?;
+        hold(queued == self.jobs.queued(), || {
+            "each place among the ended ones is a job's".into()
         })?;
         let waiting = usize::try_from(self.jobs.waiting).unwrap_or(usize::MAX);
         hold(waiting == self.schedule.delegated.len(), || {
@@ -189,6 +194,10 @@ impl Machine {
             .expires
             .is_none_or(|at| self.schedule.timers.contains(&(at, timer)));
         hold(expires, || "its expiry is scheduled".into())?;
+        let forgotten = job.stage.is_end() && !self.is_kept_for_block(no);
+        hold(self.jobs.is_queued(no) == forgotten, || {
+            "is forgotten when it ended, and no block can hold what was signed for it".into()
+        })?;
         let must_expire = matches!(job.work, Work::Client { .. } | Work::Reported { .. });
         hold(
             !must_expire || job.stage.is_end() || job.expires.is_some(),
@@ -196,8 +205,18 @@ impl Machine {
         )
     }
 
-    /// At most one live delivery of an interval, and each waits for something that comes.
+    /// At most one live delivery of an interval, and each waits for something that comes. What a
+    /// block may still hold finds its job there, and its request.
     fn audit_deliveries(&self) -> Result<(), Broken> {
+        for no in self.account.signed.deliveries() {
+            let of = self.deliveries.get(no);
+            let finds = of.is_some_and(|of| {
+                let request = of.delegation;
+                self.jobs.get(of.job).is_some()
+                    && request.is_none_or(|key| self.delegations.get(key).is_some())
+            });
+            hold(finds, || format!("delivery {no} finds its job: {of:?}"))?;
+        }
         let mut live = BTreeMap::new();
         for (no, delivery) in self.deliveries.iter() {
             self.audit_delivery(no, delivery)

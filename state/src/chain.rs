@@ -431,7 +431,8 @@ impl Machine {
                 }
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
                 Undo::Foreign(nonce) => {
-                    self.account.overtaken.remove(&nonce);
+                    let versions = self.account.overtaken.remove(&nonce);
+                    self.note_dropped(versions.iter().flatten());
                     self.account.explain_below(after(nonce));
                 }
                 Undo::Aliased(key) => self.alias_final(key, block),

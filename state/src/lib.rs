@@ -76,6 +76,7 @@ mod payee;
 mod payments;
 pub mod proof;
 pub mod schedule;
+mod signed;
 mod simulation;
 pub mod subscription;
 mod tally;

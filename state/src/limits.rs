@@ -83,10 +83,6 @@ pub const WRITE_OFFS_AT_ONCE_MAX: usize = 8;
 /// Finished deliveries kept in memory for views.
 pub const DELIVERIES_KEPT: usize = 10_000;
 
-/// Rest of an ended job that is due to be forgotten while a block may still hold its delivery. In
-/// the future, so that a clock that serves it does not ask for it again at once.
-pub const HELD_JOB_REST_MS: u64 = 60_000;
-
 /// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
 /// stand in the log. Strangers create them.
 pub const RETIRED_SUBSCRIPTIONS_KEPT: usize = 10_000;

@@ -53,7 +53,7 @@ impl Machine {
                 due: Due::Never,
                 taken: Interval(0),
                 responses: Responses::default(),
-                delegation,
+                origin: delegation.into(),
                 standing: Standing::Admitted,
                 synced: false,
             },
@@ -85,7 +85,11 @@ impl Machine {
             && known.subscription == *subscription
         {
             // Known from its own creation: only the verdict can be another, since a sync begins
-            // anew with each change of what is served.
+            // anew with each change of what is served, and may have asked more than was known.
+            let origin = known.origin.with(entry.origin);
+            if let Some(known) = self.subscriptions.tracked.get_mut(entry.id.0) {
+                known.origin = origin;
+            }
             self.rejudge(entry.id);
             return;
         }
@@ -100,7 +104,7 @@ impl Machine {
                 due: Due::Never,
                 taken: Interval(0),
                 responses,
-                delegation: None,
+                origin: entry.origin,
                 standing: Standing::Admitted,
                 synced: true,
             },
@@ -117,11 +121,12 @@ impl Machine {
         if tracked.subscription.active_at == CANCELLED_AT {
             tracked.standing = Standing::Cancelled;
         }
-        self.drop_strange_aliases(turn, id, tracked.subscription.owner, tracked.delegation);
+        let nonce = tracked.origin.nonce();
+        self.drop_strange_aliases(turn, id, tracked.subscription.owner, nonce);
         self.unschedule(id);
         // Whoever told of it need not have learned its nonce.
         let brought = self.delegations.of_id(id).first().map(|(_, nonce)| *nonce);
-        tracked.delegation = tracked.delegation.or(brought);
+        tracked.origin = tracked.origin.with(brought.into());
         let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
             Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
             None => Undo::Created(id),
@@ -148,7 +153,7 @@ impl Machine {
             config,
             &self.catalog,
             &tracked.subscription,
-            tracked.delegation.is_some(),
+            tracked.origin.may_be_delegated(),
         ) {
             Ok(()) => Step::Admit,
             Err(reason) => Step::Refuse(reason),

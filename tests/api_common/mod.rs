@@ -24,7 +24,7 @@ use infernet_state::{
     admission::container_hash,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::DelegatedRequest,
-    types::{Address, SubscriptionId},
+    types::{Address, BlockTime, SubscriptionId},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -115,7 +115,8 @@ pub(crate) fn delegated() -> Value {
 /// An account with a well-known checksum (EIP-55).
 const SOMEBODY: [u8; 20] = alloy::primitives::hex!("5aaeb6053f3e94c9b9a09f33669435e7ef1beaed");
 
-/// Answers by the signature's `v`: 28 is somebody else's, 30 finds no chain.
+/// Answers by the signature's `v`: 28 is somebody else's, 29 finds a chain that is beyond its
+/// expiry, 30 finds none.
 struct ByRecoveryByte;
 
 impl DelegationChecker for ByRecoveryByte {
@@ -132,8 +133,9 @@ impl DelegationChecker for ByRecoveryByte {
             30 => Err(DelegationError::Unavailable {
                 reason: "no answer".to_owned(),
             }),
-            _ => Ok(Delegation {
+            v => Ok(Delegation {
                 known_id: SubscriptionId(0),
+                seen: BlockTime(if v == 29 { request.expiry.into() } else { 0 }),
             }),
         }))
     }

@@ -27,6 +27,7 @@ mod collect;
 mod config;
 mod driver;
 mod error;
+mod origins;
 mod parts;
 mod records;
 mod sink;
@@ -484,7 +485,8 @@ impl<S: Sink> Watcher<S> {
             Past::Read { cursor: of } if of == cursor => return Ok(Step::Idle),
             Past::Unknown | Past::Reading { .. } | Past::Read { .. } => cursor,
         };
-        let chunk = self.connection.past(from, tip, self.config.node).await?;
+        let (node, reads_origins) = (self.config.node, self.config.reads_origins);
+        let chunk = self.connection.past(from, tip, node, reads_origins).await?;
         if !self.is_canonical(tip).await? {
             return Err(WatchError::Moved { number: tip.number });
         }

@@ -9,18 +9,27 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    config::{ChainConfig, Config, ContainerConfig, Limits},
-    event::Event,
-    types::{Address, Amount},
+    config::{ChainConfig, ClientId, Config, ContainerConfig, Limits},
+    event::{DelegatedRequest, Event, Origin, Subscription, SyncedSubscription},
+    types::{Address, Amount, BlockRef, BlockTime, Hash, PayloadRef, SubscriptionId, WallTime},
 };
 
 /// Kinds and versions that are decoded and no longer written.
-pub(super) const OLD: &[(u16, u8)] = &[(2, 1)];
+pub(super) const OLD: &[(u16, u8)] = &[(2, 1), (10, 1), (12, 1)];
 
 /// An event of an older encoding, as it is written today.
 pub(super) fn event_of(kind: u16, version: u8, body: &[u8]) -> Option<Event> {
     match (kind, version) {
         (2, 1) => whole::<(ConfigV1,)>(body).map(|(config,)| Event::ConfigChanged(config.into())),
+        (10, 1) => {
+            whole::<SyncedV1>(body).map(|(block, subscriptions, next)| Event::SubscriptionsSynced {
+                block,
+                subscriptions: subscriptions.into_iter().map(Into::into).collect(),
+                next,
+            })
+        }
+        (12, 1) => whole::<(DelegatedRequestV1,)>(body)
+            .map(|(request,)| Event::DelegatedAccepted(request.into())),
         (_, _) => None,
     }
 }
@@ -86,6 +95,62 @@ impl From<ConfigV1> for Config {
                 breaker_pause_ms: old.limits.breaker_pause_ms,
                 delegated_waiting_max: u32::MAX,
             },
+        }
+    }
+}
+
+/// `SubscriptionsSynced` before the past was asked who came by delegation.
+type SyncedV1 = (BlockRef, Vec<SyncedSubscriptionV1>, SubscriptionId);
+
+#[derive(Deserialize)]
+struct SyncedSubscriptionV1 {
+    id: SubscriptionId,
+    subscription: Subscription,
+    responses: u16,
+    responded: bool,
+}
+
+impl From<SyncedSubscriptionV1> for SyncedSubscription {
+    fn from(old: SyncedSubscriptionV1) -> Self {
+        Self {
+            id: old.id,
+            subscription: old.subscription,
+            responses: old.responses,
+            responded: old.responded,
+            origin: Origin::Owner,
+        }
+    }
+}
+
+/// `DelegatedAccepted` before it said how far the chain was.
+#[derive(Deserialize)]
+struct DelegatedRequestV1 {
+    client: ClientId,
+    at: WallTime,
+    subscription: Subscription,
+    nonce: u32,
+    expiry: u32,
+    v: u8,
+    r: Hash,
+    s: Hash,
+    input: PayloadRef,
+    known_id: SubscriptionId,
+}
+
+impl From<DelegatedRequestV1> for DelegatedRequest {
+    fn from(old: DelegatedRequestV1) -> Self {
+        Self {
+            client: old.client,
+            at: old.at,
+            subscription: old.subscription,
+            nonce: old.nonce,
+            expiry: old.expiry,
+            v: old.v,
+            r: old.r,
+            s: old.s,
+            input: old.input,
+            known_id: old.known_id,
+            seen: BlockTime(0),
         }
     }
 }

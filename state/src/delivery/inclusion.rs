@@ -123,6 +123,7 @@ impl Machine {
         let state = self.deliveries.get(no).map(|delivery| delivery.state);
         if state == Some(State::Included(nonce)) && self.move_delivery(no, Move::Finalize) {
             let job = self.deliveries.get(no).map(|delivery| delivery.job);
+            self.note_final(no);
             self.retire_delivery(no);
             if let Some(job) = job
                 && self.step_job(job, Step::Finalized)

@@ -387,21 +387,10 @@ impl Machine {
             return;
         }
         let mut ended = self.deliveries.ended.iter().copied();
-        if let Some(oldest) = ended.find(|no| !self.may_be_included(*no)) {
+        if let Some(oldest) = ended.find(|no| !self.account.signed.holds(*no)) {
             self.deliveries.ended.remove(&oldest);
             self.deliveries.all.remove(oldest);
         }
-    }
-
-    /// Whether something signed of an ended delivery may come into a block, or stands in one that
-    /// is not final.
-    fn may_be_included(&self, no: DeliveryNo) -> bool {
-        let state = self.deliveries.get(no).map(|delivery| delivery.state);
-        state != Some(State::Final)
-            && self
-                .account
-                .versions()
-                .any(|version| version.does.deliveries().contains(&no))
     }
 
     /// What a delivery's subscription says.

@@ -417,15 +417,20 @@ impl Machine {
             return self.open_gap(turn, nonce);
         };
         self.insert_slot(turn, nonce, Use::Fill, quote)?;
+        let mut known = Vec::new();
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             for version in versions {
-                if let Entry::Vacant(free) = self.account.by_tx.entry(version.tx) {
-                    free.insert(nonce);
-                    slot.versions.push(version);
+                match self.account.by_tx.entry(version.tx) {
+                    Entry::Vacant(free) => {
+                        free.insert(nonce);
+                        slot.versions.push(version);
+                    }
+                    Entry::Occupied(_) => known.push(version),
                 }
             }
             slot.sent = true;
         }
+        self.note_dropped(&known);
         turn.resume.insert(nonce);
         Ok(())
     }
@@ -477,6 +482,7 @@ impl Machine {
             if let Some(at) = slot.timer {
                 self.schedule.timers.remove(&(at, Timer::Bump(nonce)));
             }
+            self.note_dropped(&slot.versions);
         }
     }
 

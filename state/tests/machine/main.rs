@@ -25,6 +25,7 @@
 //! | `stakes` | what is at stake for proofs: its cap, its release |
 //! | `absences` | what became due while the node was away |
 //! | `again` | what is done once, judged again, tried again |
+//! | `late` | delegated requests that come while the recorded head is old |
 //! | `attempts` | how often a delegated request is attempted, which items a batch answered |
 //! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -61,6 +62,7 @@ mod fuzz;
 mod fuzzed;
 mod hostile;
 mod intervals;
+mod late;
 mod life;
 mod lives;
 mod logs;

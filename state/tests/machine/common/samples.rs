@@ -4,9 +4,9 @@ use infernet_state::{
     Config, Event,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -347,12 +347,18 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::ChainFinalized { block: block(5) },
         Event::SubscriptionsSynced {
             block: block(9),
-            subscriptions: vec![SyncedSubscription {
+            subscriptions: all!(Origin;
+                Origin::Owner => Origin::Owner,
+                Origin::Delegated(_) => Origin::Delegated(6),
+                Origin::Unclear => Origin::Unclear)
+            .map(|origin| SyncedSubscription {
                 id: SubscriptionId(12),
                 subscription: subscription(),
                 responses: 1,
                 responded: true,
-            }],
+                origin,
+            })
+            .into(),
             next: SubscriptionId(13),
         },
         Event::DelegatedAccepted(DelegatedRequest {
@@ -366,6 +372,7 @@ pub(crate) fn samples() -> Vec<Event> {
             s: hash(0x13),
             input: payload(11),
             known_id: SubscriptionId(0),
+            seen: BlockTime(1_700_000_012),
         }),
         Event::JobCancelled {
             job: JobId([0x22; 16]),

@@ -4,9 +4,9 @@ use infernet_state::{
     Config, Event,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, EffectId, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -442,11 +442,11 @@ fn delegated() -> BoxedStrategy<DelegatedRequest> {
             edge_u32(),
             edge_u32(),
         ),
-        (any::<u8>(), hash(), hash(), payload(), id()),
+        (any::<u8>(), hash(), hash(), payload(), id(), edge_u64()),
     )
         .prop_map(|(what, signature)| {
             let (client, at, subscription, nonce, expiry) = what;
-            let (v, r, s, input, known_id) = signature;
+            let (v, r, s, input, known_id, seen) = signature;
             DelegatedRequest {
                 client,
                 at,
@@ -458,6 +458,7 @@ fn delegated() -> BoxedStrategy<DelegatedRequest> {
                 s,
                 input,
                 known_id,
+                seen: BlockTime(seen),
             }
         })
         .boxed()
@@ -517,12 +518,18 @@ fn local_event() -> BoxedStrategy<Event> {
 }
 
 fn chain_event() -> BoxedStrategy<Event> {
-    let synced = (id(), subscription(), any::<u16>(), any::<bool>()).prop_map(
-        |(id, subscription, responses, responded)| SyncedSubscription {
+    let origin = prop_oneof![
+        Just(Origin::Owner),
+        edge_u32().prop_map(Origin::Delegated),
+        Just(Origin::Unclear),
+    ];
+    let synced = (id(), subscription(), any::<u16>(), any::<bool>(), origin).prop_map(
+        |(id, subscription, responses, responded, origin)| SyncedSubscription {
             id,
             subscription,
             responses,
             responded,
+            origin,
         },
     );
     prop_oneof![

@@ -5,9 +5,9 @@ use infernet_state::{
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     effect::Location,
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -230,6 +230,7 @@ impl Scene {
                     s: tagged(8, u64::from(*nonce)),
                     input,
                     known_id: SubscriptionId(0),
+                    seen: self.head().block.time,
                 })
             }
             Happening::Reported(pick, status) => {
@@ -325,6 +326,7 @@ impl Scene {
                 subscription: subscription.clone(),
                 responses: 0,
                 responded: false,
+                origin: Origin::Owner,
             })
             .collect();
         if subscriptions.is_empty() && count > 0 {
@@ -333,6 +335,7 @@ impl Scene {
                 subscription: subscription(record, head.block.time),
                 responses: 0,
                 responded: false,
+                origin: Origin::Owner,
             });
         }
         let next = subscriptions
