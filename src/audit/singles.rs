@@ -201,7 +201,10 @@ fn configuration(config: &Config) -> Facet {
         )
         .with(
             "higher fee after",
-            format!("{} ms", limits.fee_bump_after_ms),
+            format!(
+                "{} ms, by {} %",
+                limits.fee_bump_after_ms, limits.fee_bump_percent
+            ),
         )
         .with(
             "jobs expire after",

@@ -1,5 +1,6 @@
 //! `infernet dev` from the outside: the answer, the money, and `kill -9`.
 
+mod chain;
 mod clients;
 mod disk;
 mod ending;
