@@ -245,6 +245,14 @@ pub(super) fn delegation(key: DelegationKey, known: &Delegation) -> Facet {
     )
     .with("job", known.job)
     .with(
+        "begun again",
+        if known.is_settled() {
+            "never"
+        } else {
+            "where its job fails and another may do better"
+        },
+    )
+    .with(
         "signature ends",
         words::block_time(BlockTime(known.request.expiry.into())),
     )

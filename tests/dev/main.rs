@@ -2,6 +2,7 @@
 
 mod chain;
 mod clients;
+mod delegated;
 mod disk;
 mod ending;
 mod operator;

@@ -37,7 +37,14 @@ pub(super) fn start_with_admin(config: &Path) -> (Child, String, String) {
         .map(str::to_owned);
     let mut url = || urls.next().expect("a URL");
     let (api, admin) = (url(), url());
-    assert_eq!(lines.next().expect("a line").expect("text"), "ready");
+    let rest: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|line| line != "ready")
+        .collect();
+    assert!(
+        rest.iter().all(|line| line.starts_with("account   0x")),
+        "{rest:?}"
+    );
     (child, api, admin)
 }
 

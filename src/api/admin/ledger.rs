@@ -130,8 +130,8 @@ fn shown(machine: &Machine, range: &Range) -> LedgerView {
     let ledger = machine.ledger();
     let mut entries = Vec::new();
     let (mut last, mut next) = (Seq(0), None);
-    let mut looked_at = 0_usize;
-    for (no, entry) in ledger.entries_from(Seq(range.from)) {
+    let all = ledger.entries_from(Seq(range.from));
+    for (looked_at, (no, entry)) in all.enumerate() {
         if entry.seq > to {
             break;
         }
@@ -141,7 +141,6 @@ fn shown(machine: &Machine, range: &Range) -> LedgerView {
             break;
         }
         last = entry.seq;
-        looked_at += 1;
         if range.wants_entry(entry) {
             entries.push(EntryView::new(no, entry));
         }
