@@ -4,12 +4,13 @@
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use infernet_node::{
     dev,
-    devnet::{Devnet, DevnetConfig, Mining},
+    devnet::{Devnet, DevnetConfig},
 };
 use serde_json::Value;
 
@@ -42,12 +43,12 @@ async fn hear(api: &str, words: Option<&str>) -> String {
     }
 }
 
-async fn chain(listen: SocketAddr, mining: Mining) -> Devnet {
+async fn chain(listen: SocketAddr, dir: Option<&Path>) -> Devnet {
     let begun = Instant::now();
     loop {
         let config = DevnetConfig {
             listen,
-            mining,
+            dir: dir.map(Path::to_owned),
             ..DevnetConfig::default()
         };
         match Devnet::start(config).await {
@@ -67,9 +68,10 @@ fn a_chain_that_cannot_be_used_is_told() {
         .enable_all()
         .build()
         .expect("a runtime");
+    let journal = home.path().join("chain");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let first = runtime.block_on(async {
-        let first = chain(any, Mining::Auto).await;
+        let first = chain(any, Some(&journal)).await;
         dev::deploy(&first.url()).await.expect("contracts");
         first
     });
@@ -113,8 +115,12 @@ fn a_chain_that_cannot_be_used_is_told() {
             "{status}"
         );
         seen.push(status.to_string());
+        // It comes back, and goes for good.
+        let again = chain(address, Some(&journal)).await;
+        seen.push(hear(&api, None).await);
+        again.shutdown().await;
         // Another one comes in its place, and grows beyond what is recorded.
-        let second = chain(address, Mining::Auto).await;
+        let second = chain(address, None).await;
         let mine = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"anvil_mine","params":["{:#x}"]}}"#,
             recorded + 10
