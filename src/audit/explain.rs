@@ -288,7 +288,7 @@ impl Story {
         }
         for no in &trace.deliveries {
             if let Some(delivery) = machine.deliveries().get(*no) {
-                let words = format!("delivery {no}: {}", words::delivery_state(delivery.state));
+                let words = format!("delivery {no}: {}", words::delivery_state(delivery));
                 all.insert(Thing::Delivery(no.0), words);
             }
         }

@@ -257,6 +257,9 @@ impl Machine {
                 .is_some_and(|height| self.deliveries.parked.contains(&(height, no))),
             State::Final | State::Abandoned(_) | State::Withdrawn(_) => delivery.effect.is_none(),
         };
+        if delivery.state == State::Final {
+            hold(delivery.settled.is_some(), || "is final in a block".into())?;
+        }
         hold(waits, || "waits for something that comes".into())
     }
 

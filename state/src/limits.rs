@@ -58,7 +58,8 @@ pub const REVERTED_SIMULATIONS_MAX: u16 = 9;
 pub const UNPROFITABLE_WAITS_MAX: u16 = 60;
 
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
-/// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
+/// to look for. At the usual quarter more per bump, 24 versions are a price 200 times the first, at
+/// the least that pools take, a tenth, still nine times.
 pub const VERSIONS_MAX: usize = 24;
 
 /// Added to the estimated gas, as a divisor: a quarter. Between simulation and inclusion other

@@ -59,4 +59,6 @@ pub struct WatcherStatus {
     pub failures: u32,
     /// The last of them, in words; `None` when all is well.
     pub error: Option<String>,
+    /// The same for everybody, where it has lasted or no wait mends it.
+    pub trouble: Option<String>,
 }

@@ -145,7 +145,7 @@ impl<S: Sink> Watcher<S> {
             let wait = match outcome {
                 Ok(step) => {
                     backoff.reset();
-                    self.report(0, None);
+                    self.report(0, None, None);
                     match step {
                         Step::More => continue,
                         Step::Idle => self.config.poll,
@@ -156,7 +156,7 @@ impl<S: Sink> Watcher<S> {
                     let wait = backoff.next();
                     let failures = backoff.failures();
                     tracing::warn!(host = self.connection.rpc.host(), %error, failures, ?wait, "the chain was not read");
-                    self.report(failures, Some(error.to_string()));
+                    self.report(failures, Some(error.to_string()), error.in_public(failures));
                     wait
                 }
             };
@@ -168,13 +168,16 @@ impl<S: Sink> Watcher<S> {
         }
     }
 
-    fn report(&self, failures: u32, error: Option<String>) {
+    fn report(&self, failures: u32, error: Option<String>, trouble: Option<String>) {
         let followed = self.window.tip();
         self.status.send_if_modified(|status| {
-            let changed =
-                status.failures != failures || status.error != error || status.followed != followed;
+            let changed = status.failures != failures
+                || status.error != error
+                || status.trouble != trouble
+                || status.followed != followed;
             status.failures = failures;
             status.error = error;
+            status.trouble = trouble;
             status.followed = followed;
             changed
         });

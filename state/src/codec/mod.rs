@@ -119,7 +119,7 @@ macro_rules! kinds {
 
 kinds! {
     1 v 1 => NodeStarted { at, version },
-    2 v 2 => ConfigChanged(config),
+    2 v 3 => ConfigChanged(config),
     3 v 1 => Upgraded { to },
     4 v 1 => WallTimePassed { now },
     5 v 1 => AccountObserved { head, nonce, balance },

@@ -4,6 +4,7 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
+    delivery::Inclusion,
     effect::Effect,
     event::Receipt,
     machine::{Halt, Machine},
@@ -158,8 +159,9 @@ impl Machine {
             return Ok(());
         };
         if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
+            let percent = self.limits().fee_bump_percent;
             if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                slot.quote = slot.quote.bumped();
+                slot.quote = slot.quote.bumped(percent);
                 if slot.wanted == Use::Fill {
                     slot.quote = slot.quote.of_transfer();
                 }
@@ -244,12 +246,13 @@ impl Machine {
         let Some(slot) = self.account.slots.get(&nonce) else {
             return;
         };
-        let Phase::Included { tx, .. } = slot.phase else {
+        let Phase::Included { height, tx, .. } = slot.phase else {
             return;
         };
         let does = slot.version(tx).map(|version| version.does.clone());
+        let block = height;
         for no in does.iter().flat_map(Use::deliveries) {
-            self.delivery_final(*no, nonce);
+            self.delivery_final(*no, Inclusion { nonce, tx, block });
         }
         self.close_slot(nonce);
         self.account.settled = self.account.settled.max(after(nonce));

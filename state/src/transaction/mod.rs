@@ -53,10 +53,6 @@ pub use batch::Batch;
 /// Gas of an empty transfer.
 const TRANSFER_GAS: u64 = 21_000;
 
-/// A replacement offers at least this much more, as a divisor of the old fee: a quarter, above
-/// the tenth that pools ask for.
-const BUMP_DIVISOR: u128 = 4;
-
 /// What a nonce is used for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Use {
@@ -112,10 +108,16 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// A quarter more per gas, and at least one wei.
-    pub(crate) fn bumped(self) -> Self {
+    /// So much more per gas, and at least one wei: also where the percentage is no whole number of
+    /// wei, it is offered in full.
+    pub(crate) fn bumped(self, percent: u16) -> Self {
+        let percent = u128::from(percent);
         let more = |fee: u128| {
-            fee.saturating_add(fee.checked_div(BUMP_DIVISOR).unwrap_or_default())
+            let hundreds = fee.checked_div(100).unwrap_or_default();
+            let rest = fee.checked_rem(100).unwrap_or_default();
+            let of_rest = rest.saturating_mul(percent).checked_div(100);
+            fee.saturating_add(hundreds.saturating_mul(percent))
+                .saturating_add(of_rest.unwrap_or_default())
                 .saturating_add(1)
         };
         Self {
@@ -399,9 +401,15 @@ impl Machine {
         else {
             return Ok(());
         };
-        self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        let quote = self.bumped(quote).of_transfer();
+        self.insert_slot(turn, nonce, Use::Fill, quote)?;
         turn.resume.insert(nonce);
         Ok(())
+    }
+
+    /// What a replacement offers.
+    fn bumped(&self, quote: Quote) -> Quote {
+        quote.bumped(self.limits().fee_bump_percent)
     }
 
     /// A nonce for which others came first, in a block that is gone: what had left the node for it

@@ -33,6 +33,7 @@
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
 //! | `clients` | clients' jobs: refusals, containers, what is reported |
 //! | `deadlines` | which blocks and moments are asked for, and what is restored |
+//! | `shown` | what is told of deliveries and requests, and what a client may give up |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -76,6 +77,7 @@ mod retired;
 mod returns;
 mod scenes;
 mod sending;
+mod shown;
 mod snapshots;
 mod stakes;
 mod strangers;

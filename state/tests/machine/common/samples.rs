@@ -102,6 +102,7 @@ pub(crate) fn config() -> Config {
             retry_backoff_ms: 3,
             retry_backoff_max_ms: 4,
             fee_bump_after_ms: 5,
+            fee_bump_percent: 15,
             job_expiry_ms: 6,
             result_age_max_ms: 7,
             results_max: 8,

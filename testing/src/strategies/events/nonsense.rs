@@ -337,7 +337,14 @@ fn container() -> BoxedStrategy<ContainerConfig> {
 
 fn limits() -> BoxedStrategy<Limits> {
     (
-        (0_u16..4, 0_u16..4, edge_u64(), edge_u64(), edge_u64()),
+        (
+            0_u16..4,
+            0_u16..4,
+            edge_u64(),
+            edge_u64(),
+            edge_u64(),
+            any::<u16>(),
+        ),
         (
             edge_u64(),
             edge_u64(),
@@ -348,7 +355,8 @@ fn limits() -> BoxedStrategy<Limits> {
         ),
     )
         .prop_map(|(attempts, ages)| {
-            let (container_attempts_max, delivery_attempts_max, retry, retry_max, bump) = attempts;
+            let (container_attempts_max, delivery_attempts_max, retry, retry_max, bump, percent) =
+                attempts;
             let (job_expiry_ms, result_age_max_ms, results_max, jobs_open_max, margin, losses) =
                 ages;
             Limits {
@@ -357,6 +365,7 @@ fn limits() -> BoxedStrategy<Limits> {
                 retry_backoff_ms: retry,
                 retry_backoff_max_ms: retry_max,
                 fee_bump_after_ms: bump,
+                fee_bump_percent: percent,
                 job_expiry_ms,
                 result_age_max_ms,
                 results_max,
