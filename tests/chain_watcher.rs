@@ -5,11 +5,14 @@ mod chain_support;
 use std::time::Duration;
 
 use chain_support::{Fault, Recorder, World, eventually};
-use infernet_node::chain::watcher::{Finality, MachineView as _, Sink as _, Watcher};
+use infernet_node::{
+    chain::watcher::{Finality, MachineView as _, Sink as _, Watcher},
+    dev,
+};
 use infernet_state::{
     Event,
     effect::Action,
-    event::ChainFact,
+    event::{ChainFact, WalletChange},
     machine::BlockDeadline,
     types::{BlockRef, BlockTime, Hash, Nonce, SubscriptionId},
 };
@@ -493,4 +496,103 @@ async fn another_chain_is_refused_and_a_late_one_waited_for() {
     let watching = world.watch(world.config());
     eventually("the wait", || watching.status.borrow().error.clone()).await;
     assert_eq!(world.recorder.events(), recorded);
+}
+
+/// Sends from one of anvil's accounts, and waits until it is in a block.
+async fn send(world: &World, transaction: &serde_json::Value) {
+    let sent = world
+        .anvil
+        .request("eth_sendTransaction", transaction.clone());
+    let hash = json!([sent.await]);
+    for _ in 0..500 {
+        let receipt = world
+            .anvil
+            .request("eth_getTransactionReceipt", hash.clone());
+        if !receipt.await.is_null() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{hash} was not included");
+}
+
+/// Whatever a token's contract does when it is asked for a balance: the chain is read on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_no_balance_can_be_read_of_holds_up_nothing() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let token = "0x00000000000000000000000000000000000070ce";
+    // Whatever it is asked, it returns one.
+    let code = json!([token, "0x600160005260206000f3"]);
+    world.anvil.request("anvil_setCode", code).await;
+    let withdraw = format!("0xf3fef3a3{:0>64}{:064}", &token[2..], 0);
+    let moves = json!([{
+        "from": world.key.address().to_string(), "to": dev::NODE_WALLET.to_string(), "data": withdraw,
+    }]);
+    let moved = |world: &World| {
+        let facts = world.recorder.facts().into_iter();
+        let wallets = facts.filter_map(|(_, fact)| match fact {
+            ChainFact::Wallet(fact) => Some(fact.change),
+            _ => None,
+        });
+        let (mut withdrawn, mut read) = (0, 0);
+        for change in wallets {
+            match change {
+                WalletChange::Withdrawn { .. } => withdrawn += 1,
+                WalletChange::BalanceRead { token, .. } if !token.is_zero() => read += 1,
+                _ => {}
+            }
+        }
+        (withdrawn, read)
+    };
+    send(&world, &moves).await;
+    follow(&world, &watching).await;
+    assert_eq!(moved(&world), (1, 1));
+    // No sense in asking again; and one that says so each time.
+    for (words, before) in [
+        ("what a token says", 1),
+        ("execution aborted (timeout = 5s)", 2),
+    ] {
+        world.gate.set(Fault::Balance(words));
+        send(&world, &moves).await;
+        follow(&world, &watching).await;
+        assert_eq!(moved(&world), (before + 1, 1), "{words}");
+    }
+    world.gate.set(Fault::None);
+    send(&world, &moves).await;
+    follow(&world, &watching).await;
+    assert_eq!(moved(&world), (4, 2));
+}
+
+/// What others had used, and nobody followed, is free again: whoever waits behind it learns of it
+/// once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_behind_a_free_nonce_is_told_once() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let observed = |world: &World| {
+        let events = world.recorder.events().into_iter();
+        let nonces = events.filter_map(|event| match event {
+            Event::AccountObserved { nonce, .. } => Some(nonce),
+            _ => None,
+        });
+        nonces.collect::<Vec<_>>()
+    };
+    let (tx, _) = world.sign(2, Action::FillNonce, 10 * GWEI).await;
+    world.recorder.await_inclusion(Nonce(2), tx);
+    for _ in 0..3 {
+        world.ask().await;
+        follow(&world, &watching).await;
+    }
+    assert_eq!(observed(&world), [Nonce(0)]);
+    // One of them is used, and there it rests again.
+    let (first, raw) = world.sign(0, Action::FillNonce, 10 * GWEI).await;
+    world.recorder.await_inclusion(Nonce(0), first);
+    world.include(0, first, raw).await;
+    follow(&world, &watching).await;
+    world.ask().await;
+    follow(&world, &watching).await;
+    assert_eq!(observed(&world), [Nonce(0), Nonce(1)]);
 }

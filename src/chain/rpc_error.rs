@@ -287,6 +287,9 @@ impl RpcFailure {
                 "invalid jump",
                 "stack underflow",
                 "stack limit",
+                // geth's words for memory and return data that there cannot be.
+                "gas uint64 overflow",
+                "return data out of bounds",
                 "vm execution error",
                 "evm error",
             ],
@@ -449,6 +452,12 @@ mod tests {
         let out_of_gas =
             refused(r#"{"code":-32000,"message":"gas required exceeds allowance (30000000)"}"#);
         assert!(out_of_gas.as_revert().is_some());
+        // What a contract does that reads where no memory can be.
+        for text in ["gas uint64 overflow", "return data out of bounds"] {
+            let stopped = refused(&format!(r#"{{"code":-32000,"message":"{text}"}}"#));
+            let revert = stopped.as_revert().expect(text);
+            assert_eq!(revert.selector, [0; 4], "{text}");
+        }
         let limited = refused(
             r#"{"code":-32005,"message":"daily request count exceeded, request rate limited"}"#,
         );

@@ -24,7 +24,7 @@ use crate::{
     signed::Signed,
     trace::Transition,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
-    types::Nonce,
+    types::{BlockRef, Nonce},
 };
 
 /// Why the node does not send.
@@ -212,6 +212,7 @@ impl Machine {
     pub(crate) fn account_observed(
         &mut self,
         turn: &mut Turn,
+        head: &BlockRef,
         observed: Nonce,
     ) -> Result<(), Halt> {
         let step = match self.account.next {
@@ -229,8 +230,11 @@ impl Machine {
             }),
             Some(_) => Step::Agree,
         };
-        // The first start behind a quarantine, or one whose head is older than what is recorded.
+        // A reorg took away what was known by its count alone. What an older head than the recorded
+        // one lacks is no news: it may come again, and where it does not, a reorg tells.
+        let known_head = self.chain.head.map_or(0, |known| known.number);
         let frees = step == Step::Agree
+            && head.number >= known_head
             && self.account.quarantine.is_none()
             && self.account.next.is_some_and(|known| observed < known);
         self.step_account(step);

@@ -191,10 +191,11 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
+        let in_batches = &fulfilled - &self.answered_alone(facts);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
-                    self.receipt(turn, block, receipt, &fulfilled)?;
+                    self.receipt(turn, block, receipt, &in_batches)?;
                 }
                 ChainFact::ForeignNonceUsed { nonce } => {
                     self.foreign_used(turn, block, *nonce)?;

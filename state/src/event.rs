@@ -41,7 +41,7 @@ pub enum Event {
         now: WallTime,
     },
     /// What the chain says of the node's account, read at start before anything is sent, or begun
-    /// for the chain.
+    /// for the chain; and again when what was sent waits behind a nonce that nobody uses.
     AccountObserved {
         /// The head at which it was read.
         head: BlockRef,

@@ -138,6 +138,7 @@ impl State {
             } => {
                 self.cursor = (!subscriptions.is_empty()).then_some(*next);
             }
+            Event::AccountObserved { .. } => {}
             other => panic!("not an event of the chain: {other:?}"),
         }
         self.events.push(event);

@@ -40,7 +40,7 @@ use futures_util::FutureExt as _;
 use infernet_state::{
     Event,
     event::ChainFact,
-    types::{BlockRef, SubscriptionId},
+    types::{BlockRef, Nonce, SubscriptionId},
 };
 use tokio::sync::watch;
 
@@ -98,6 +98,8 @@ pub struct Watcher<S> {
     wallets: Wallets,
     /// Nonces below are settled; `None` before the first block.
     settled: Option<u64>,
+    /// The free nonce behind which others wait, as it was last told.
+    gap: Option<Nonce>,
     /// The newest recorded block.
     recorded: Option<BlockRef>,
     /// The present size of a range.
@@ -118,6 +120,7 @@ impl<S: Sink> Watcher<S> {
             window: Window::default(),
             wallets: Wallets::default(),
             settled: None,
+            gap: None,
             recorded: None,
             range: config.range_blocks_max.max(1),
             past: Past::Unknown,
@@ -428,6 +431,7 @@ impl<S: Sink> Watcher<S> {
     /// Records what was read, block by block, and moves on.
     async fn record(&mut self, read: Read) -> Result<(), WatchError> {
         let Read { collected, headers } = read;
+        let end = headers.last().copied();
         let mut with_facts = collected.blocks.into_iter().peekable();
         for header in headers {
             while let Some((block, facts)) = with_facts.next_if(|(b, _)| b.number < header.number) {
@@ -441,6 +445,28 @@ impl<S: Sink> Watcher<S> {
             self.window.push(header);
         }
         self.settled = Some(collected.settled);
+        if let (Some(nonce), Some(end)) = (collected.gap, end)
+            && self.gap != Some(nonce)
+        {
+            self.observe_gap(end, nonce).await?;
+        }
+        self.gap = collected.gap;
+        Ok(())
+    }
+
+    /// Nonces wait behind one that is free, and nobody told: the account is observed once more.
+    async fn observe_gap(&self, head: BlockRef, nonce: Nonce) -> Result<(), WatchError> {
+        let account = convert::to_address(self.config.node);
+        let balance = self
+            .connection
+            .rpc
+            .balance(account, At::Number(head.number));
+        let observed = Event::AccountObserved {
+            head,
+            nonce,
+            balance: convert::from_u256(balance.await?),
+        };
+        self.sink.record(vec![observed]).await?;
         Ok(())
     }
 

@@ -209,7 +209,7 @@ impl Machine {
                 if self.chain.head.is_none() || (head.number == known && self.account.idle()) {
                     self.reconcile(turn, head, Role::NodeAccount, Address::ZERO, *balance)?;
                 }
-                self.account_observed(turn, *nonce)?;
+                self.account_observed(turn, head, *nonce)?;
                 self.head_observed(turn, head)
             }
             Event::QuarantineLifted => self.quarantine_lifted(turn),

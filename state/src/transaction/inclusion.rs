@@ -6,9 +6,10 @@ use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
     delivery::Inclusion,
     effect::Effect,
-    event::Receipt,
+    event::{ChainFact, Receipt},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
+    subscription::{CANCELLED_AT, Tracked},
     types::{BlockRef, DeliveryNo, Nonce, SubscriptionId},
 };
 
@@ -25,7 +26,7 @@ enum Stake {
 
 impl Machine {
     /// `TransactionIncluded`: a version of an open nonce is in a block. `fulfilled` are the
-    /// subscriptions that the node answered in this block: a batch succeeds item by item.
+    /// subscriptions that the node's batches answered in this block: they succeed item by item.
     /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
@@ -63,7 +64,8 @@ impl Machine {
         }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
-            let delivered = receipt.succeeded && (!batch || self.is_answered(*no, fulfilled));
+            let delivered =
+                receipt.succeeded && (!batch || self.is_answered(block, *no, fulfilled));
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.
@@ -80,15 +82,43 @@ impl Machine {
     }
 
     /// Whether an item of a batch is among what the node answered in its block: after a reorg
-    /// another's delivery may have answered a stranger of the same id. The record may be cancelled
-    /// since, in the same block.
-    fn is_answered(&self, no: DeliveryNo, fulfilled: &BTreeSet<SubscriptionId>) -> bool {
+    /// another's delivery may have answered a stranger of the same id, and of an earlier interval
+    /// an old version may come so late that another answers the one that runs. The record may be
+    /// cancelled since, in the same block.
+    fn is_answered(
+        &self,
+        block: &BlockRef,
+        no: DeliveryNo,
+        fulfilled: &BTreeSet<SubscriptionId>,
+    ) -> bool {
         self.deliveries.get(no).is_some_and(|delivery| {
             let identity = delivery.identity;
-            let tracked = self.subscriptions.get(identity.id);
+            let is_it = |tracked: &Tracked| {
+                let cancelled = tracked.subscription.active_at == CANCELLED_AT;
+                tracked.block == identity.block
+                    && (cancelled || tracked.interval(block) == delivery.interval)
+            };
             fulfilled.contains(&identity.id)
-                && tracked.is_some_and(|tracked| tracked.block == identity.block)
+                && self.subscriptions.get(identity.id).is_some_and(is_it)
         })
+    }
+
+    /// What the receipts of single deliveries say to be answered by these: no item of a batch in
+    /// the same block can have been it, since the node answers an interval once.
+    pub(crate) fn answered_alone(&self, facts: &[ChainFact]) -> BTreeSet<SubscriptionId> {
+        let of_fact = |fact: &ChainFact| {
+            let ChainFact::TransactionIncluded(receipt) = fact else {
+                return None;
+            };
+            let slot = self.account.slots.get(&receipt.nonce)?;
+            let version = slot.version(receipt.tx).filter(|_| receipt.succeeded)?;
+            let [no] = version.does.deliveries() else {
+                return None;
+            };
+            let delivery = self.deliveries.get(*no)?;
+            Some(self.chain_id_of(delivery))
+        };
+        facts.iter().filter_map(of_fact).collect()
     }
 
     /// The block of an included nonce is gone; what follows is decided by
@@ -187,9 +217,12 @@ impl Machine {
             self.rest(nonce);
             return Ok(());
         }
-        let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
-        let action = wanted.and_then(|wanted| self.action_of(wanted));
-        let (Some(action), Some(chain)) = (action, self.chain_config()) else {
+        let (Some(slot), Some(chain)) = (self.account.slots.get(&nonce), self.chain_config())
+        else {
+            self.rest(nonce); // Until there is a chain again.
+            return Ok(());
+        };
+        let Some(action) = self.action_of(&slot.wanted) else {
             return self.drop_unconfigured(turn, nonce);
         };
         let effect = Effect::Simulate {

@@ -10,6 +10,7 @@
 //! | `created` | delegated subscriptions that others create, and reorgs that take that back |
 //! | `sending` | what becomes of a transaction that is not taken, or comes back |
 //! | `nonces` | one nonce for itself: its refusals, its items, what its stakes wait for |
+//! | `keys` | nonces that others use with the same key, and what an operator confirms |
 //! | `requests` | delegated requests beside the records of the chain |
 //! | `moves` | what becomes of a nonce while the chain moves on |
 //! | `returns` | what a reorg gives back to the pool, and approvals |
@@ -31,6 +32,8 @@
 //! | `edges` | limits of gas, fees, attempts, time and height |
 //! | `books` | several payments outstanding at once |
 //! | `entries` | what each event of a wallet, and each receipt, is booked as |
+//! | `payees` | the edges of the books: former wallets, verdicts, tokens that are kept |
+//! | `prices` | whose price it is, where two answers or two records meet |
 //! | `clients` | clients' jobs: refusals, containers, what is reported |
 //! | `deadlines` | which blocks and moments are asked for, and what is restored |
 //! | `shown` | what is told of deliveries and requests, and what a client may give up |
@@ -63,6 +66,7 @@ mod fuzz;
 mod fuzzed;
 mod hostile;
 mod intervals;
+mod keys;
 mod late;
 mod life;
 mod lives;
@@ -70,7 +74,9 @@ mod logs;
 mod moves;
 mod nonces;
 mod nonsense;
+mod payees;
 mod policy;
+mod prices;
 mod reorgs;
 mod requests;
 mod retired;
