@@ -4,7 +4,7 @@ use crate::common::*;
 use infernet_state::{
     Effect, Event,
     delegation::delegated_job_id,
-    event::SyncedSubscription,
+    event::{Origin, SyncedSubscription},
     job::Stage,
     subscription::Standing,
     types::{Amount, BlockRef, Interval, Nonce, SubscriptionId, WallTime},
@@ -332,6 +332,7 @@ fn a_chain_that_is_disabled_meanwhile_holds_up_nothing() {
         subscription: world.head().subscriptions[&1].record.clone(),
         responses: 0,
         responded: false,
+        origin: Origin::Owner,
     };
     world.apply(Event::SubscriptionsSynced {
         block: world.head().block,
