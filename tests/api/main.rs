@@ -558,7 +558,7 @@ async fn a_delegated_subscription_is_checked_before_it_is_answered() {
     let (status, refused) = node.post("/api/jobs", &delegated).await;
     assert_eq!(
         (status, &refused["error"]),
-        (400, &json!("Signature expired"))
+        (405, &json!("Signature expired"))
     );
     // The body of the original, and beside it the job's id, that its client may ask for.
     delegated["signature"]["v"] = json!(27);

@@ -62,8 +62,8 @@ impl Machine {
             if known.is_some_and(|of| of != nonce) {
                 return self.give_up_slot(turn, nonce, Loss::Unavailable);
             }
-            let same = |version: &Version| version.tx == *tx;
-            let before: Vec<Version> = slot.versions.extract_if(.., |of| same(of)).collect();
+            let same = slot.versions.extract_if(.., |version| version.tx == *tx);
+            let before: Vec<Version> = same.collect();
             slot.versions.reserve_exact(1); // Versions are large, and one is the rule.
             let does = slot.wanted.clone();
             slot.versions.push(Version {
