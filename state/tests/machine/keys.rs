@@ -135,7 +135,7 @@ fn a_quarantine_leaves_the_nonces_alone() {
 /// that freed it is told.
 #[test]
 fn what_others_overtook_may_win_when_its_nonce_is_free_again() {
-    for told in [false, true] {
+    for (told, again) in [(false, false), (true, false), (false, true)] {
         let mut world = World::new(config());
         let mut terms = subscription(&["alpha"]);
         terms.payment_amount = Amount::from(10_000);
@@ -153,6 +153,11 @@ fn what_others_overtook_may_win_when_its_nonce_is_free_again() {
         used(&mut world, 0);
         observe(&mut world, 0);
         if told {
+            world.reorg(1);
+        }
+        if again {
+            world.next.push(Next::Foreign);
+            world.mine_block(1, false);
             world.reorg(1);
         }
         world.pool.clear();
@@ -218,6 +223,47 @@ fn an_allowance_of_just_the_stake_stands_after_a_reorg() {
     assert_eq!(state(&world, 1), State::Sent(Nonce(0)));
     world.run(2);
     assert_eq!((world.delivered(), world.head().nonce), (1, 1));
+    at_the_end(&mut world);
+}
+
+/// The approval stands in a block, and what it allowed was taken back behind it: another is asked
+/// for, although it may still come to stand in another block.
+#[test]
+fn an_approval_in_a_block_is_none_that_comes() {
+    let mut world = World::new(with_prover());
+    world.next = vec![Next::Create(verified(10_000))];
+    for _ in 0..6 {
+        world.settle();
+        if world.delivered() == 1 {
+            break;
+        }
+        world.mine(1);
+    }
+    world.settle();
+    assert_eq!((world.delivered(), world.head().nonce), (1, 2));
+    world.reorg(1);
+    world.pool.clear();
+    assert_eq!(world.issued.len(), 1, "it is simulated again");
+    let none = Amount::ZERO;
+    let head = world.blocks.last_mut().expect("a head");
+    head.allowances.insert(NATIVE, none);
+    let taken = infernet_state::event::WalletChange::Approved {
+        spender: NODE,
+        token: NATIVE,
+        amount: none,
+    };
+    world.next = vec![Next::Wallet(infernet_state::event::WalletFact {
+        wallet: NODE_WALLET,
+        owner: NODE,
+        tx: hash("taken", 0),
+        change: taken,
+    })];
+    world.mine_block(1, false);
+    for _ in 0..8 {
+        wait_but(&mut world, 10, |_, _| None);
+        world.mine(1);
+    }
+    assert_eq!(world.delivered(), 1);
     at_the_end(&mut world);
 }
 

@@ -66,8 +66,6 @@ fn refusals_count_whatever_comes_between_them() {
         })
     });
     assert_eq!(tries, 2 * REFUSED_ATTEMPTS_MAX);
-    let answers = world.signed.values().filter(|tx| items(&tx.action) > 0);
-    assert_eq!(answers.count(), 1, "no fee is raised for what is not taken");
     assert_eq!(state(&world, 1), State::Withdrawn(Loss::Unavailable));
 }
 
@@ -200,8 +198,11 @@ fn a_batch_that_the_pool_refuses_is_sent_one_by_one() {
     let answered = wait_but(&mut world, 120, refuse);
     assert!(answered < 200, "{answered} effects in two minutes");
     let of_batches = world.signed.values().filter(|tx| items(&tx.action) > 1);
-    let nonces: BTreeSet<u64> = of_batches.map(|tx| tx.nonce).collect();
-    assert_eq!(nonces.len(), 1, "no batch of what is left");
+    assert_eq!(
+        of_batches.count(),
+        1,
+        "not dearer, and no batch of what is left"
+    );
     world.run(1);
     assert_eq!(world.delivered(), 3);
     assert_eq!(state(&world, 3), State::Withdrawn(Loss::Unavailable));

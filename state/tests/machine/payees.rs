@@ -10,6 +10,7 @@ use infernet_state::{
     event::{ChainFact, Subscription, WalletChange, WalletFact},
     ledger::{Balance, Code, EntryState, Role},
     limits::{FORMER_WALLETS_KEPT, LEDGER_TOKENS_KEPT},
+    transaction::Use,
     types::{Address, Amount, Hash, SubscriptionId},
 };
 
@@ -219,9 +220,11 @@ fn a_receipt_is_heard_of_again_when_it_is_final() {
 #[test]
 fn an_item_is_answered_though_its_subscription_was_cancelled_behind_it() {
     let mut world = World::new(world_config(true));
-    world.next = vec![Next::Create(subscription(&["alpha"])); 3];
+    let mut terms = subscription(&["alpha"]);
+    (terms.period, terms.frequency) = (40, 2);
+    world.next = vec![Next::Create(terms); 3];
     world.mine(1);
-    world.mine_block(1, false);
+    world.mine_block(40, false);
     world.settle();
     let [first, batch] = [0, 1].map(|nonce| newest(&world, nonce));
     let id = SubscriptionId;
@@ -410,6 +413,12 @@ fn an_overtaken_approval_of_the_wallet_before_allows_nothing() {
     world.pool.clear();
     block(&mut world, vec![receipt(0, tx, true)], 1);
     assert_eq!(world.machine.chores().allowances().count(), 0);
+    // Nor is it sent again when its block goes.
+    world.reorg(1);
+    let uses: Vec<&Use> = (world.machine.account().slots())
+        .map(|(_, slot)| &slot.wanted)
+        .collect();
+    assert_eq!(uses, [&Use::Fill]);
 }
 
 /// More went out than the books knew of.
