@@ -50,7 +50,8 @@ pub(crate) enum Act {
     Finalize(usize),
     /// A verifier lets a proof's week pass; `coverage` alone draws it.
     Week,
-    /// The node, or its RPC, is away while the chain grows by so many blocks; lives with absences alone draw it.
+    /// The node, or its RPC, is away while the chain grows by so many blocks; lives with absences
+    /// alone draw it.
     Away {
         blocks: usize,
         after: u64,
