@@ -191,7 +191,8 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
-        let in_batches = &fulfilled - &self.answered_alone(facts);
+        let alone = self.answered_alone(facts);
+        let in_batches: BTreeSet<_> = fulfilled.difference(&alone).copied().collect();
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
