@@ -25,7 +25,7 @@
 //! stakes, payouts and escrows are booked alike as long as anything of it is open
 //! (`payee`); what its owner does with it is none of the node's.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 
 use crate::{
     chain::Undo,
@@ -36,7 +36,7 @@ use crate::{
     payments::{Payer, Release, Share},
     proof::{PROOF_WEEK_S, Proof, ProofState},
     transaction::{Phase, Use},
-    types::{Address, Amount, BlockRef, Hash, Nonce, SubscriptionId},
+    types::{Address, Amount, BlockRef, DeliveryNo, Hash, Nonce, SubscriptionId},
 };
 
 /// The two sides of an entry and what it books.
@@ -59,9 +59,9 @@ impl Machine {
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
-        fulfilled: &BTreeSet<SubscriptionId>,
+        answered: &BTreeMap<SubscriptionId, DeliveryNo>,
     ) -> Result<(), Halt> {
-        if self.transaction_included(turn, block, receipt, fulfilled)? {
+        if self.transaction_included(turn, block, receipt, answered)? {
             self.journal(block.number, Undo::Included(receipt.nonce));
         } else if self.foreign_is_news(receipt.nonce) {
             self.foreign_used(turn, block, receipt.nonce)?;

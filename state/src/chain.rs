@@ -187,10 +187,15 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
+        let answered = if receipts {
+            self.answered_in(block, facts, &fulfilled)
+        } else {
+            BTreeMap::new()
+        };
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
-                    self.receipt(turn, block, receipt, &fulfilled)?;
+                    self.receipt(turn, block, receipt, &answered)?;
                 }
                 ChainFact::ForeignNonceUsed { nonce } => {
                     self.foreign_used(turn, block, *nonce)?;

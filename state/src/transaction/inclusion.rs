@@ -1,11 +1,14 @@
 //! What blocks do to a nonce: inclusion, a reorg that takes it back, finality.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
     effect::Effect,
-    event::Receipt,
+    event::{ChainFact, Receipt},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
     types::{BlockRef, DeliveryNo, Nonce, SubscriptionId},
@@ -22,16 +25,27 @@ enum Stake {
     Missing,
 }
 
+/// What speaks for a delivery as the answer to an id, the stronger the later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Claim {
+    /// An item of a batch, for a record that the id had before a reorg.
+    Former,
+    /// An item of a batch, for the present record.
+    Present,
+    /// All of its transaction.
+    Alone,
+}
+
 impl Machine {
-    /// `TransactionIncluded`: a version of an open nonce is in a block. `fulfilled` are the
-    /// subscriptions that the node answered in this block: a batch succeeds item by item.
+    /// `TransactionIncluded`: a version of an open nonce is in a block. `answered` says what the
+    /// node answered in this block ([`Machine::answered_in`]): a batch succeeds item by item.
     /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
-        fulfilled: &BTreeSet<SubscriptionId>,
+        answered: &BTreeMap<SubscriptionId, DeliveryNo>,
     ) -> Result<bool, Halt> {
         let Some(does) = self
             .account
@@ -62,7 +76,8 @@ impl Machine {
         }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
-            let delivered = receipt.succeeded && (!batch || self.is_answered(*no, fulfilled));
+            let answers = || answered.values().any(|of| of == no);
+            let delivered = receipt.succeeded && (!batch || answers());
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.
@@ -78,16 +93,61 @@ impl Machine {
         Ok(true)
     }
 
-    /// Whether an item of a batch is among what the node answered in its block: after a reorg
-    /// another's delivery may have answered a stranger of the same id. The record may be cancelled
-    /// since, in the same block.
-    fn is_answered(&self, no: DeliveryNo, fulfilled: &BTreeSet<SubscriptionId>) -> bool {
-        self.deliveries.get(no).is_some_and(|delivery| {
-            let identity = delivery.identity;
-            let tracked = self.subscriptions.get(identity.id);
-            fulfilled.contains(&identity.id)
-                && tracked.is_some_and(|tracked| tracked.block == identity.block)
-        })
+    /// Which deliveries answered the subscriptions that the node answered in a block. The chain
+    /// takes one answer of a node to an interval: that of a transaction of its own; else, of the
+    /// items of batches, that for the present record of the id, which a reorg may have given to a
+    /// stranger; else the first of them. Called before the block's receipts are taken.
+    pub(crate) fn answered_in(
+        &self,
+        block: &BlockRef,
+        facts: &[ChainFact],
+        fulfilled: &BTreeSet<SubscriptionId>,
+    ) -> BTreeMap<SubscriptionId, DeliveryNo> {
+        let mut answered: BTreeMap<SubscriptionId, (Claim, DeliveryNo)> = BTreeMap::new();
+        for fact in facts {
+            let ChainFact::TransactionIncluded(receipt) = fact else {
+                continue;
+            };
+            let slot = self.account.slots.get(&receipt.nonce);
+            let version = slot.and_then(|slot| slot.version(receipt.tx));
+            let Some(version) = version.filter(|_| receipt.succeeded) else {
+                continue;
+            };
+            let list = version.does.deliveries();
+            for no in list {
+                let Some((id, claim)) = self.claim_of(block, *no, list.len() > 1) else {
+                    continue;
+                };
+                let stronger = answered.get(&id).is_none_or(|(of, _)| claim > *of);
+                if fulfilled.contains(&id) && stronger {
+                    answered.insert(id, (claim, *no));
+                }
+            }
+        }
+        let strongest = answered.into_iter();
+        strongest.map(|(id, (_, no))| (id, no)).collect()
+    }
+
+    /// What speaks for a delivery as the answer to its id in a block.
+    fn claim_of(
+        &self,
+        block: &BlockRef,
+        no: DeliveryNo,
+        batch: bool,
+    ) -> Option<(SubscriptionId, Claim)> {
+        let delivery = self.deliveries.get(no)?;
+        let id = self.chain_id_of(delivery);
+        let tracked = self.subscriptions.get(id)?;
+        let claim = if !batch {
+            Claim::Alone
+        } else if tracked.interval(block) != delivery.interval {
+            return None;
+        } else if tracked.block == delivery.identity.block {
+            Claim::Present
+        } else {
+            Claim::Former
+        };
+        Some((id, claim))
     }
 
     /// The block of an included nonce is gone; what follows is decided by
