@@ -31,7 +31,7 @@ use crate::{
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
-    transaction::after,
+    transaction::{Answers, after},
     types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
@@ -187,15 +187,11 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
-        let answered = if receipts {
-            self.answered_in(block, facts, &fulfilled)
-        } else {
-            BTreeMap::new()
-        };
+        let mut answers = Answers::new(fulfilled, facts, node);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
-                    self.receipt(turn, block, receipt, &answered)?;
+                    self.receipt(turn, block, receipt, &mut answers)?;
                 }
                 ChainFact::ForeignNonceUsed { nonce } => {
                     self.foreign_used(turn, block, *nonce)?;
@@ -207,7 +203,7 @@ impl Machine {
                 | ChainFact::Wallet(_) => {}
             }
         }
-        self.chain.fulfilled = fulfilled;
+        self.chain.fulfilled = answers.into_fulfilled();
         for fact in facts {
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {

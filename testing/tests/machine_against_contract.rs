@@ -1,4 +1,5 @@
-//! The node's machine at work on the contracts' bytecode: what it knows, sends and books is what they say.
+//! The node's machine at work on the contracts' bytecode: what it knows, sends and books is what they say, in calm
+//! weather and in storms.
 //!
 //! `INFERNET_TEST_CASES` sets the number of sequences, `INFERNET_TEST_LONG=1` plays ten times as many,
 //! `INFERNET_TEST_SEED` another series.
@@ -61,10 +62,10 @@ fn play(weather: Weather, enough: u32) {
 
 #[test]
 fn the_machine_knows_and_books_what_the_contracts_say() {
-    play(Weather::Calm, 400);
+    play(Weather::Calm, 250);
 }
 
 #[test]
 fn no_storm_makes_the_machine_lose_or_double_a_delivery() {
-    play(Weather::Storms, 200);
+    play(Weather::Storms, 150);
 }

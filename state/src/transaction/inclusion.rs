@@ -1,9 +1,6 @@
 //! What blocks do to a nonce: inclusion, a reorg that takes it back, finality.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
@@ -11,7 +8,7 @@ use crate::{
     event::{ChainFact, Receipt},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
-    types::{BlockRef, DeliveryNo, Nonce, SubscriptionId},
+    types::{Address, BlockRef, DeliveryNo, Hash, Nonce, SubscriptionId},
 };
 
 /// How the stake of a delivery with a nonce stands.
@@ -25,27 +22,70 @@ enum Stake {
     Missing,
 }
 
-/// What speaks for a delivery as the answer to an id, the stronger the later.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Claim {
-    /// An item of a batch, for a record that the id had before a reorg.
-    Former,
-    /// An item of a batch, for the present record.
-    Present,
-    /// All of its transaction.
-    Alone,
+/// What the node answered in a block, as its events told so far.
+pub(crate) struct Answers {
+    fulfilled: BTreeSet<SubscriptionId>,
+    /// Which transaction's, where the facts stand in the order of their logs.
+    by_tx: BTreeSet<(SubscriptionId, Hash)>,
+    /// Those that were given for a record that a reorg took away.
+    strays: BTreeSet<SubscriptionId>,
+}
+
+impl Answers {
+    /// `facts` are the newest of the block, `fulfilled` what all of them say.
+    pub(crate) fn new(
+        fulfilled: BTreeSet<SubscriptionId>,
+        facts: &[ChainFact],
+        node: Option<Address>,
+    ) -> Self {
+        let (mut by_tx, mut of) = (BTreeSet::new(), None);
+        for fact in facts {
+            match fact {
+                ChainFact::TransactionIncluded(receipt) => of = Some(receipt.tx),
+                ChainFact::ForeignNonceUsed { .. } => of = None,
+                ChainFact::SubscriptionFulfilled { id, node: by } if node == Some(*by) => {
+                    by_tx.extend(of.map(|tx| (*id, tx)));
+                }
+                ChainFact::SubscriptionFulfilled { .. }
+                | ChainFact::SubscriptionCreated { .. }
+                | ChainFact::SubscriptionCancelled { .. }
+                | ChainFact::ProofVerified { .. }
+                | ChainFact::Wallet(_) => {}
+            }
+        }
+        Self {
+            fulfilled,
+            by_tx,
+            strays: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn into_fulfilled(self) -> BTreeSet<SubscriptionId> {
+        self.fulfilled
+    }
+
+    /// Whether an id was answered, for its present record.
+    fn has(&self, id: SubscriptionId) -> bool {
+        self.fulfilled.contains(&id) && !self.strays.contains(&id)
+    }
+
+    /// Whether this very transaction answered an id, for whatever record: the chain takes no
+    /// second answer of the node.
+    fn take(&mut self, id: SubscriptionId, tx: Hash) -> bool {
+        self.by_tx.contains(&(id, tx)) && self.strays.insert(id)
+    }
 }
 
 impl Machine {
-    /// `TransactionIncluded`: a version of an open nonce is in a block. `answered` says what the
-    /// node answered in this block ([`Machine::answered_in`]): a batch succeeds item by item.
+    /// `TransactionIncluded`: a version of an open nonce is in a block. `answers` says what
+    /// the node answered in this block: a batch succeeds item by item.
     /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
-        answered: &BTreeMap<SubscriptionId, DeliveryNo>,
+        answers: &mut Answers,
     ) -> Result<bool, Halt> {
         let Some(does) = self
             .account
@@ -76,8 +116,8 @@ impl Machine {
         }
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
-            let answers = || answered.values().any(|of| of == no);
-            let delivered = receipt.succeeded && (!batch || answers());
+            let delivered =
+                receipt.succeeded && (!batch || self.is_answered(block, receipt, *no, answers));
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.
@@ -93,61 +133,29 @@ impl Machine {
         Ok(true)
     }
 
-    /// Which deliveries answered the subscriptions that the node answered in a block. The chain
-    /// takes one answer of a node to an interval: that of a transaction of its own; else, of the
-    /// items of batches, that for the present record of the id, which a reorg may have given to a
-    /// stranger; else the first of them. Called before the block's receipts are taken.
-    pub(crate) fn answered_in(
+    /// Whether an item of a batch is among what the node answered in its block. After a reorg
+    /// another's delivery may have answered a stranger of the same id, or the item did, where it
+    /// came before it could be withdrawn: then its transaction says so itself. The record may be
+    /// cancelled since, in the same block.
+    fn is_answered(
         &self,
         block: &BlockRef,
-        facts: &[ChainFact],
-        fulfilled: &BTreeSet<SubscriptionId>,
-    ) -> BTreeMap<SubscriptionId, DeliveryNo> {
-        let mut answered: BTreeMap<SubscriptionId, (Claim, DeliveryNo)> = BTreeMap::new();
-        for fact in facts {
-            let ChainFact::TransactionIncluded(receipt) = fact else {
-                continue;
-            };
-            let slot = self.account.slots.get(&receipt.nonce);
-            let version = slot.and_then(|slot| slot.version(receipt.tx));
-            let Some(version) = version.filter(|_| receipt.succeeded) else {
-                continue;
-            };
-            let list = version.does.deliveries();
-            for no in list {
-                let Some((id, claim)) = self.claim_of(block, *no, list.len() > 1) else {
-                    continue;
-                };
-                let stronger = answered.get(&id).is_none_or(|(of, _)| claim > *of);
-                if fulfilled.contains(&id) && stronger {
-                    answered.insert(id, (claim, *no));
-                }
-            }
-        }
-        let strongest = answered.into_iter();
-        strongest.map(|(id, (_, no))| (id, no)).collect()
-    }
-
-    /// What speaks for a delivery as the answer to its id in a block.
-    fn claim_of(
-        &self,
-        block: &BlockRef,
+        receipt: &Receipt,
         no: DeliveryNo,
-        batch: bool,
-    ) -> Option<(SubscriptionId, Claim)> {
-        let delivery = self.deliveries.get(no)?;
-        let id = self.chain_id_of(delivery);
-        let tracked = self.subscriptions.get(id)?;
-        let claim = if !batch {
-            Claim::Alone
-        } else if tracked.interval(block) != delivery.interval {
-            return None;
-        } else if tracked.block == delivery.identity.block {
-            Claim::Present
-        } else {
-            Claim::Former
+        answers: &mut Answers,
+    ) -> bool {
+        let Some(delivery) = self.deliveries.get(no) else {
+            return false;
         };
-        Some((id, claim))
+        let identity = delivery.identity;
+        let Some(tracked) = self.subscriptions.get(identity.id) else {
+            return false;
+        };
+        if tracked.block == identity.block {
+            answers.has(identity.id)
+        } else {
+            tracked.interval(block) == delivery.interval && answers.take(identity.id, receipt.tx)
+        }
     }
 
     /// The block of an included nonce is gone; what follows is decided by

@@ -71,7 +71,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a container's answer, or the process, may keep the present outcome for later.
+    /// What came of an effect is told at once, or later.
     pub(super) fn hand_over(&mut self, issued: Issued, outcome: Outcome) -> Result<(), Mismatch> {
         // What is said of the responses or of the node's own allowance holds for the block it was read at.
         let holds = matches!(
