@@ -15,7 +15,7 @@ use infernet_node::devnet::{
 };
 use serde_json::{Value, json};
 
-use crate::probe::{Probe, creation, creation_code, post, rpc, start, wallet};
+use crate::probe::{Probe, creation, creation_code, deployed, post, rpc, start, wallet};
 
 #[tokio::test]
 async fn deploys_calls_and_finds_logs() {
@@ -113,15 +113,7 @@ async fn headers_hash_to_their_blocks_and_base_fees_follow_the_formula() {
     })
     .await;
     let provider = wallet(&chain.url());
-    let deploy = TransactionRequest::default().with_deploy_code(creation(0));
-    let receipt = provider
-        .send_transaction(deploy)
-        .await
-        .unwrap()
-        .get_receipt()
-        .await
-        .unwrap();
-    let probe = Probe::new(receipt.contract_address.unwrap(), &provider);
+    let probe = Probe::new(deployed(&provider, 0).await, &provider);
     for count in [1, 70, 80] {
         probe
             .fill(U256::from(count))
@@ -194,15 +186,7 @@ async fn failures_speak_the_clients_language() {
     let chain = start(DevnetConfig::default()).await;
     let url = chain.url();
     let provider = wallet(&url);
-    let deploy = TransactionRequest::default().with_deploy_code(creation(0));
-    let receipt = provider
-        .send_transaction(deploy)
-        .await
-        .unwrap()
-        .get_receipt()
-        .await
-        .unwrap();
-    let address = receipt.contract_address.unwrap();
+    let address = deployed(&provider, 0).await;
     let probe = Probe::new(address, &provider);
 
     let refused = probe
@@ -303,15 +287,7 @@ async fn failures_speak_the_clients_language() {
 async fn calls_see_overrides_and_the_past() {
     let chain = start(DevnetConfig::default()).await;
     let provider = wallet(&chain.url());
-    let deploy = TransactionRequest::default().with_deploy_code(creation(1));
-    let receipt = provider
-        .send_transaction(deploy)
-        .await
-        .unwrap()
-        .get_receipt()
-        .await
-        .unwrap();
-    let address = receipt.contract_address.unwrap();
+    let address = deployed(&provider, 1).await;
     let probe = Probe::new(address, &provider);
     for value in 2..=4 {
         probe

@@ -9,7 +9,7 @@ use alloy::rpc::types::TransactionRequest;
 use infernet_node::devnet::{ConsoleMessage, DevnetConfig, Mining, dev_addresses};
 use serde_json::{Value, json};
 
-use crate::probe::{Probe, creation, rpc, start, wallet};
+use crate::probe::{Probe, deployed, rpc, start, wallet};
 
 fn manual() -> DevnetConfig {
     DevnetConfig {
@@ -299,15 +299,7 @@ async fn filters_report_news_once() {
     let chain = start(DevnetConfig::default()).await;
     let url = chain.url();
     let provider = wallet(&url);
-    let deploy = TransactionRequest::default().with_deploy_code(creation(0));
-    let receipt = provider
-        .send_transaction(deploy)
-        .await
-        .unwrap()
-        .get_receipt()
-        .await
-        .unwrap();
-    let probe = Probe::new(receipt.contract_address.unwrap(), &provider);
+    let probe = Probe::new(deployed(&provider, 0).await, &provider);
     let logs = rpc(
         &url,
         "eth_newFilter",
@@ -355,15 +347,7 @@ async fn filters_report_news_once() {
 async fn contracts_speak_when_mined_and_only_then() {
     let chain = start(DevnetConfig::default()).await;
     let provider = wallet(&chain.url());
-    let deploy = TransactionRequest::default().with_deploy_code(creation(0));
-    let receipt = provider
-        .send_transaction(deploy)
-        .await
-        .unwrap()
-        .get_receipt()
-        .await
-        .unwrap();
-    let probe = Probe::new(receipt.contract_address.unwrap(), &provider);
+    let probe = Probe::new(deployed(&provider, 0).await, &provider);
     let mut console = chain.console();
     probe.speak(U256::from(42)).call().await.unwrap();
     let receipt = probe

@@ -2,9 +2,10 @@
 
 use std::sync::LazyLock;
 
-use alloy::network::EthereumWallet;
-use alloy::primitives::{Bytes, hex};
+use alloy::network::{EthereumWallet, TransactionBuilder};
+use alloy::primitives::{Address, Bytes, hex};
 use alloy::providers::{Provider, ProviderBuilder};
+use alloy::rpc::types::TransactionRequest;
 use alloy::sol;
 use infernet_node::devnet::{Devnet, DevnetConfig, dev_signers};
 use serde_json::{Value, json};
@@ -46,6 +47,14 @@ pub(crate) fn creation_code() -> Bytes {
 pub(crate) fn creation(initial: u64) -> Bytes {
     let word = alloy::primitives::U256::from(initial).to_be_bytes::<32>();
     [creation_code().as_ref(), &word].concat().into()
+}
+
+/// A [`Probe`] of the provider's first account that holds `initial`.
+pub(crate) async fn deployed(provider: &impl Provider, initial: u64) -> Address {
+    let deploy = TransactionRequest::default().with_deploy_code(creation(initial));
+    let sent = provider.send_transaction(deploy).await.unwrap();
+    let receipt = sent.get_receipt().await.unwrap();
+    receipt.contract_address.unwrap()
 }
 
 pub(crate) async fn start(config: DevnetConfig) -> Devnet {
