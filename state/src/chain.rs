@@ -279,6 +279,7 @@ impl Machine {
         {
             self.undo(turn, undo)?;
         }
+        self.account.doubt_observed();
         for job in core::mem::take(&mut turn.gone) {
             self.give_up(turn, job, Loss::Gone)?;
         }

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt};
 
 use super::Weather;
 
+/// What a series of some length must have seen in calm weather, beside all that is expected anyway.
+const EXPECTED_IN_CALM: &[&str] = &["the block came late"];
+
 /// What a series of some length must have seen in storms, beside all that is expected anyway.
 const EXPECTED_IN_STORMS: &[&str] = &[
     "a container could not be asked",
@@ -13,6 +16,7 @@ const EXPECTED_IN_STORMS: &[&str] = &[
     "a container's answer was lost",
     "a crash",
     "a deep reorg was told",
+    "a nonce was used up",
     "a pool forgot a transaction",
     "a quarantine was lifted",
     "a reorg was told",
@@ -29,7 +33,6 @@ const EXPECTED_IN_STORMS: &[&str] = &[
     "the answer to a transaction was lost",
     "the chain was not read",
     "the same bytes were sent twice",
-    "what a block holds was sent again",
     "what was owed was delivered",
 ];
 
@@ -41,7 +44,6 @@ const EXPECTED: &[&str] = &[
     "a head that nobody asked for",
     "a job's payer was refused",
     "a nonce was used by somebody else",
-    "a nonce was used up",
     "a proof expired",
     "a proof was found invalid",
     "a proof was found valid",
@@ -56,7 +58,6 @@ const EXPECTED: &[&str] = &[
     "delivered with its delegation",
     "others came first",
     "paid at once",
-    "the block came late",
     "the node finalised a proof itself",
     "the wallet was withdrawn from",
 ];
@@ -87,7 +88,7 @@ impl Happened {
     #[must_use]
     pub fn missed(&self, weather: Weather) -> Vec<&'static str> {
         let more = match weather {
-            Weather::Calm => &[],
+            Weather::Calm => EXPECTED_IN_CALM,
             Weather::Storms => EXPECTED_IN_STORMS,
         };
         let expected = EXPECTED.iter().chain(more).copied();

@@ -2,6 +2,7 @@
 
 use infernet_state::{
     Effect, Issued,
+    config::Limits,
     event::{Failure, Outcome, Rejection, Success, TransactionState},
     types::Hash,
 };
@@ -35,6 +36,15 @@ enum Fate {
     Forgotten,
     /// The RPC refuses them.
     Refused,
+}
+
+/// Of an outcome of a container's call that is a failure, whether no further attempt could help.
+fn failed_for_good(outcome: &Outcome) -> Option<bool> {
+    match outcome {
+        Outcome::Succeeded(_) => None,
+        Outcome::Failed(Failure::Container { retry, .. }) => Some(!retry),
+        Outcome::Failed(_) | Outcome::Unknown { .. } => Some(false),
+    }
 }
 
 impl Node {
@@ -102,7 +112,7 @@ impl Node {
     pub(super) fn mishap(&mut self, issued: &Issued) -> Option<Outcome> {
         let reason = || String::from("a storm");
         match &issued.effect {
-            Effect::RunContainer(_) => self.container_mishap(issued),
+            Effect::RunContainer(_) => self.container_mishap(),
             Effect::Simulate { .. } if self.strikes(24) => {
                 self.happened.count("a simulation lagged");
                 let selector = [0; 4];
@@ -141,26 +151,23 @@ impl Node {
         }
     }
 
-    fn container_mishap(&mut self, issued: &Issued) -> Option<Outcome> {
+    fn container_mishap(&mut self) -> Option<Outcome> {
         if !self.strikes(4) {
             return None;
         }
-        let attempts_max = super::Limits::default().container_attempts_max;
         let error = self.payload(b"\"a storm\"");
-        let (what, outcome, last) = match self.dice.of(8) {
+        let (what, outcome) = match self.dice.of(8) {
             0 => (
                 "a container could not be asked",
                 Outcome::Failed(Failure::Unavailable {
                     reason: "a storm".into(),
                 }),
-                false,
             ),
             1 => (
                 "a container's answer was lost",
                 Outcome::Unknown {
                     reason: "a storm".into(),
                 },
-                false,
             ),
             2 => (
                 "a container's answer could not be packed",
@@ -168,31 +175,36 @@ impl Node {
                     error,
                     retry: false,
                 }),
-                true,
             ),
             _ => (
                 "a container failed",
                 Outcome::Failed(Failure::Container { error, retry: true }),
-                false,
             ),
         };
         self.happened.count(what);
+        Some(outcome)
+    }
+
+    /// The machine hears that a container failed.
+    pub(super) fn count_failure(&mut self, issued: &Issued, outcome: &Outcome) {
+        let (Effect::RunContainer(call), Some(last)) = (&issued.effect, failed_for_good(outcome))
+        else {
+            return;
+        };
+        let attempts_max = Limits::default().container_attempts_max;
         let failures = self.failures.entry(issued.id).or_default();
         *failures += 1;
-        if (last || *failures >= attempts_max)
-            && let Effect::RunContainer(call) = &issued.effect
-        {
+        if last || *failures >= attempts_max {
             let origin = self.origins.get(&input_of(call).hash);
             self.unanswered.extend(origin);
             self.happened.count("a container failed for good");
         }
-        Some(outcome)
     }
 
     /// Nobody is called more often than allowed.
     pub(super) fn check_attempts(&self, issued: &Issued) -> Result<(), Mismatch> {
         let failures = self.failures.get(&issued.id).copied().unwrap_or_default();
-        let most = super::Limits::default().container_attempts_max;
+        let most = Limits::default().container_attempts_max;
         if failures < most {
             return Ok(());
         }

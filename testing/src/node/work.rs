@@ -121,6 +121,7 @@ impl Node {
 
     /// The machine is told what came of an effect.
     pub(super) fn tell(&mut self, issued: &Issued, outcome: Outcome) -> Result<(), Mismatch> {
+        self.count_failure(issued, &outcome);
         self.apply(&Event::EffectEnded {
             effect: issued.id,
             attempt: issued.attempt,
