@@ -178,6 +178,15 @@ impl Account {
         }
     }
 
+    /// A reorg took blocks away: of what was observed to be used, no more holds than the facts say.
+    pub(crate) fn doubt_observed(&mut self) {
+        if let (Some(Quarantine::ChainAhead { observed, .. }), Some(next)) =
+            (&mut self.quarantine, self.next)
+        {
+            *observed = next.min(*observed);
+        }
+    }
+
     /// Nonces below this one need no slot.
     pub(crate) fn explain_below(&mut self, nonce: Nonce) {
         self.explained = self.explained.max(nonce);

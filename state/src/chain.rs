@@ -31,7 +31,7 @@ use crate::{
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
-    transaction::after,
+    transaction::{Answers, after},
     types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
@@ -192,11 +192,12 @@ impl Machine {
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
         let alone = self.answered_alone(facts);
-        let in_batches: BTreeSet<_> = fulfilled.difference(&alone).copied().collect();
+        let in_batches = fulfilled.difference(&alone).copied().collect();
+        let mut answers = Answers::new(in_batches, facts, node);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
-                    self.receipt(turn, block, receipt, &in_batches)?;
+                    self.receipt(turn, block, receipt, &mut answers)?;
                 }
                 ChainFact::ForeignNonceUsed { nonce } => {
                     self.foreign_used(turn, block, *nonce)?;
@@ -284,6 +285,7 @@ impl Machine {
         {
             self.undo(turn, undo)?;
         }
+        self.account.doubt_observed();
         for job in core::mem::take(&mut turn.gone) {
             self.give_up(turn, job, Loss::Gone)?;
         }

@@ -81,6 +81,8 @@ impl Machine {
         }
         let now = expected.as_contract_time();
         match subscription::judge(terms, now, interval, responses.count, responses.responded) {
+            // A block may come sooner than expected.
+            Ok(()) if !self.has_begun(terms, interval) => Chance::Early,
             Ok(()) => Chance::Open,
             Err(Rejected::NotFound) => Chance::Lost(Loss::Gone),
             Err(Rejected::NotActive) => Chance::Early,
@@ -94,6 +96,15 @@ impl Machine {
             Err(Rejected::SubscriptionCompleted) => Chance::Lost(Loss::Closed),
             Err(Rejected::IntervalCompleted | Rejected::NodeRespondedAlready) => Chance::Met,
         }
+    }
+
+    /// Whether an interval runs at the head's time already.
+    fn has_begun(&self, terms: &Subscription, interval: Interval) -> bool {
+        let head = self.chain.head.map(|head| head.time.as_contract_time());
+        head.is_some_and(|now| {
+            now >= terms.active_at
+                && subscription::interval_at(terms.active_at, terms.period, now) >= interval
+        })
     }
 
     /// The block time at which something sent now is expected to be included.

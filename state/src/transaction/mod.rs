@@ -49,6 +49,7 @@ use crate::{
 };
 
 pub use batch::Batch;
+pub(crate) use inclusion::Answers;
 
 /// Gas of an empty transfer.
 const TRANSFER_GAS: u64 = 21_000;
