@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chain_support::{Fault, Recorder, World, eventually};
 use infernet_node::{
-    chain::watcher::{Finality, Sink as _, Watcher},
+    chain::watcher::{Finality, MachineView as _, Sink as _, Watcher},
     dev,
 };
 use infernet_state::{
@@ -51,6 +51,15 @@ fn reorgs(world: &World) -> Vec<u64> {
             _ => None,
         })
         .collect()
+}
+
+/// The heads that were told.
+fn heads(events: &[Event]) -> Vec<u64> {
+    let heads = events.iter().filter_map(|event| match event {
+        Event::HeadObserved { head } => Some(head.number),
+        _ => None,
+    });
+    heads.collect()
 }
 
 /// Waits until the watcher has followed to the chain's present head.
@@ -185,8 +194,11 @@ async fn nonces_are_told_apart_ours_and_others() {
             .await
     };
     send(&foreign_raw).await;
-    follow(&world, &watching).await;
-    assert_eq!(foreign(&world), [Nonce(0)]);
+    // The chain answers before it has mined.
+    eventually("the other's nonce", || {
+        (foreign(&world) == [Nonce(0)]).then_some(())
+    })
+    .await;
 
     world.anvil.request("evm_setAutomine", json!([false])).await;
     let (ours, ours_raw) = world.sign(1, Action::FillNonce, 10 * GWEI).await;
@@ -205,6 +217,75 @@ async fn nonces_are_told_apart_ours_and_others() {
     assert_eq!(foreign(&world), [Nonce(0), Nonce(2)]);
     let late = world.broadcast(1, bumped, bumped_raw).await;
     assert!(format!("{late:?}").contains("NonceTooLow"), "{late:?}");
+}
+
+/// The head is told before what stands below it, once, and is itself recorded although it is empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_past_the_machine_hears_behind_the_head_that_ends_it() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    for blocks in [2, 100] {
+        let told = world.recorder.events().len();
+        world.gate.set(Fault::Outage);
+        let id = world.ask().await;
+        let anvil = &world.anvil;
+        anvil.request("evm_increaseTime", json!([3_600])).await;
+        anvil.mine(blocks).await;
+        let end = world.anvil.head().await;
+        world.gate.set(Fault::None);
+        eventually("the head is recorded", || {
+            let head = world.recorder.recorded_head();
+            head.filter(|head| head.number == end)
+        })
+        .await;
+        let events = world.recorder.events().split_off(told);
+        assert_eq!(heads(&events), [end], "{events:?}");
+        assert!(matches!(&events[0], Event::HeadObserved { .. }));
+        let is_empty = |event: &Event| matches!(event, Event::ChainCommitted { block, facts } if block.number == end && facts.is_empty());
+        assert!(events.last().is_some_and(is_empty), "{events:?}");
+        assert_eq!(world.recorder.created().last(), Some(&id));
+    }
+    // A few seconds are no absence.
+    let told = world.recorder.events().len();
+    world.gate.set(Fault::Outage);
+    let id = world.ask().await;
+    world.anvil.mine(2).await;
+    world.gate.set(Fault::None);
+    follow(&world, &watching).await;
+    assert_eq!(world.recorder.created().last(), Some(&id));
+    assert!(heads(&world.recorder.events()[told..]).is_empty());
+}
+
+/// Nobody waits for it without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_not_there_is_told_to_be_lower() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    for untruth in [1, u64::MAX - 1_000] {
+        let head = world.anvil.head().await;
+        let told = world.recorder.events().len();
+        world.recorder.set_catching_up(head + untruth);
+        eventually("it is said", || {
+            world.recorder.catching_up().is_none().then_some(())
+        })
+        .await;
+        assert_eq!(heads(&world.recorder.events()[told..]), [head]);
+    }
+    // Also where the chain is read in ranges.
+    drop(watching);
+    world.recorder.set_catching_up(u64::MAX);
+    world.anvil.mine(100).await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let end = world.anvil.head().await;
+    eventually("the head is recorded", || {
+        let head = world.recorder.recorded_head();
+        head.filter(|head| head.number == end)
+    })
+    .await;
+    assert_eq!(world.recorder.catching_up(), None);
 }
 
 /// Each is told in its own block, beside what that block says of it, however many there were.

@@ -142,6 +142,26 @@ impl RpcFailure {
         }
     }
 
+    /// What everybody may be told of it: without the words of the RPC, which may name the account
+    /// or the key that it is used with.
+    #[must_use]
+    pub fn in_public(&self) -> String {
+        match self {
+            Self::Unreachable { method, .. } => format!("E-RPC-001: no answer to {method}"),
+            Self::Http { method, status } => format!("E-RPC-002: HTTP status {status} to {method}"),
+            Self::TooLarge { .. } => self.to_string(),
+            Self::Refused { method, code, .. } => {
+                format!("E-RPC-004: {method} was refused with code {code}")
+            }
+            Self::Malformed { method, .. } => {
+                format!("E-RPC-005: the answer to {method} does not decode")
+            }
+            Self::Undecodable { function, .. } => {
+                format!("E-RPC-006: a contract's answer to {function} does not decode")
+            }
+        }
+    }
+
     /// Whether asking again in a moment can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {

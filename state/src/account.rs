@@ -21,6 +21,7 @@ use crate::{
     limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    signed::Signed,
     trace::Transition,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
     types::{BlockRef, Nonce},
@@ -121,6 +122,9 @@ pub struct Account {
     /// How many of the open nonces are in hand.
     #[serde(skip)]
     pub(crate) in_hand: u32,
+    /// The deliveries that a block may still hold.
+    #[serde(skip)]
+    pub(crate) signed: Signed,
 }
 
 impl Account {
@@ -171,6 +175,15 @@ impl Account {
             (false, Some(why)) => Standing::Suspended(why),
             (true, None) => Standing::Sending,
             (true, Some(why)) => Standing::Quarantined(why),
+        }
+    }
+
+    /// A reorg took blocks away: of what was observed to be used, no more holds than the facts say.
+    pub(crate) fn doubt_observed(&mut self) {
+        if let (Some(Quarantine::ChainAhead { observed, .. }), Some(next)) =
+            (&mut self.quarantine, self.next)
+        {
+            *observed = next.min(*observed);
         }
     }
 
@@ -327,8 +340,15 @@ impl Machine {
         self.account.foreign = self.account.foreign.saturating_add(1);
         let slot = self.account.slots.get(&nonce);
         let wanted = slot.map(|slot| slot.wanted.clone());
-        if let Some(slot) = slot.filter(|slot| slot.sent) {
-            self.account.overtaken.insert(nonce, slot.versions.clone());
+        if let Some(versions) = slot
+            .filter(|slot| slot.sent)
+            .map(|slot| slot.versions.clone())
+        {
+            for version in &versions {
+                self.note_signed(&version.does);
+            }
+            let before = self.account.overtaken.insert(nonce, versions);
+            self.note_dropped(before.iter().flatten());
         }
         self.stop_slot(turn, nonce)?;
         self.close_slot(nonce);

@@ -25,8 +25,6 @@
 //! stakes, payouts and escrows are booked alike as long as anything of it is open
 //! (`payee`); what its owner does with it is none of the node's.
 
-use alloc::collections::BTreeSet;
-
 use crate::{
     chain::Undo,
     event::{Receipt, WalletChange, WalletFact},
@@ -35,8 +33,8 @@ use crate::{
     outbox::Turn,
     payments::{Payer, Release, Share},
     proof::{PROOF_WEEK_S, Proof, ProofState},
-    transaction::{Phase, Use},
-    types::{Address, Amount, BlockRef, Hash, Nonce, SubscriptionId},
+    transaction::{Answers, Phase, Use},
+    types::{Address, Amount, BlockRef, Hash, Nonce},
 };
 
 /// The two sides of an entry and what it books.
@@ -59,9 +57,9 @@ impl Machine {
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
-        fulfilled: &BTreeSet<SubscriptionId>,
+        answers: &mut Answers,
     ) -> Result<(), Halt> {
-        if self.transaction_included(turn, block, receipt, fulfilled)? {
+        if self.transaction_included(turn, block, receipt, answers)? {
             self.journal(block.number, Undo::Included(receipt.nonce));
         } else if self.foreign_is_news(receipt.nonce) {
             self.foreign_used(turn, block, receipt.nonce)?;

@@ -1,47 +1,58 @@
 //! A node's machine on the real contracts: it decides, they answer.
 //!
 //! A [`Node`] is a [`Twin`] in which one of the cast's nodes is no longer played by the sequence but by
-//! [`Machine`]: what the machine asks for is carried out in the EVM (simulations, transactions, reads; containers give
-//! a fixed answer), and what a block's logs and receipts say is told to it as the node's watcher would tell it.
-//! Other nodes, consumers, verifiers and owners go on as the sequence has it, and so does, now and then, somebody
-//! else with the machine's own key.
+//! [`Machine`]: what the machine asks for is carried out in the EVM (simulations, transactions, reads; containers
+//! answer what they were asked), and what a block's logs and receipts say is told to it as the node's watcher would
+//! tell it. Other nodes, consumers, verifiers and owners go on as the sequence has it, and so does, now and then,
+//! somebody else with the machine's own key.
 //!
 //! After each block everything that the machine claims to know is compared with the contracts: which
 //! subscriptions there are, how they stand, the counts, who responded, its proofs and their verdicts, its
-//! allowances; and its books, account by account, with what `books` works out from the model alone.
+//! allowances; and its books, account by account, with what `books` works out from the model alone. No
+//! answer may be signed for another subscription than the one it was computed for (`origins`).
+//!
+//! In [`Weather::Storms`] the chain goes back and on in another way, the process dies and comes up from its log,
+//! RPC and containers fail, lie and lose answers (`storms`, `restart`). When a storm is over, what was owed must have
+//! been delivered, exactly once (`rest`).
 
+mod blocks;
 mod books;
 mod compare;
 mod effects;
 mod facts;
 mod happened;
+mod origins;
+mod rest;
+mod restart;
+mod storms;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use infernet_contracts::convert::{from_address, from_b256, from_u256};
 use infernet_state::{
-    Config, Effect, Event, Issued, Machine,
+    Config, Event, Issued, Machine,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     effect::Action as Act,
-    event::DelegatedRequest,
+    event::{DelegatedRequest, Outcome},
     machine::Verdict,
     proof::ProofState,
-    types::{
-        self, BlockRef, BlockTime, Hash, Interval, Nonce, PayloadRef, SubscriptionId, WallTime,
-    },
+    types::{self, BlockRef, EffectId, Hash, Interval, Nonce, SubscriptionId, WallTime},
 };
-use revm::primitives::{Address, B256, Bytes, LogData, U256, keccak256};
+use revm::primitives::{Address, B256, Bytes, LogData, U256};
 
 use crate::{
-    evm::Execution,
     model::{Call, Control, Delegated, Rules, recover, signing_hash},
     play::Failure,
     strategies::actions::Sequence,
     twin::{Mismatch, Step, Twin},
 };
 
+use blocks::Closed;
 use books::Books;
 pub use happened::Happened;
+use origins::Origin;
+pub use storms::Weather;
 
 /// Transactions of the account before the machine knows it: nonces need not begin at zero.
 const FIRST_NONCE: u64 = 7;
@@ -55,15 +66,9 @@ const GAS_OF_REVERT: u64 = 50_000;
 /// How many heads a long wait has on the way.
 const STOPS_MAX: usize = 6;
 
-/// Blocks at the end, in which nobody else does anything, until nothing more is under way.
-const LAST_BLOCKS_MAX: usize = 40;
-
 /// Seconds after the head within which a block with what was sent is promised: the default of the
 /// configuration.
 const INCLUSION_S: u64 = 2;
-
-/// Blocks that may still go.
-const DEPTH: usize = 2;
 
 /// A transaction as a block holds it.
 struct Tx {
@@ -116,6 +121,26 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % sides
     }
+
+    /// One place of a list.
+    fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.of(len.max(1) as u64)).unwrap_or_default()
+    }
+}
+
+/// What the blocks so far made of everything: what a reorg goes back to.
+#[derive(Clone, Default)]
+struct Ledgers {
+    nonce: u64,
+    included: BTreeMap<u64, Hash>,
+    books: Books,
+    /// What the machine delivered.
+    delivered: BTreeSet<(u32, u32)>,
+    /// For whom these answers were computed.
+    answers: BTreeMap<(u32, u32), Origin>,
+    verdicts: BTreeMap<(u32, u32), ProofState>,
+    /// How often a delivery of the machine reverted in a block.
+    reverts: BTreeMap<(u32, u32), u64>,
 }
 
 /// A machine that plays a node of the cast.
@@ -128,28 +153,58 @@ pub struct Node {
     pub happened: Happened,
     /// The steps so far, the machine's own calls included.
     pub steps: Vec<Step>,
+    weather: Weather,
     account: Address,
     wallet: Address,
     payloads: BTreeMap<Hash, Vec<u8>>,
+    /// For whom a payload was read or computed.
+    origins: BTreeMap<Hash, Origin>,
+    /// Whose inputs an effect asks for.
+    asked_for: BTreeMap<EffectId, Option<Origin>>,
+    /// What the machine was told of creations: height and block.
+    told: BTreeMap<u32, (u64, Hash)>,
     effects: VecDeque<Issued>,
     /// Calls of containers that take their time.
     slow: Vec<Issued>,
+    /// Answers that are under way.
+    late: Vec<(Issued, Outcome)>,
+    /// How often a call of a container failed.
+    failures: BTreeMap<EffectId, u16>,
+    /// Whose containers failed for good.
+    unanswered: BTreeSet<Origin>,
     dice: Dice,
     wall_ms: u64,
-    blocks: Vec<BlockRef>,
+    chain: Vec<Closed>,
+    /// How often the chain went another way.
+    forks: u64,
+    /// The height up to which blocks were said to be final.
+    final_height: u64,
+    /// The blocks that the watcher followed, in this run of the process.
+    followed: Vec<BlockRef>,
+    /// The latest block time that the machine was told of.
+    latest: u64,
+    /// Whether the process is dead.
+    down: bool,
+    /// Whether the account was observed in this run.
+    observed: bool,
+    /// Whether nothing goes wrong for the moment.
+    lull: bool,
+    /// The log: how many steps there were, and what was recorded.
+    log: Vec<(usize, Event)>,
+    /// Snapshots: how much of the log they hold.
+    snapshots: Vec<(usize, Vec<u8>)>,
     open: Vec<Tx>,
+    /// What others did in the open block, with the hash of their transaction.
+    others: Vec<(Step, Option<B256>)>,
     transactions: u64,
-    nonce: u64,
     signed: BTreeMap<Hash, Signed>,
+    /// What some pool may hold, by nonce, oldest first.
+    sent: BTreeMap<u64, Vec<Signed>>,
     pool: BTreeMap<u64, Signed>,
-    included: BTreeMap<u64, Hash>,
     simulated: BTreeMap<Of, Seen>,
     seen: Seen,
     tokens: BTreeSet<types::Address>,
-    books: Books,
-    /// What the machine delivered.
-    delivered: BTreeSet<(u32, u32)>,
-    verdicts: BTreeMap<(u32, u32), ProofState>,
+    so_far: Ledgers,
 }
 
 /// The machine and the contracts disagree.
@@ -169,56 +224,77 @@ fn differ(
 ///
 /// # Errors
 /// [`Failure`] where machine, model and contracts do not agree.
-pub fn play(sequence: &Sequence, rules: &'static dyn Rules) -> Result<Node, Box<Failure>> {
-    let failure = |steps: Vec<Step>, mismatch| {
+pub fn play(
+    sequence: &Sequence,
+    rules: &'static dyn Rules,
+    weather: Weather,
+) -> Result<Node, Box<Failure>> {
+    let failure = |steps, log: &[(usize, Event)], mismatch| {
+        let told = |(at, event): &(usize, Event)| (*at, format!("{event:?}"));
         Box::new(Failure {
             sequence: sequence.clone(),
             steps,
+            recorded: log.iter().map(told).collect(),
             mismatch,
         })
     };
     let twin = sequence.start.twin(rules);
-    let node = twin.and_then(|twin| Node::new(twin, sequence));
-    let mut node = node.map_err(|mismatch| failure(Vec::new(), mismatch))?;
-    match node.play(sequence) {
+    let node = twin.map(|twin| Node::new(twin, sequence, weather));
+    let mut node = node.map_err(|mismatch| failure(Vec::new(), &[], mismatch))?;
+    match node.start().and_then(|()| node.play(sequence)) {
         Ok(()) => Ok(node),
-        Err(mismatch) => Err(failure(node.steps, mismatch)),
+        Err(mismatch) => Err(failure(node.steps, &node.log, mismatch)),
     }
 }
 
 impl Node {
-    fn new(twin: Twin, sequence: &Sequence) -> Result<Self, Mismatch> {
+    fn new(twin: Twin, sequence: &Sequence, weather: Weather) -> Self {
         let [account, ..] = twin.cast.nodes;
         let [.., wallet, _, _] = twin.cast.wallets;
         let time = twin.model.time();
-        let mut node = Self {
+        Self {
             machine: Machine::new(),
             happened: Happened::default(),
             steps: Vec::new(),
+            weather,
             account,
             wallet,
             payloads: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            asked_for: BTreeMap::new(),
+            told: BTreeMap::new(),
             effects: VecDeque::new(),
             slow: Vec::new(),
+            late: Vec::new(),
+            failures: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
             dice: Dice(time ^ sequence.actions.len() as u64 ^ u64::from(sequence.start.fee) << 32),
             wall_ms: time.saturating_mul(1_000),
-            blocks: Vec::new(),
+            chain: Vec::new(),
+            forks: 0,
+            final_height: 0,
+            followed: Vec::new(),
+            latest: 0,
+            down: false,
+            observed: true,
+            lull: false,
+            log: Vec::new(),
+            snapshots: Vec::new(),
             open: Vec::new(),
+            others: Vec::new(),
             transactions: 0,
-            nonce: FIRST_NONCE,
             signed: BTreeMap::new(),
+            sent: BTreeMap::new(),
             pool: BTreeMap::new(),
-            included: BTreeMap::new(),
             simulated: BTreeMap::new(),
             seen: Seen::default(),
             tokens: BTreeSet::new(),
-            books: Books::default(),
-            delivered: BTreeSet::new(),
-            verdicts: BTreeMap::new(),
+            so_far: Ledgers {
+                nonce: FIRST_NONCE,
+                ..Ledgers::default()
+            },
             twin,
-        };
-        node.start()?;
-        Ok(node)
+        }
     }
 
     fn start(&mut self) -> Result<(), Mismatch> {
@@ -236,13 +312,16 @@ impl Node {
         let at = WallTime(self.wall_ms);
         let version = "test".into();
         self.apply(&Event::NodeStarted { at, version })?;
+        if let Some(upgrade) = self.machine.upgrade() {
+            self.apply(&upgrade)?;
+        }
         let config = self.config();
         self.apply(&Event::ConfigChanged(config))?;
         self.close_block()?;
         let head = self.head();
         self.apply(&Event::AccountObserved {
             head,
-            nonce: Nonce(self.nonce),
+            nonce: Nonce(self.so_far.nonce),
             balance: from_u256(self.twin.world.coins(self.account)),
         })?;
         self.apply(&Event::SubscriptionsSynced {
@@ -275,7 +354,7 @@ impl Node {
                 node: from_address(self.account),
                 payment_wallet: Some(from_address(self.wallet)),
                 trail_head_blocks: self.dice.of(2),
-                delivery_batch_max: [0, 16, 16, 3][self.dice.of(4) as usize],
+                delivery_batch_max: [0, 16, 16, 3][self.dice.place(4)],
                 max_fee_per_gas_cap: u128::MAX,
                 gas_limit_max: 100_000_000,
             }),
@@ -299,11 +378,10 @@ impl Node {
         }
     }
 
-    fn head(&self) -> BlockRef {
-        self.blocks.last().copied().unwrap_or_default()
-    }
-
+    /// Records an event, and lets the machine take it.
     fn apply(&mut self, event: &Event) -> Result<(), Mismatch> {
+        self.log.push((self.steps.len(), event.clone()));
+        self.hear(event);
         let issued = self.machine.apply(event).map_err(|halt| {
             differ(
                 format!("what comes of {event:?}"),
@@ -318,8 +396,11 @@ impl Node {
                 "all hold",
             )
         })?;
+        for issued in &issued {
+            self.check_origin(issued)?;
+        }
         self.effects.extend(issued);
-        Ok(())
+        self.keep_snapshot()
     }
 
     fn play(&mut self, sequence: &Sequence) -> Result<(), Mismatch> {
@@ -333,6 +414,7 @@ impl Node {
             };
             calls += usize::from(matches!(step, Step::Call { .. }));
             self.take(step)?;
+            self.storm()?;
         }
         self.come_to_rest()
     }
@@ -344,14 +426,18 @@ impl Node {
             Step::Control(Control::Balance {
                 account, amount, ..
             }) if account == self.wallet && amount > U256::MAX >> 1 => Ok(()),
-            Step::Control(_) => {
-                self.seen.others += 1;
-                self.steps.push(step.clone());
-                self.twin.step(&step)
-            }
+            Step::Control(_) => self.set(step),
             Step::Call { from, .. } if from == self.account && self.dice.of(4) > 0 => Ok(()),
             Step::Call { from, call } => self.others_call(from, &call),
         }
+    }
+
+    /// Something around the contracts changes.
+    fn set(&mut self, step: Step) -> Result<(), Mismatch> {
+        self.seen.others += 1;
+        self.steps.push(step.clone());
+        self.others.push((step.clone(), None));
+        self.twin.step(&step)
     }
 
     /// Somebody else calls, in the same block as what waits in the pool, before or after it.
@@ -366,7 +452,7 @@ impl Node {
         if order < 2 {
             self.include_pool()?;
         }
-        self.run(from, call, None)?;
+        self.run(from, call, None, None)?;
         if order == 2 {
             self.include_pool()?;
         }
@@ -392,16 +478,19 @@ impl Node {
             .consumers()
             .get(&subscription.owner)
             .map(|consumer| consumer.signer);
-        if signer.is_none() || recover(hash, *v, *r, *s) != signer {
+        if self.down || signer.is_none() || recover(hash, *v, *r, *s) != signer {
             return Ok(false);
         }
         let known = model.delegated_ids().get(&(subscription.owner, *nonce));
         let known_id = SubscriptionId(known.copied().unwrap_or_default());
-        let input = self.payload(b"{}");
+        let record: infernet_state::event::Subscription = subscription.into();
+        let origin = Origin::of_request(&record, *nonce);
+        let input = self.payload(format!("{{\"of\": \"{origin:?}\"}}").as_bytes());
+        self.origins.insert(input.hash, origin);
         let event = Event::DelegatedAccepted(DelegatedRequest {
             client: ClientId([1; 16]),
             at: WallTime(self.wall_ms),
-            subscription: subscription.into(),
+            subscription: record,
             nonce: *nonce,
             expiry: *expiry,
             v: *v,
@@ -409,6 +498,8 @@ impl Node {
             s: from_b256(B256::from(*s)),
             input,
             known_id,
+            // Of the newest closed block: the machine need not have heard of it.
+            seen: self.head().time,
         });
         if self.machine.check(&event) != Verdict::Accept {
             self.happened.count("a delegated subscription was refused");
@@ -428,8 +519,8 @@ impl Node {
         for _ in 0..STOPS_MAX {
             let now = self.twin.model.time();
             let next = if self.pool.is_empty() || self.dice.of(8) == 0 {
-                let asked = self.machine.next_block_deadline().time;
-                asked.map_or(time, |asked| asked.0.max(now + 1))
+                let asked = self.machine.next_block_deadline();
+                asked.time.map_or(time, |asked| asked.0.max(now + 1))
             } else {
                 now + self.dice.of(3)
             };
@@ -451,175 +542,5 @@ impl Node {
         let step = Step::Time(time);
         self.steps.push(step.clone());
         self.twin.step(&step)
-    }
-
-    /// Blocks without anybody else, until nothing is under way any more.
-    fn come_to_rest(&mut self) -> Result<(), Mismatch> {
-        if !self.open.is_empty() {
-            self.close_block()?;
-        }
-        for _ in 0..LAST_BLOCKS_MAX {
-            self.effects.extend(std::mem::take(&mut self.slow));
-            self.settle(false)?;
-            let now = self.twin.model.time();
-            self.set_time(now + 1)?;
-            self.include_pool()?;
-            self.close_block()?;
-            if self.pool.is_empty() && self.machine.pending_effects().next().is_none() {
-                break;
-            }
-        }
-        self.compare_ends()?;
-        self.twin.compare_all()
-    }
-
-    /// Makes a call on both sides: a transaction of the block that is open.
-    fn run(&mut self, from: Address, call: &Call, own: Option<Hash>) -> Result<bool, Mismatch> {
-        let before = self.twin.model.clone();
-        let step = Step::Call {
-            from,
-            call: call.clone(),
-        };
-        self.steps.push(step.clone());
-        self.twin.step(&step)?;
-        let (gas, logs) = match self.twin.last_execution() {
-            Some(Execution::Done { gas, logs, .. }) => (Some(*gas), logs.clone()),
-            Some(Execution::Reverted(_) | Execution::Failed(_)) | None => (None, Vec::new()),
-        };
-        let done = gas.is_some();
-        self.transactions += 1;
-        let mut hash = keccak256(self.transactions.to_be_bytes());
-        let nonce = (from == self.account).then_some(self.nonce);
-        if let Some(nonce) = nonce {
-            self.nonce += 1;
-            // Of the same nonce nothing else can be included.
-            self.pool.remove(&nonce);
-        }
-        match own {
-            Some(tx) => {
-                hash = B256::new(tx.0);
-                self.included.extend(nonce.map(|nonce| (nonce, tx)));
-                self.seen.own += u64::from(done);
-            }
-            None => self.seen.others += u64::from(done),
-        }
-        let message = call.message(before.deployment());
-        self.note_books(&before, call, own.is_some(), gas, &logs);
-        self.open.push(Tx {
-            hash,
-            to: message.to,
-            input: message.data,
-            nonce,
-            gas,
-            logs,
-        });
-        Ok(done)
-    }
-
-    /// The pool's transactions, in the order of their nonces, as far as there is no gap.
-    fn include_pool(&mut self) -> Result<(), Mismatch> {
-        while let Some(signed) = self.pool.get(&self.nonce).cloned() {
-            self.include(&signed)?;
-        }
-        Ok(())
-    }
-
-    /// The open block is closed, and told to the machine if it holds anything or was asked for.
-    fn close_block(&mut self) -> Result<(), Mismatch> {
-        let number = self.head().number + 1;
-        let block = BlockRef {
-            number,
-            hash: Hash(keccak256(number.to_le_bytes()).0),
-            time: BlockTime(self.twin.model.time()),
-        };
-        let facts = self.facts();
-        let read = facts.balances;
-        let facts = facts.facts;
-        self.blocks.push(block);
-        let asked = self.machine.next_block_deadline();
-        let due = asked.time.is_some_and(|time| time <= block.time)
-            || asked.number.is_some_and(|height| height <= number);
-        if due || !facts.is_empty() {
-            self.apply(&Event::ChainCommitted { block, facts })?;
-        } else {
-            self.happened.count("a head that nobody asked for");
-        }
-        // Late answers come together, and what they lead to is asked for at the same time.
-        let late = self.dice.of(4) == 0 && !self.slow.is_empty();
-        if late {
-            self.effects.extend(std::mem::take(&mut self.slow));
-        }
-        self.wall_ms = (self.wall_ms + 1_000).max(block.time.0.saturating_mul(1_000));
-        // An RPC that is slow answers in a later block, and then all at once.
-        if late || self.dice.of(4) > 0 {
-            self.settle(!late)?;
-        }
-        self.compare(&read)?;
-        if let Some(place) = self.blocks.len().checked_sub(DEPTH + 1)
-            && self.dice.of(2) == 0
-        {
-            let block = self.blocks[place];
-            self.apply(&Event::ChainFinalized { block })?;
-            self.settle(true)?;
-        }
-        Ok(())
-    }
-
-    /// Carries out what the machine asks for, in any order, until it waits for the chain or a later time.
-    /// Containers may take their time (`slow`).
-    fn settle(&mut self, slow: bool) -> Result<(), Mismatch> {
-        loop {
-            while !self.effects.is_empty() {
-                let place = self.dice.of(self.effects.len() as u64) as usize;
-                let Some(issued) = self.effects.swap_remove_back(place) else {
-                    break;
-                };
-                let runs = matches!(issued.effect, Effect::RunContainer(_));
-                if runs && slow && self.dice.of(4) > 0 {
-                    self.slow.push(issued);
-                    continue;
-                }
-                // What waits for a key goes into one batch, if it waits long enough.
-                let signs = matches!(issued.effect, Effect::Sign { .. });
-                if signs && !self.effects.is_empty() && self.dice.of(4) > 0 {
-                    self.effects.push_back(issued);
-                    continue;
-                }
-                let outcome = self.carry_out(&issued)?;
-                if let Some(outcome) = outcome {
-                    self.apply(&Event::EffectEnded {
-                        effect: issued.id,
-                        attempt: issued.attempt,
-                        at: WallTime(self.wall_ms),
-                        outcome,
-                    })?;
-                }
-            }
-            match self.machine.next_deadline() {
-                Some(at) if at.0 <= self.wall_ms => {
-                    let now = WallTime(self.wall_ms);
-                    self.apply(&Event::WallTimePassed { now })?;
-                }
-                Some(_) | None => return Ok(()),
-            }
-        }
-    }
-
-    fn payload(&mut self, bytes: &[u8]) -> PayloadRef {
-        let hash = Hash(keccak256(bytes).0);
-        self.payloads.insert(hash, bytes.to_vec());
-        PayloadRef {
-            hash,
-            len: u32::try_from(bytes.len()).expect("answers are short"),
-        }
-    }
-
-    /// What an account holds of a token; nothing, where the token does not say.
-    fn held(&mut self, account: Address, token: Address) -> U256 {
-        if token.is_zero() {
-            return self.twin.world.coins(account);
-        }
-        let call = crate::abi::ScriptedToken::balanceOfCall { account };
-        self.twin.world.read(token, &call).unwrap_or_default()
     }
 }

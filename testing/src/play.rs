@@ -10,7 +10,7 @@ use proptest::{
 use crate::{
     evm::Build,
     model::{Coverage, Rules},
-    node::{self, Happened},
+    node::{self, Happened, Weather},
     strategies::actions::{Sequence, sequence},
     twin::{Mismatch, Step, Twin},
 };
@@ -56,6 +56,8 @@ pub struct Failure {
     pub sequence: Sequence,
     /// The steps that it came to; the last one shows the disagreement.
     pub steps: Vec<Step>,
+    /// What the machine was told, each after how many steps; empty where none plays.
+    pub recorded: Vec<(usize, String)>,
     /// The disagreement.
     pub mismatch: Mismatch,
 }
@@ -63,8 +65,14 @@ pub struct Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = String::new();
-        for (number, step) in self.steps.iter().enumerate() {
-            writeln!(text, "{number:>4}  {step:?}")?;
+        let mut recorded = self.recorded.iter().peekable();
+        for number in 0..=self.steps.len() {
+            while let Some((_, event)) = recorded.next_if(|(after, _)| *after <= number) {
+                writeln!(text, "          {event}")?;
+            }
+            if let Some(step) = self.steps.get(number) {
+                writeln!(text, "{number:>4}  {step:?}")?;
+            }
         }
         write!(f, "{:?}\n{text}{}", self.sequence.start, self.mismatch)
     }
@@ -82,6 +90,7 @@ pub fn play(sequence: &Sequence, rules: &'static dyn Rules) -> Result<Twin, Box<
         Box::new(Failure {
             sequence: sequence.clone(),
             steps,
+            recorded: Vec::new(),
             mismatch,
         })
     };
@@ -144,28 +153,42 @@ impl Series {
         Ok(report)
     }
 
-    /// Plays all sequences with the node's machine as one of the nodes.
+    /// Plays all sequences with the node's machine as one of the nodes, in this weather.
     ///
     /// # Errors
     /// The first [`Failure`], shrunk.
-    pub fn play_machine(&self) -> Result<(Report, Happened), Box<Failure>> {
+    pub fn play_machine(&self, weather: Weather) -> Result<(Report, Happened), Box<Failure>> {
         let (mut report, mut happened) = (Report::default(), Happened::default());
         let (strategy, mut runner) = (self.strategy(), runner(self.seed));
         for _ in 0..self.cases {
             let tree = strategy
                 .new_tree(&mut runner)
                 .expect("sequences can always be made");
-            match node::play(&tree.current(), self.rules) {
+            match node::play(&tree.current(), self.rules, weather) {
                 Ok(node) => {
                     report.add(&node.twin);
                     happened.merge(&node.happened);
                 }
                 Err(found) => {
-                    return Err(shrink(tree, &|it| node::play(it, self.rules).err(), found));
+                    let fails = |it: &Sequence| node::play(it, self.rules, weather).err();
+                    return Err(shrink(tree, &fails, found));
                 }
             }
         }
         Ok((report, happened))
+    }
+
+    /// Plays all sequences with the node's machine in this weather, whatever happens: by the number of each that fails,
+    /// how it was found.
+    #[must_use]
+    pub fn failures_of_machine(&self, weather: Weather) -> Vec<(u32, Box<Failure>)> {
+        let (strategy, mut runner) = (self.strategy(), runner(self.seed));
+        let fails = |case| {
+            let tree = strategy.new_tree(&mut runner).ok()?;
+            let end = node::play(&tree.current(), self.rules, weather);
+            end.err().map(|failure| (case, failure))
+        };
+        (1..=self.cases).filter_map(fails).collect()
     }
 
     /// The first failure, as it was found, and how many sequences it took.

@@ -1,4 +1,5 @@
-//! The node's machine at work on the contracts' bytecode: what it knows, sends and books is what they say.
+//! The node's machine at work on the contracts' bytecode: what it knows, sends and books is what they say, in calm
+//! weather and in storms.
 //!
 //! `INFERNET_TEST_CASES` sets the number of sequences, `INFERNET_TEST_LONG=1` plays ten times as many,
 //! `INFERNET_TEST_SEED` another series.
@@ -7,26 +8,22 @@ use std::time::Instant;
 
 use infernet_testing::{
     model::Infernet,
-    node::Happened,
+    node::{Happened, Weather},
     play::{Report, Series},
 };
 
 /// Calls in a sequence, those of the machine not counted.
 const CALLS: usize = 50;
 
-/// Sequences that reach everything.
-const ENOUGH: u32 = 400;
-
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// Plays the sequences on two threads; each has a series of its own.
-#[test]
-fn the_machine_knows_and_books_what_the_contracts_say() {
+fn play(weather: Weather, enough: u32) {
     let started = Instant::now();
     let long = number("INFERNET_TEST_LONG").unwrap_or(0) != 0;
-    let usual = u64::from(if long { 10 * ENOUGH } else { ENOUGH });
+    let usual = u64::from(if long { 10 * enough } else { enough });
     let cases = number("INFERNET_TEST_CASES").unwrap_or(usual);
     let cases = u32::try_from(cases).expect("so many cases take years");
     let seed = number("INFERNET_TEST_SEED").unwrap_or(1);
@@ -39,7 +36,7 @@ fn the_machine_knows_and_books_what_the_contracts_say() {
             calls: CALLS,
         });
     let ends = std::thread::scope(|scope| {
-        let threads = series.map(|series| scope.spawn(move || series.play_machine()));
+        let threads = series.map(|series| scope.spawn(move || series.play_machine(weather)));
         threads.map(|thread| thread.join().expect("playing does not panic"))
     });
     let (mut report, mut happened) = (Report::default(), Happened::default());
@@ -57,8 +54,18 @@ fn the_machine_knows_and_books_what_the_contracts_say() {
         started.elapsed()
     );
     // Another series reaches the rarest of it with more sequences.
-    if cases >= ENOUGH && (seed == 1 || cases >= 10 * ENOUGH) {
-        let missed = happened.missed();
+    if cases >= enough && (seed == 1 || cases >= 10 * enough) {
+        let missed = happened.missed(weather);
         assert_eq!(missed, Vec::<&str>::new(), "these never happened");
     }
+}
+
+#[test]
+fn the_machine_knows_and_books_what_the_contracts_say() {
+    play(Weather::Calm, 250);
+}
+
+#[test]
+fn no_storm_makes_the_machine_lose_or_double_a_delivery() {
+    play(Weather::Storms, 150);
 }

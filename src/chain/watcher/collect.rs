@@ -197,7 +197,8 @@ impl<'a> Collector<'a> {
         self.require_unmoved().await?;
         let first = awaiting.keys().next();
         let count = Nonce(found.count);
-        let gap = first.is_some_and(|first| *first > count).then_some(count);
+        let is_behind = |first: &&Nonce| **first > count && count.0 >= settled;
+        let gap = first.filter(is_behind).map(|_| count);
         Ok(self.into_collected(found.settled, gap))
     }
 

@@ -17,13 +17,17 @@
 //!   Unrelated: said, and tried again; nothing is recorded
 //! ```
 //!
+//! Of the past the machine hears behind the head that ends it (`absence`).
+//!
 //! The watcher never ends but by a stop: errors make it wait, longer each time.
 
+mod absence;
 mod account;
 mod collect;
 mod config;
 mod driver;
 mod error;
+mod origins;
 mod parts;
 mod records;
 mod sink;
@@ -144,7 +148,7 @@ impl<S: Sink> Watcher<S> {
             let wait = match outcome {
                 Ok(step) => {
                     backoff.reset();
-                    self.report(0, None);
+                    self.report(0, None, None);
                     match step {
                         Step::More => continue,
                         Step::Idle => self.config.poll,
@@ -155,7 +159,7 @@ impl<S: Sink> Watcher<S> {
                     let wait = backoff.next();
                     let failures = backoff.failures();
                     tracing::warn!(host = self.connection.rpc.host(), %error, failures, ?wait, "the chain was not read");
-                    self.report(failures, Some(error.to_string()));
+                    self.report(failures, Some(error.to_string()), error.in_public(failures));
                     wait
                 }
             };
@@ -167,13 +171,16 @@ impl<S: Sink> Watcher<S> {
         }
     }
 
-    fn report(&self, failures: u32, error: Option<String>) {
+    fn report(&self, failures: u32, error: Option<String>, trouble: Option<String>) {
         let followed = self.window.tip();
         self.status.send_if_modified(|status| {
-            let changed =
-                status.failures != failures || status.error != error || status.followed != followed;
+            let changed = status.failures != failures
+                || status.error != error
+                || status.trouble != trouble
+                || status.followed != followed;
             status.failures = failures;
             status.error = error;
+            status.trouble = trouble;
             status.followed = followed;
             changed
         });
@@ -205,6 +212,7 @@ impl<S: Sink> Watcher<S> {
         } else {
             self.read_near(tip, &head).await?
         };
+        self.tell_absence(tip, block).await?;
         self.record(read).await?;
         self.finalize(&head).await?;
         if far {
@@ -493,6 +501,7 @@ impl<S: Sink> Watcher<S> {
     /// What there is to do at the head: a deadline that was set after its block was read, and
     /// the past.
     async fn rest(&mut self, tip: BlockRef) -> Result<Step, WatchError> {
+        self.tell_shorter(tip).await?;
         if self.is_due(tip) {
             self.commit(tip, Vec::new()).await?;
         }
@@ -505,7 +514,8 @@ impl<S: Sink> Watcher<S> {
             Past::Read { cursor: of } if of == cursor => return Ok(Step::Idle),
             Past::Unknown | Past::Reading { .. } | Past::Read { .. } => cursor,
         };
-        let chunk = self.connection.past(from, tip, self.config.node).await?;
+        let (node, reads_origins) = (self.config.node, self.config.reads_origins);
+        let chunk = self.connection.past(from, tip, node, reads_origins).await?;
         if !self.is_canonical(tip).await? {
             return Err(WatchError::Moved { number: tip.number });
         }

@@ -81,6 +81,8 @@ impl Machine {
         }
         let now = expected.as_contract_time();
         match subscription::judge(terms, now, interval, responses.count, responses.responded) {
+            // A block may come sooner than expected.
+            Ok(()) if !self.has_begun(terms, interval) => Chance::Early,
             Ok(()) => Chance::Open,
             Err(Rejected::NotFound) => Chance::Lost(Loss::Gone),
             Err(Rejected::NotActive) => Chance::Early,
@@ -96,10 +98,25 @@ impl Machine {
         }
     }
 
+    /// Whether an interval runs at the head's time already.
+    fn has_begun(&self, terms: &Subscription, interval: Interval) -> bool {
+        let head = self.chain.head.map(|head| head.time.as_contract_time());
+        head.is_some_and(|now| {
+            now >= terms.active_at
+                && subscription::interval_at(terms.active_at, terms.period, now) >= interval
+        })
+    }
+
     /// The block time at which something sent now is expected to be included.
     pub(crate) fn expected_inclusion(&self) -> BlockTime {
-        let head = self.chain.head.map_or(0, |head| head.time.0);
-        BlockTime(head.saturating_add(u64::from(self.limits().inclusion_delay_s)))
+        let head = self.chain.head.map_or(BlockTime(0), |head| head.time);
+        self.expected_behind(head)
+    }
+
+    /// The same, where a block of this time is the newest.
+    pub(crate) fn expected_behind(&self, newest: BlockTime) -> BlockTime {
+        let delay = u64::from(self.limits().inclusion_delay_s);
+        BlockTime(newest.0.saturating_add(delay))
     }
 
     /// The last second of block time at which a delivery may be included, with its margin; `None`

@@ -4,12 +4,13 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
+    delivery::Inclusion,
     effect::Effect,
     event::{ChainFact, Receipt},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
-    subscription::{CANCELLED_AT, Tracked},
-    types::{BlockRef, DeliveryNo, Nonce, SubscriptionId},
+    subscription::CANCELLED_AT,
+    types::{Address, BlockRef, DeliveryNo, Hash, Nonce, SubscriptionId},
 };
 
 /// How the stake of a delivery with a nonce stands.
@@ -23,16 +24,66 @@ enum Stake {
     Missing,
 }
 
+/// What the node answered in a block, as its events told so far.
+pub(crate) struct Answers {
+    fulfilled: BTreeSet<SubscriptionId>,
+    /// Which transaction's, where the facts stand in the order of their logs.
+    by_tx: BTreeSet<(SubscriptionId, Hash)>,
+    /// Those that were given for a record that a reorg took away.
+    strays: BTreeSet<SubscriptionId>,
+}
+
+impl Answers {
+    /// `facts` are the newest of the block, `fulfilled` what all of them say of batches.
+    pub(crate) fn new(
+        fulfilled: BTreeSet<SubscriptionId>,
+        facts: &[ChainFact],
+        node: Option<Address>,
+    ) -> Self {
+        let (mut by_tx, mut of) = (BTreeSet::new(), None);
+        for fact in facts {
+            match fact {
+                ChainFact::TransactionIncluded(receipt) => of = Some(receipt.tx),
+                ChainFact::ForeignNonceUsed { .. } => of = None,
+                ChainFact::SubscriptionFulfilled { id, node: by } if node == Some(*by) => {
+                    by_tx.extend(of.map(|tx| (*id, tx)));
+                }
+                ChainFact::SubscriptionFulfilled { .. }
+                | ChainFact::SubscriptionCreated { .. }
+                | ChainFact::SubscriptionCancelled { .. }
+                | ChainFact::ProofVerified { .. }
+                | ChainFact::Wallet(_) => {}
+            }
+        }
+        Self {
+            fulfilled,
+            by_tx,
+            strays: BTreeSet::new(),
+        }
+    }
+
+    /// Whether an id was answered, for its present record.
+    fn has(&self, id: SubscriptionId) -> bool {
+        self.fulfilled.contains(&id) && !self.strays.contains(&id)
+    }
+
+    /// Whether this very transaction answered an id, for whatever record: the chain takes no
+    /// second answer of the node.
+    fn take(&mut self, id: SubscriptionId, tx: Hash) -> bool {
+        self.by_tx.contains(&(id, tx)) && self.strays.insert(id)
+    }
+}
+
 impl Machine {
-    /// `TransactionIncluded`: a version of an open nonce is in a block. `fulfilled` are the
-    /// subscriptions that the node's batches answered in this block: they succeed item by item.
+    /// `TransactionIncluded`: a version of an open nonce is in a block. `answers` says what the
+    /// node's batches answered in this block: they succeed item by item.
     /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
         turn: &mut Turn,
         block: &BlockRef,
         receipt: &Receipt,
-        fulfilled: &BTreeSet<SubscriptionId>,
+        answers: &mut Answers,
     ) -> Result<bool, Halt> {
         let Some(does) = self
             .account
@@ -64,7 +115,7 @@ impl Machine {
         let batch = does.deliveries().len() > 1;
         for no in does.deliveries() {
             let delivered =
-                receipt.succeeded && (!batch || self.is_answered(block, *no, fulfilled));
+                receipt.succeeded && (!batch || self.is_answered(block, receipt, *no, answers));
             self.delivery_included(turn, *no, receipt.nonce, delivered)?;
         }
         // A version that lacked a delivery came first: the delivery goes on elsewhere.
@@ -80,26 +131,32 @@ impl Machine {
         Ok(true)
     }
 
-    /// Whether an item of a batch is among what the node answered in its block: after a reorg
-    /// another's delivery may have answered a stranger of the same id, and of an earlier interval
-    /// an old version may come so late that another answers the one that runs. The record may be
+    /// Whether an item of a batch is among what the node answered in its block. After a reorg
+    /// another's delivery may have answered a stranger of the same id, or the item did, where it
+    /// came before it could be withdrawn: then its transaction says so itself. Of an earlier
+    /// interval an old version may come so late that another answers the one that runs. The record may be
     /// cancelled since, in the same block.
     fn is_answered(
         &self,
         block: &BlockRef,
+        receipt: &Receipt,
         no: DeliveryNo,
-        fulfilled: &BTreeSet<SubscriptionId>,
+        answers: &mut Answers,
     ) -> bool {
-        self.deliveries.get(no).is_some_and(|delivery| {
-            let identity = delivery.identity;
-            let is_it = |tracked: &Tracked| {
-                let cancelled = tracked.subscription.active_at == CANCELLED_AT;
-                tracked.block == identity.block
-                    && (cancelled || tracked.interval(block) == delivery.interval)
-            };
-            fulfilled.contains(&identity.id)
-                && self.subscriptions.get(identity.id).is_some_and(is_it)
-        })
+        let Some(delivery) = self.deliveries.get(no) else {
+            return false;
+        };
+        let identity = delivery.identity;
+        let Some(tracked) = self.subscriptions.get(identity.id) else {
+            return false;
+        };
+        let cancelled = tracked.subscription.active_at == CANCELLED_AT;
+        let runs = tracked.interval(block) == delivery.interval;
+        if tracked.block == identity.block {
+            (cancelled || runs) && answers.has(identity.id)
+        } else {
+            runs && answers.take(identity.id, receipt.tx)
+        }
     }
 
     /// What the receipts of single deliveries say to be answered by these: no item of a batch in
@@ -188,8 +245,9 @@ impl Machine {
             return Ok(());
         };
         if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
+            let percent = self.limits().fee_bump_percent;
             if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                slot.quote = slot.quote.bumped();
+                slot.quote = slot.quote.bumped(percent);
                 if slot.wanted == Use::Fill {
                     slot.quote = slot.quote.of_transfer();
                 }
@@ -277,12 +335,13 @@ impl Machine {
         let Some(slot) = self.account.slots.get(&nonce) else {
             return;
         };
-        let Phase::Included { tx, .. } = slot.phase else {
+        let Phase::Included { height, tx, .. } = slot.phase else {
             return;
         };
         let does = slot.version(tx).map(|version| version.does.clone());
+        let block = height;
         for no in does.iter().flat_map(Use::deliveries) {
-            self.delivery_final(*no, nonce);
+            self.delivery_final(*no, Inclusion { nonce, tx, block });
         }
         self.close_slot(nonce);
         self.account.settled = self.account.settled.max(after(nonce));

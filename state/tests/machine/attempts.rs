@@ -11,8 +11,9 @@ use infernet_state::{
     delivery::{Loss, State},
     event::{ChainFact, Failure, Outcome, Subscription, Success},
     job::{Cause, Stage},
+    ledger::Role,
     machine::Verdict,
-    types::SubscriptionId,
+    types::{Amount, Hash, SubscriptionId},
 };
 
 fn stage(world: &World) -> Option<Stage> {
@@ -173,10 +174,59 @@ fn a_request_that_was_signed_as_cancelled_fails_at_once() {
 /// third's answer, in the old batch, reverted there.
 #[test]
 fn what_a_batch_answered_is_known_by_who_it_was_for() {
-    let mut world = World::new(batching(config(), 3));
-    world.next = vec![Next::Create(subscription(&["alpha"])); 2];
+    let (mut world, single, batch) = batch_for_the_past(&subscription(&["alpha"]), config());
+    let mut facts = vec![receipt(0, single, true), answered(1)];
+    facts.extend([stranger(subscription(&["beta"])), answered(3)]);
+    facts.extend([receipt(1, batch, true), answered(2)]);
+    block(&mut world, facts, 2);
+    assert_eq!(included(&world), [(1, true), (2, true), (3, false)]);
+    assert_eq!(world.replayed(), world.machine);
+}
+
+/// After a reorg the third's record came again in another block, and the old batch answered that
+/// before it could be replaced: what it earned there is booked.
+#[test]
+fn what_a_batch_brought_to_another_life_of_an_id_is_booked() {
+    let mut terms = subscription(&["alpha"]);
+    terms.payment_amount = Amount::from(1_000_u128);
+    let (mut world, single, batch) = batch_for_the_past(&terms, config());
+    let mut facts = vec![stranger(terms), receipt(0, single, true), answered(1)];
+    facts.extend([receipt(1, batch, true), answered(2), answered(3)]);
+    block(&mut world, facts, 2);
+    assert_eq!(included(&world), [(1, true), (2, true), (3, true)]);
+    let earned = world.machine.ledger().totals(Role::Earnings, NATIVE);
+    assert_eq!(earned.credits_pending, Amount::from(3_000_u128).into());
+    assert_eq!(world.replayed(), world.machine);
+}
+
+fn answered(id: u32) -> ChainFact {
+    ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(id),
+        node: NODE,
+    }
+}
+
+fn stranger(subscription: Subscription) -> ChainFact {
+    ChainFact::SubscriptionCreated {
+        id: SubscriptionId(3),
+        subscription,
+        delegation: None,
+    }
+}
+
+fn included(world: &World) -> Vec<(u32, bool)> {
+    let all = world.machine.deliveries().iter();
+    all.map(|(_, of)| (of.identity.id.0, matches!(of.state, State::Included(_))))
+        .collect()
+}
+
+/// The first's answer was sent alone, those of the second and third in one batch; then a reorg
+/// took the third away.
+fn batch_for_the_past(terms: &Subscription, config: Config) -> (World, Hash, Hash) {
+    let mut world = World::new(batching(config, 3));
+    world.next = vec![Next::Create(terms.clone()); 2];
     world.mine(1);
-    world.next = vec![Next::Create(subscription(&["alpha"]))];
+    world.next = vec![Next::Create(terms.clone())];
     world.mine(1);
     let mut signatures = Vec::new();
     let mut settle_but_signatures = |world: &mut World| {
@@ -198,22 +248,5 @@ fn what_a_batch_answered_is_known_by_who_it_was_for() {
     world.settle();
     let (single, batch) = (newest(&world, 0), newest(&world, 1));
     world.reorg(2);
-    let answered = |id| ChainFact::SubscriptionFulfilled {
-        id: SubscriptionId(id),
-        node: NODE,
-    };
-    let strangers = ChainFact::SubscriptionCreated {
-        id: SubscriptionId(3),
-        subscription: subscription(&["beta"]),
-        delegation: Some(1),
-    };
-    let mut facts = vec![receipt(0, single, true), answered(1)];
-    facts.extend([strangers, answered(3)]);
-    facts.extend([receipt(1, batch, true), answered(2)]);
-    block(&mut world, facts, 2);
-    let included: Vec<(u32, bool)> = (world.machine.deliveries().iter())
-        .map(|(_, of)| (of.identity.id.0, matches!(of.state, State::Included(_))))
-        .collect();
-    assert_eq!(included, [(1, true), (2, true), (3, false)]);
-    assert_eq!(world.replayed(), world.machine);
+    (world, single, batch)
 }

@@ -327,6 +327,27 @@ fn a_nonce_that_an_older_head_lacks_is_not_used_again() {
     at_the_end(&mut world);
 }
 
+/// The nonce that others used is free again before an operator confirms: nothing waits behind it.
+#[test]
+fn what_others_used_and_a_reorg_freed_is_the_next_nonce() {
+    let mut world = asked(1);
+    world.run(1);
+    used(&mut world, 2);
+    world.start(None);
+    assert!(world.machine.account().quarantine().is_some());
+    used(&mut world, 1);
+    world.next = vec![Next::Foreign];
+    world.mine(1);
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(2)));
+    world.reorg(1);
+    world.apply(Event::QuarantineLifted);
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(1)));
+    ask(&mut world, 1);
+    world.run(2);
+    assert_eq!(world.delivered(), 2);
+    at_the_end(&mut world);
+}
+
 #[test]
 fn a_chain_that_is_behind_is_caught_up_with() {
     let mut world = asked(2);

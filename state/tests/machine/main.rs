@@ -24,7 +24,9 @@
 //! | `breaker` | what opens the circuit breaker, and what waits for it |
 //! | `together` | requests that meet in one commit |
 //! | `stakes` | what is at stake for proofs: its cap, its release |
+//! | `absences` | what became due while the node was away |
 //! | `again` | what is done once, judged again, tried again |
+//! | `late` | delegated requests that come while the recorded head is old |
 //! | `attempts` | how often a delegated request is attempted, which items a batch answered |
 //! | `changes` | what changes under work that is under way: the chain, the wallet, free nonces |
 //! | `edges` | limits of gas, fees, attempts, time and height |
@@ -34,6 +36,7 @@
 //! | `prices` | whose price it is, where two answers or two records meet |
 //! | `clients` | clients' jobs: refusals, containers, what is reported |
 //! | `deadlines` | which blocks and moments are asked for, and what is restored |
+//! | `shown` | what is told of deliveries and requests, and what a client may give up |
 //! | `tables` | every life cycle, written out |
 //! | `coverage` | every step that a table allows is made, some in `scenes` |
 //! | `events` | golden events, of every kind and version |
@@ -43,6 +46,7 @@
 //!
 //! `INFERNET_CASES` and `INFERNET_SEED` explore further; `INFERNET_BLESS=1` writes golden files.
 
+mod absences;
 mod again;
 mod attempts;
 mod books;
@@ -63,6 +67,7 @@ mod fuzzed;
 mod hostile;
 mod intervals;
 mod keys;
+mod late;
 mod life;
 mod lives;
 mod logs;
@@ -78,6 +83,7 @@ mod retired;
 mod returns;
 mod scenes;
 mod sending;
+mod shown;
 mod snapshots;
 mod stakes;
 mod strangers;

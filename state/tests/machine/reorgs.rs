@@ -4,7 +4,7 @@
 use crate::common::*;
 use infernet_state::{
     Event,
-    event::SyncedSubscription,
+    event::{Origin, SyncedSubscription},
     job::Stage,
     types::{Interval, SubscriptionId},
 };
@@ -125,6 +125,7 @@ fn a_scan_that_begins_anew_is_not_cut_short_by_the_undo_of_an_older_one() {
             subscription: subscription(&["unheard-of"]),
             responses: 0,
             responded: false,
+            origin: Origin::Owner,
         };
         world.apply(Event::SubscriptionsSynced {
             block: world.head().block,
@@ -155,4 +156,29 @@ fn what_a_reorg_makes_due_is_begun_with_it() {
     assert!(world.issued.is_empty(), "it is met");
     world.reorg(1);
     assert_eq!(world.issued.len(), 1, "its inputs are read");
+}
+
+/// A reorg takes time back to two seconds before interval 3, whose work has begun: a block may come
+/// sooner than expected, so nothing is sent before the interval runs.
+#[test]
+fn nothing_is_sent_before_its_interval_runs_again() {
+    let mut world = deep_in_the_second();
+    let tracked = world.machine.subscriptions().get(ID).expect("tracked");
+    let starts = u64::from(tracked.subscription.active_at) + 200;
+    let before = world.delivered();
+    world.mine(starts - 2 - world.head().block.time.0);
+    world.settle();
+    world.mine(2);
+    assert!(world.machine.jobs().by_interval(ID, Interval(3)).is_some());
+    world.reorg(1);
+    world.settle();
+    assert!(world.pool.is_empty());
+    for _ in 0..8 {
+        world.mine(1);
+        world.settle();
+    }
+    assert_eq!(world.delivered(), before + 1);
+    let deliveries = world.machine.deliveries().iter();
+    assert_eq!(deliveries.filter(|(_, it)| it.reverts > 0).count(), 0);
+    assert_eq!(world.replayed(), world.machine);
 }

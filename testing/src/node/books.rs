@@ -17,8 +17,11 @@ use infernet_state::{
 };
 use revm::primitives::{Address, Log, LogData, U256};
 
-use super::{GAS_OF_REVERT, GAS_PRICE, Node};
-use crate::model::{Call, Model, ProofRequest};
+use super::{GAS_OF_REVERT, GAS_PRICE, Node, differ};
+use crate::{
+    model::{Call, Model, ProofRequest},
+    twin::Mismatch,
+};
 
 /// A sum that may be negative.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,10 +119,13 @@ impl Node {
         own: bool,
         gas: Option<u64>,
         logs: &[(Address, LogData)],
-    ) {
+    ) -> Result<(), Mismatch> {
         if own {
             let gas = gas.unwrap_or(GAS_OF_REVERT);
-            self.books.gas.add(U256::from(gas) * U256::from(GAS_PRICE));
+            self.so_far
+                .books
+                .gas
+                .add(U256::from(gas) * U256::from(GAS_PRICE));
         }
         let coordinator = before.deployment().coordinator;
         let account = from_address(self.account);
@@ -140,14 +146,14 @@ impl Node {
                 Ok(Said::Fact(ChainFact::SubscriptionFulfilled { id, node }))
                     if own && node == account =>
                 {
-                    opened.extend(self.note_delivery(before, call, id.0));
+                    opened.extend(self.note_delivery(before, call, id.0)?);
                 }
                 Ok(_) | Err(_) => {}
             }
         }
         if let (true, Some(_), Call::DeliverBatch(items)) = (own, gas, call) {
             let failed = |item: &&crate::model::BatchItem| {
-                !self.delivered.contains(&(item.id, item.interval))
+                !self.so_far.delivered.contains(&(item.id, item.interval))
             };
             if items.iter().any(|item| failed(&item)) {
                 self.happened.count("a delivery's item of a batch failed");
@@ -177,6 +183,7 @@ impl Node {
                 }
             }
         }
+        Ok(())
     }
 
     fn note_wallet(&mut self, log: &Log) {
@@ -198,7 +205,8 @@ impl Node {
             }
             Some(_) | None => return,
         };
-        self.books
+        self.so_far
+            .books
             .owner
             .entry(token)
             .or_default()
@@ -211,23 +219,37 @@ impl Node {
         before: &Model,
         call: &Call,
         id: u32,
-    ) -> Option<((u32, u32), ProofRequest)> {
+    ) -> Result<Option<((u32, u32), ProofRequest)>, Mismatch> {
         let interval = match call {
             Call::DeliverCompute { interval, .. } | Call::DeliverDelegated { interval, .. } => {
-                *interval
+                Some(*interval)
             }
-            Call::DeliverBatch(items) => items.iter().find(|item| item.id == id)?.interval,
-            _ => return None,
+            Call::DeliverBatch(items) => {
+                let item = items.iter().find(|item| item.id == id);
+                item.map(|item| item.interval)
+            }
+            _ => None,
         };
-        self.delivered.insert((id, interval));
-        let sub = self.twin.model.subscription(id)?.clone();
+        let sub = self.twin.model.subscription(id).cloned();
+        let (Some(interval), Some(sub)) = (interval, sub) else {
+            return Ok(None);
+        };
+        if !self.so_far.delivered.insert((id, interval)) {
+            let what = format!("the deliveries to ({id}, {interval})");
+            return Err(differ(what, "two in one chain", "at most one"));
+        }
         let price = sub.payment_amount;
         if price.is_zero() {
             self.happened.count("delivered for nothing");
-            return None;
+            return Ok(None);
         }
         let token = from_address(sub.payment_token);
-        self.books.earnings.entry(token).or_default().add(price);
+        self.so_far
+            .books
+            .earnings
+            .entry(token)
+            .or_default()
+            .add(price);
         let rules = before.rules();
         let fee = rules.fee_applied(before.fee().fee);
         let recipient = before.fee().ownable.owner;
@@ -257,7 +279,7 @@ impl Node {
             fees.push((recipient, of_it, false));
             fees.push((verifier.wallet, asked - of_it, true));
             if verifier.wallet == recipient {
-                self.books.blurred.insert(token);
+                self.so_far.books.blurred.insert(token);
             }
             let consumer_escrowed = price - protocol - asked;
             let node_wallet = self.wallet;
@@ -273,14 +295,24 @@ impl Node {
         for (to, amount, to_verifier) in fees {
             // What comes to the node's own wallet is no fee.
             if to == self.wallet {
-                self.books.blurred.insert(token);
+                self.so_far.books.blurred.insert(token);
             } else if to_verifier {
-                self.books.verifiers.entry(token).or_default().add(amount);
+                self.so_far
+                    .books
+                    .verifiers
+                    .entry(token)
+                    .or_default()
+                    .add(amount);
             } else {
-                self.books.protocol.entry(token).or_default().add(amount);
+                self.so_far
+                    .books
+                    .protocol
+                    .entry(token)
+                    .or_default()
+                    .add(amount);
             }
         }
-        request
+        Ok(request)
     }
 
     fn note_verdict(
@@ -295,14 +327,14 @@ impl Node {
             return;
         };
         let token = from_address(sub.payment_token);
-        let own = self.delivered.contains(&(id, interval));
+        let own = self.so_far.delivered.contains(&(id, interval));
         let (state, what) = match (active, valid) {
             (true, true) => (ProofState::Paid, "a proof was found valid"),
             (true, false) => (ProofState::Slashed, "a proof was found invalid"),
             (false, _) => (ProofState::Expired, "a proof expired"),
         };
         if own {
-            self.verdicts.insert((id, interval), state);
+            self.so_far.verdicts.insert((id, interval), state);
             self.happened.count(what);
         }
         if state != ProofState::Slashed {
@@ -310,12 +342,22 @@ impl Node {
         }
         if own {
             let escrowed = request.consumer_escrowed;
-            self.books.earnings.entry(token).or_default().take(escrowed);
+            self.so_far
+                .books
+                .earnings
+                .entry(token)
+                .or_default()
+                .take(escrowed);
         }
         if request.node_wallet == self.wallet {
             let rules = self.twin.model.rules();
             let lost = rules.slashed(sub.payment_amount, request.consumer_escrowed);
-            self.books.slashes.entry(token).or_default().add(lost);
+            self.so_far
+                .books
+                .slashes
+                .entry(token)
+                .or_default()
+                .add(lost);
         }
     }
 }

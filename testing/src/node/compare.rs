@@ -13,7 +13,7 @@ use infernet_state::{
 };
 use revm::primitives::U256;
 
-use super::{INCLUSION_S, Node, books::Net, differ};
+use super::{INCLUSION_S, Node, books::Net, differ, origins::Origin};
 use crate::{
     model::{CANCELLED, Subscription},
     twin::Mismatch,
@@ -21,7 +21,7 @@ use crate::{
 
 /// Seconds of block time in which nothing is begun any more before an interval ends: the defaults of the
 /// configuration, margin and delay.
-const CLOSING_S: u64 = 2 + 2 + 1;
+pub(super) const CLOSING_S: u64 = 2 + 2 + 1;
 
 fn equal<T: PartialEq + std::fmt::Display>(
     what: impl FnOnce() -> String,
@@ -37,6 +37,9 @@ fn equal<T: PartialEq + std::fmt::Display>(
 impl Node {
     /// Compares everything after a block. `read` are the tokens whose balance it told.
     pub(super) fn compare(&self, read: &BTreeSet<types::Address>) -> Result<(), Mismatch> {
+        if self.is_behind() || !self.open.is_empty() || !self.others.is_empty() {
+            return Ok(()); // The machine does not know yet.
+        }
         self.compare_subscriptions()?;
         self.compare_proofs()?;
         self.compare_money(read)
@@ -119,7 +122,8 @@ impl Node {
             Standing::Admitted | Standing::Completed => true,
             Standing::Refused(_) | Standing::Cancelled => false,
         };
-        if !served || self.head().number < deep {
+        // Where a reorg took time back, what had begun by then waits for it.
+        if !served || self.head().number < deep || model.time() < self.latest {
             return Ok(());
         }
         let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
@@ -144,7 +148,7 @@ impl Node {
         ))
     }
 
-    fn job_of(&self, id: u32, interval: Interval) -> Option<&Job> {
+    pub(super) fn job_of(&self, id: u32, interval: Interval) -> Option<&Job> {
         let jobs = self.machine.jobs();
         jobs.by_interval(SubscriptionId(id), interval)
             .map(|(_, job)| job)
@@ -158,7 +162,7 @@ impl Node {
             let what = || format!("the proof of ({id}, {interval})");
             let request = model.proof_requests().get(&key);
             if proof.state != ProofState::Open {
-                let verdict = self.verdicts.get(&(id.0, interval.0));
+                let verdict = self.so_far.verdicts.get(&(id.0, interval.0));
                 if verdict != Some(&proof.state) || request.is_some() {
                     let said = format!("{verdict:?}, {request:?}");
                     return Err(differ(what(), format!("{:?}", proof.state), said));
@@ -183,7 +187,7 @@ impl Node {
             }
         }
         for (id, interval, node) in model.proof_requests().keys() {
-            let own = *node == self.account && self.delivered.contains(&(*id, *interval));
+            let own = *node == self.account && self.so_far.delivered.contains(&(*id, *interval));
             if own && !open.contains(&(*id, *interval)) {
                 let what = format!("the proof of ({id}, {interval})");
                 return Err(differ(what, "not open", "a request"));
@@ -220,7 +224,7 @@ impl Node {
                 if request.node_wallet == self.wallet {
                     stake.add(sub.payment_amount);
                 }
-                if self.delivered.contains(&(*id, *interval)) {
+                if self.so_far.delivered.contains(&(*id, *interval)) {
                     escrow.add(request.consumer_escrowed);
                 }
             }
@@ -232,7 +236,7 @@ impl Node {
                 of(Role::Receivable),
                 Net::default(),
             )?;
-            let books = &self.books;
+            let books = &self.so_far.books;
             let named = from_address(token);
             let must = |of: &std::collections::BTreeMap<types::Address, Net>| {
                 of.get(&named).copied().unwrap_or_default()
@@ -270,12 +274,18 @@ impl Node {
         equal(
             || "the gas".into(),
             self.of(Role::Gas, types::Address::ZERO),
-            self.books.gas,
+            self.so_far.books.gas,
         )
     }
 
     fn of(&self, role: Role, token: types::Address) -> Net {
         self.machine.ledger().totals(role, token).balance().into()
+    }
+
+    /// Whether the contract's clock, of 32 bits, began anew.
+    pub(super) fn began_anew(&self) -> bool {
+        let first = self.chain.first().map_or(0, |closed| closed.block.time.0);
+        first >> 32 != self.twin.model.time() >> 32
     }
 
     /// At the end: each job came to what the contracts say it came to.
@@ -287,7 +297,23 @@ impl Node {
             .range_from(infernet_state::types::JobNo(0))
         {
             let (id, interval) = match &job.work {
-                Work::Interval { identity, interval } => (identity.id, *interval),
+                Work::Interval { identity, interval } => {
+                    // Its subscription is gone: nothing of it was told to anybody, or only too late.
+                    let life = Origin::Interval(identity.id, identity.block, *interval);
+                    if self.life_of(identity.id, *interval) != Some(life) {
+                        if !job.stage.is_end() {
+                            let stage = format!("{:?}", job.stage);
+                            return Err(differ(
+                                format!("job {no}"),
+                                stage,
+                                "its subscription is gone",
+                            ));
+                        }
+                        self.happened.count("a job's subscription is gone");
+                        continue;
+                    }
+                    (identity.id, *interval)
+                }
                 Work::Delegated { key, interval, .. } => {
                     let known = self.machine.delegations().get(*key);
                     let Some((id, known)) = known.and_then(|known| Some((known.id?, known))) else {
@@ -303,6 +329,11 @@ impl Node {
                 }
                 Work::Client { .. } | Work::Reported { .. } => continue,
             };
+            // Another job is the interval's.
+            let jobs = self.machine.jobs().by_interval(id, interval);
+            if jobs.is_some_and(|(of, _)| of != no) {
+                continue;
+            }
             counted.extend(
                 self.compare_end(job, id, interval)
                     .map_err(|mismatch| Mismatch {
@@ -336,15 +367,21 @@ impl Node {
             .get(&(id.0, interval.0))
             .copied()
             .unwrap_or(0);
-        let delivered = self.delivered.contains(&(id.0, interval.0));
+        // An answer to what had the id before a reorg may have come first: no job of its present life's.
+        let answer = self.so_far.answers.get(&(id.0, interval.0));
+        let stray = matches!(answer, Some(of @ Origin::Interval(..)) if self.life_of(id, interval) != Some(*of));
+        let delivered = self.so_far.delivered.contains(&(id.0, interval.0)) && !stray;
         // Of a cancelled one nobody can tell any more when its intervals ended, nor of any when the
         // contract's clock began anew.
-        let began = self.blocks.first().map_or(0, |block| block.time.0 >> 32);
-        let untold = sub.active_at == CANCELLED || began != model.time() >> 32;
-        let over = untold
+        let cancelled = sub.active_at == CANCELLED;
+        let over = cancelled
+            || self.began_anew()
             || interval_end(sub.active_at, sub.period, interval).is_some_and(|end| {
                 subscription::in_epoch_of(model.time(), end) < model.time() + CLOSING_S + 1
             });
+        let met = responded || count == sub.redundancy;
+        // After a reorg another reason may have taken the first one's place.
+        let other = self.forks > 0 && (met || over);
         let said = || {
             format!(
                 "{count} of {}, by the node: {responded}, by the machine: {delivered}",
@@ -354,14 +391,15 @@ impl Node {
         let (fits, happened) = match job.stage {
             Stage::Included | Stage::Succeeded => (delivered, None),
             Stage::Failed(Cause::Undelivered(Loss::Met)) => (
-                !delivered && (responded || count == sub.redundancy),
+                !delivered && (met || other),
                 Some("an interval was met by others"),
             ),
-            Stage::Failed(Cause::IntervalClosed) => {
-                (!delivered && over, Some("an interval closed first"))
-            }
+            Stage::Failed(Cause::IntervalClosed) => (
+                !delivered && (over || other),
+                Some("an interval closed first"),
+            ),
             Stage::Failed(Cause::Cancelled) => (
-                !delivered && sub.active_at == CANCELLED,
+                !delivered && (cancelled || other),
                 Some("a subscription of the node was cancelled"),
             ),
             Stage::Failed(Cause::Refused(_)) => (!delivered, Some("a job's payer was refused")),

@@ -6,13 +6,14 @@ use infernet_contracts::{
 };
 use infernet_state::{
     Effect, Issued,
+    config::Limits,
     effect::{Action as Act, Delivery, Location},
-    event::{self, Failure, Outcome, Rejection, Success, TransactionState},
+    event::{self, Failure, Outcome, Rejection, Success},
     types::{self, Amount, Hash, PayloadAt},
 };
 use revm::primitives::{Address, U256, keccak256};
 
-use super::{INCLUSION_S, Node, Of, Seen, Signed, differ};
+use super::{INCLUSION_S, Node, Of, Seen, Signed, differ, origins::input_of};
 use crate::{
     abi::{Coordinator, Message, Wallet},
     evm::Execution,
@@ -73,11 +74,20 @@ impl Node {
         {
             return Ok(None);
         }
+        if matches!(issued.effect, Effect::RunContainer(_)) {
+            self.check_attempts(issued)?;
+        }
+        if let Some(outcome) = self.mishap(issued) {
+            return Ok(Some(outcome));
+        }
         Ok(match &issued.effect {
             Effect::StopContainer { .. } => None,
-            Effect::ReadInputs { .. } => succeeded(Success::InputsRead {
-                input: self.payload(b"inputs"),
-            }),
+            Effect::ReadInputs { .. } => {
+                let of = self.asked_for.get(&issued.id).copied().flatten();
+                let input = self.payload(format!("inputs of {of:?}").as_bytes());
+                self.origins.extend(of.map(|of| (input.hash, of)));
+                succeeded(Success::InputsRead { input })
+            }
             Effect::ReadPayer {
                 subscription,
                 wallet,
@@ -106,15 +116,24 @@ impl Node {
                 })
             }
             Effect::RunContainer(call) => {
-                let output = self.payload(b"{\"an\": \"answer\"}");
+                let input = input_of(call);
+                let mut computed = |what: &str| {
+                    let answer = format!("{what} of {} to {}", call.container, input.hash);
+                    let payload = self.payload(answer.as_bytes());
+                    let of = self.origins.get(&input.hash).copied();
+                    self.origins.extend(of.map(|of| (payload.hash, of)));
+                    payload
+                };
                 succeeded(match call.destination {
                     Location::Onchain => Success::ContainerAnsweredOnchain {
-                        output,
-                        deliver_input: self.payload(b"input"),
-                        deliver_output: self.payload(b"output"),
-                        deliver_proof: self.payload(b"proof"),
+                        output: computed("the answer"),
+                        deliver_input: computed("the input"),
+                        deliver_output: computed("the output"),
+                        deliver_proof: computed("the proof"),
                     },
-                    Location::Offchain | Location::Stream => Success::ContainerAnswered { output },
+                    Location::Offchain | Location::Stream => Success::ContainerAnswered {
+                        output: computed("the answer"),
+                    },
                 })
             }
             Effect::Simulate { action, at, .. } => Some(self.simulate(action, at.0)),
@@ -141,17 +160,8 @@ impl Node {
             }
             Effect::Broadcast { tx, nonce, .. } => Some(self.broadcast(*tx, nonce.0)?),
             Effect::LookUpTransaction { nonce, tx } => {
-                let state = if self.included.get(&nonce.0) == Some(tx) {
-                    TransactionState::Included
-                } else if nonce.0 < self.nonce {
-                    TransactionState::NonceTaken
-                } else if self.pool.get(&nonce.0).is_some_and(|held| held.tx == *tx) {
-                    TransactionState::Pending
-                } else {
-                    TransactionState::Absent
-                };
                 self.happened.count("a transaction was looked up");
-                succeeded(Success::LookedUp(state))
+                succeeded(Success::LookedUp(self.looked_up(nonce.0, *tx)))
             }
         })
     }
@@ -249,13 +259,18 @@ impl Node {
         let Some(mut signed) = self.signed.get(&tx).cloned() else {
             return Err(differ("a broadcast", format!("{tx}"), "nobody signed it"));
         };
-        if nonce < self.nonce {
+        if self.so_far.included.get(&nonce) == Some(&tx) {
+            self.happened.count("what a block holds was sent again");
+            return Ok(Outcome::Succeeded(Success::Broadcast));
+        }
+        if nonce < self.so_far.nonce {
             self.happened.count("a nonce was too low");
             return Ok(Outcome::Failed(Failure::Rejected(Rejection::NonceTooLow)));
         }
-        signed.promised = self.twin.model.time() + INCLUSION_S;
-        self.pool.insert(nonce, signed);
-        Ok(Outcome::Succeeded(Success::Broadcast))
+        // By what the machine knows: it cannot see what a lagging RPC does not show.
+        let head = self.followed.last().map_or(0, |block| block.time.0);
+        signed.promised = head + INCLUSION_S;
+        Ok(self.send(nonce, signed))
     }
 
     /// A transaction of the machine is included. It succeeds, unless something came in between.
@@ -274,7 +289,7 @@ impl Node {
             .min();
         let before = self.seen;
         let late = self.twin.model.time() > signed.promised;
-        let done = self.run(self.account, &call, Some(signed.tx))?;
+        let done = self.run(self.account, &call, Some(signed.tx), None)?;
         let excuse = match first {
             Some(Seen { others, .. }) if others < before.others => Some("others came first"),
             Some(Seen { own, .. }) if own < before.own => Some("another of its own came first"),
@@ -282,12 +297,54 @@ impl Node {
             Some(_) | None => None,
         };
         self.count_inclusion(&signed.act, done, excuse);
+        self.note_answers(&signed.act);
+        self.check_reverts(&signed.act, done)?;
         if !done && excuse.is_none() {
             let end = format!("{:?}", self.twin.last_execution());
             let what = format!("the end of {call:?}, as it was simulated");
             return Err(differ(what, "succeeds", end));
         }
         Ok(())
+    }
+
+    /// For whom what was just delivered had been computed.
+    fn note_answers(&mut self, act: &Act) {
+        let deliveries = match act {
+            Act::Deliver(delivery) => std::slice::from_ref(delivery),
+            Act::DeliverBatch(deliveries) => deliveries,
+            Act::DeliverDelegated { .. }
+            | Act::ApproveStake { .. }
+            | Act::FinalizeProof { .. }
+            | Act::FillNonce => &[],
+        };
+        for delivery in deliveries {
+            let key = (delivery.subscription.0, delivery.interval.0);
+            if self.so_far.delivered.contains(&key)
+                && let Some(origin) = self.origins.get(&delivery.output.payload.hash)
+            {
+                self.so_far.answers.entry(key).or_insert(*origin);
+            }
+        }
+    }
+
+    /// Deliveries revert as often as allowed, and where the chain went another way once more each time.
+    fn check_reverts(&mut self, act: &Act, done: bool) -> Result<(), Mismatch> {
+        let Act::Deliver(delivery) = act else {
+            return Ok(());
+        };
+        let key = (delivery.subscription.0, delivery.interval.0);
+        let reverts = self.so_far.reverts.entry(key).or_default();
+        *reverts += u64::from(!done);
+        let most = u64::from(Limits::default().delivery_attempts_max) * (self.forks + 1);
+        if *reverts <= most {
+            return Ok(());
+        }
+        let found = format!("{reverts} in blocks");
+        Err(differ(
+            format!("the reverts of {act:?}"),
+            found,
+            format!("at most {most}"),
+        ))
     }
 
     fn count_inclusion(&mut self, act: &Act, done: bool, excuse: Option<&'static str>) {

@@ -12,76 +12,88 @@ use infernet_contracts::{
 };
 use infernet_state::{
     event::{ChainFact, Receipt, WalletChange, WalletFact},
-    types::{self, Amount, Hash, Nonce, SubscriptionId},
+    types::{self, Amount, BlockRef, Hash, Nonce, SubscriptionId},
 };
 use revm::primitives::{Address, Log};
 
 use super::{GAS_OF_REVERT, GAS_PRICE, Node, Tx};
 use crate::abi::{Coordinator, Ownable, WalletFactory};
 
-/// What a block says.
-pub(super) struct Facts {
-    pub(super) facts: Vec<ChainFact>,
-    /// The tokens whose balance was read.
-    pub(super) balances: BTreeSet<types::Address>,
+/// What a transaction says, as it was when its block was closed.
+pub(super) struct Heard {
+    hash: Hash,
+    nonce: Option<Nonce>,
+    gas: Option<u64>,
+    /// What its logs say, and whether a watcher hears it only of transactions of the node.
+    facts: Vec<(bool, ChainFact)>,
 }
 
 impl Node {
-    /// The facts of the open block, which is over.
-    pub(super) fn facts(&mut self) -> Facts {
+    /// The facts of a block, which the watcher reads now: whose transactions they are is the log's to say.
+    pub(super) fn facts_at(&mut self, place: usize) -> (BlockRef, Vec<ChainFact>) {
+        let awaiting = self.machine.awaiting_inclusion();
+        let closed = &self.chain[place];
         let mut facts = Vec::new();
-        for tx in std::mem::take(&mut self.open) {
-            self.facts_of(&tx, &mut facts);
-        }
-        let wallet = from_address(self.wallet);
-        let mut balances = BTreeSet::new();
-        for fact in &facts {
-            if let ChainFact::Wallet(fact) = fact {
-                balances.extend(token_moved(wallet, fact));
+        for heard in &closed.heard {
+            let mut own = false;
+            if let Some(nonce) = heard.nonce {
+                own = awaiting
+                    .iter()
+                    .any(|(open, versions)| *open == nonce && versions.contains(&heard.hash));
+                facts.push(if own {
+                    ChainFact::TransactionIncluded(Receipt {
+                        nonce,
+                        tx: heard.hash,
+                        succeeded: heard.gas.is_some(),
+                        gas_used: heard.gas.unwrap_or(GAS_OF_REVERT),
+                        effective_gas_price: GAS_PRICE,
+                        l1_fee: Amount::ZERO,
+                    })
+                } else {
+                    self.happened.count("a nonce was used by somebody else");
+                    ChainFact::ForeignNonceUsed { nonce }
+                });
             }
+            let said = heard.facts.iter().filter(|(only_own, _)| own || !only_own);
+            facts.extend(said.map(|(_, fact)| fact.clone()));
         }
-        self.tokens.extend(&balances);
-        // Now and then all are read: deposits leave no event.
-        if self.dice.of(4) == 0 {
-            balances.extend(&self.tokens);
-        }
-        for token in &balances {
-            let balance = self.held(self.wallet, to_address(*token));
-            facts.push(ChainFact::Wallet(WalletFact {
-                wallet,
-                owner: self.owner_of(self.wallet),
-                tx: Hash::ZERO,
-                change: WalletChange::BalanceRead {
-                    token: *token,
-                    balance: from_u256(balance),
-                },
-            }));
-        }
-        Facts { facts, balances }
+        (closed.block, facts)
     }
 
-    fn facts_of(&mut self, tx: &Tx, facts: &mut Vec<ChainFact>) {
-        let hash = from_b256(tx.hash);
-        let mut own = false;
-        if let Some(nonce) = tx.nonce.map(Nonce) {
-            let awaiting = self.machine.awaiting_inclusion();
-            own = awaiting
-                .iter()
-                .any(|(open, versions)| *open == nonce && versions.contains(&hash));
-            facts.push(if own {
-                ChainFact::TransactionIncluded(Receipt {
-                    nonce,
-                    tx: hash,
-                    succeeded: tx.gas.is_some(),
-                    gas_used: tx.gas.unwrap_or(GAS_OF_REVERT),
-                    effective_gas_price: GAS_PRICE,
-                    l1_fee: Amount::ZERO,
-                })
-            } else {
-                self.happened.count("a nonce was used by somebody else");
-                ChainFact::ForeignNonceUsed { nonce }
-            });
+    /// The tokens of which a block moved something in the node's wallet, and now and then all: deposits leave no
+    /// event.
+    pub(super) fn moved(&mut self, heard: &[Heard]) -> BTreeSet<types::Address> {
+        let wallet = from_address(self.wallet);
+        let mut moved = BTreeSet::new();
+        for (_, fact) in heard.iter().flat_map(|heard| &heard.facts) {
+            if let ChainFact::Wallet(fact) = fact {
+                moved.extend(token_moved(wallet, fact));
+            }
         }
+        self.tokens.extend(&moved);
+        if self.dice.of(4) == 0 || self.lull {
+            moved.extend(&self.tokens);
+        }
+        moved
+    }
+
+    /// What the node's wallet holds of a token.
+    pub(super) fn balance_of(&mut self, token: types::Address) -> ChainFact {
+        let balance = self.held(self.wallet, to_address(token));
+        ChainFact::Wallet(WalletFact {
+            wallet: from_address(self.wallet),
+            owner: self.owner_of(self.wallet),
+            tx: Hash::ZERO,
+            change: WalletChange::BalanceRead {
+                token,
+                balance: from_u256(balance),
+            },
+        })
+    }
+
+    /// What a transaction of the block that is over says.
+    pub(super) fn heard(&mut self, tx: &Tx) -> Heard {
+        let hash = from_b256(tx.hash);
         let coordinator = self.twin.model.deployment().coordinator;
         let account = from_address(self.account);
         let logs: Vec<Log> = tx
@@ -101,28 +113,38 @@ impl Node {
                     Ok(Said::Fact(ChainFact::ProofVerified { node, .. })) if node == account
                 )
             });
+        let mut facts = Vec::new();
         let mut first = true;
         for log in &logs {
             if log.address == coordinator {
                 match said(log).expect("the Coordinator's logs decode") {
                     Said::Created(id) => {
-                        facts.push(self.creation(tx, id, first));
+                        facts.push((false, self.creation(tx, id, first)));
                         first = false;
                     }
-                    Said::Fact(fact) => facts.push(fact),
+                    Said::Fact(fact) => facts.push((false, fact)),
                     Said::Nothing => {}
                 }
-            } else if (log.address == self.wallet || own || judges)
-                && let Some(change) = wallet_change(log)
+            } else if let Some(change) = wallet_change(log)
                 && self.is_valid(log.address)
             {
-                facts.push(ChainFact::Wallet(WalletFact {
-                    wallet: from_address(log.address),
-                    owner: self.owner_of(log.address),
-                    tx: hash,
-                    change,
-                }));
+                let only_own = log.address != self.wallet && !judges;
+                facts.push((
+                    only_own,
+                    ChainFact::Wallet(WalletFact {
+                        wallet: from_address(log.address),
+                        owner: self.owner_of(log.address),
+                        tx: hash,
+                        change,
+                    }),
+                ));
             }
+        }
+        Heard {
+            hash,
+            nonce: tx.nonce.map(Nonce),
+            gas: tx.gas,
+            facts,
         }
     }
 

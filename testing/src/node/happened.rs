@@ -2,6 +2,40 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::Weather;
+
+/// What a series of some length must have seen in calm weather, beside all that is expected anyway.
+const EXPECTED_IN_CALM: &[&str] = &["the block came late"];
+
+/// What a series of some length must have seen in storms, beside all that is expected anyway.
+const EXPECTED_IN_STORMS: &[&str] = &[
+    "a container could not be asked",
+    "a container failed",
+    "a container failed for good",
+    "a container's answer could not be packed",
+    "a container's answer was lost",
+    "a crash",
+    "a deep reorg was told",
+    "a nonce was used up",
+    "a pool forgot a transaction",
+    "a quarantine was lifted",
+    "a reorg was told",
+    "a simulation lagged",
+    "a snapshot was restored",
+    "a transaction was looked up",
+    "a transaction was lost",
+    "a transaction was refused",
+    "an answer came late",
+    "an old outcome was told again",
+    "an older version was included",
+    "another pool was asked",
+    "nothing was signed",
+    "the answer to a transaction was lost",
+    "the chain was not read",
+    "the same bytes were sent twice",
+    "what was owed was delivered",
+];
+
 /// Everything that a series of some length must have seen.
 const EXPECTED: &[&str] = &[
     "a batch was included",
@@ -10,7 +44,6 @@ const EXPECTED: &[&str] = &[
     "a head that nobody asked for",
     "a job's payer was refused",
     "a nonce was used by somebody else",
-    "a nonce was used up",
     "a proof expired",
     "a proof was found invalid",
     "a proof was found valid",
@@ -25,7 +58,6 @@ const EXPECTED: &[&str] = &[
     "delivered with its delegation",
     "others came first",
     "paid at once",
-    "the block came late",
     "the node finalised a proof itself",
     "the wallet was withdrawn from",
 ];
@@ -52,10 +84,14 @@ impl Happened {
         }
     }
 
-    /// What can happen and did not.
+    /// What can happen in a weather and did not.
     #[must_use]
-    pub fn missed(&self) -> Vec<&'static str> {
-        let expected = EXPECTED.iter().copied();
+    pub fn missed(&self, weather: Weather) -> Vec<&'static str> {
+        let more = match weather {
+            Weather::Calm => EXPECTED_IN_CALM,
+            Weather::Storms => EXPECTED_IN_STORMS,
+        };
+        let expected = EXPECTED.iter().chain(more).copied();
         expected.filter(|what| self.often(what) == 0).collect()
     }
 }
