@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use infernet_state::{
     event::DelegatedRequest,
-    types::{Address, SubscriptionId},
+    types::{Address, BlockTime, SubscriptionId},
 };
 use serde_json::value::RawValue;
 
@@ -29,6 +29,8 @@ pub trait ContainerDirectory: Send + Sync + 'static {
 pub struct Delegation {
     /// The id that the chain already gave to `(owner, nonce)`; 0 for none.
     pub known_id: SubscriptionId,
+    /// The time of the newest block when that was read.
+    pub seen: BlockTime,
 }
 
 /// Why a delegated subscription is not taken.
@@ -53,7 +55,8 @@ pub enum DelegationError {
 /// Checks a delegated subscription against the chain before it is accepted: recovers its signer
 /// (EIP-712) and compares it with the owner's on-chain signer (`docs/spec/contracts.md` 4).
 pub trait DelegationChecker: Send + Sync + 'static {
-    /// Reads the chain; [`DelegatedRequest::known_id`] of the request is not looked at.
+    /// Reads the chain; [`DelegatedRequest::known_id`] and [`DelegatedRequest::seen`] of the request are not
+    /// looked at.
     ///
     /// # Errors
     /// [`DelegationError`].

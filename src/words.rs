@@ -6,7 +6,7 @@ use std::fmt;
 use infernet_state::{
     breaker::Breaker,
     chore::Chore,
-    delivery::State,
+    delivery::{Delivery, Inclusion, State},
     inspect::Waiting,
     job::{Job, Stage, Work},
     ledger::{Account, Code, Entry, EntryState, Role},
@@ -118,20 +118,31 @@ pub(crate) fn job_name(no: JobNo, job: &Job) -> String {
 }
 
 /// Where a delivery stands.
-pub(crate) fn delivery_state(state: State) -> String {
-    match state {
+pub(crate) fn delivery_state(delivery: &Delivery) -> String {
+    match delivery.state {
         State::Planned => "planned".into(),
         State::Simulating => "simulated against the head".into(),
         State::Ready => "simulated, waits for the next batch".into(),
         State::Sent(nonce) => format!("has nonce {nonce}"),
         State::Included(nonce) => format!("in a block with nonce {nonce}, not final"),
-        State::Final => "final".into(),
+        State::Final => match delivery.settled {
+            Some(by) => format!("final: {}", inclusion(by)),
+            None => "final".into(),
+        },
         State::Parked => {
             "parked: the interval was met without it, in a block that may still go".into()
         }
         State::Abandoned(loss) => format!("abandoned: {loss}"),
         State::Withdrawn(loss) => format!("withdrawn: {loss}"),
     }
+}
+
+/// A transaction in a block.
+pub(crate) fn inclusion(by: Inclusion) -> String {
+    format!(
+        "transaction {} with nonce {}, in block {}",
+        by.tx, by.nonce, by.block
+    )
 }
 
 /// Where a subscription stands.

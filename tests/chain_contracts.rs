@@ -27,7 +27,9 @@ use infernet_state::{
     Effect, Event,
     config::ClientId,
     effect::{Action, Delivery},
-    event::{ChainFact, DelegatedRequest, Failure, Outcome, Success, WalletChange, WalletFact},
+    event::{
+        ChainFact, DelegatedRequest, Failure, Origin, Outcome, Success, WalletChange, WalletFact,
+    },
     types::{self, BlockTime, Hash, Interval, Nonce, PayloadRef, SubscriptionId, WallTime},
 };
 
@@ -118,38 +120,66 @@ async fn send(world: &World, nonce: u64, action: Action) -> Vec<ChainFact> {
     facts
 }
 
+/// A free callback of a consumer.
+fn to_be_signed(owner: Address, nonce: u32) -> DelegateSubscription {
+    DelegateSubscription {
+        nonce,
+        expiry: u32::MAX,
+        sub: Subscription {
+            owner,
+            activeAt: 0,
+            period: 0,
+            frequency: 1,
+            redundancy: 1,
+            containerId: keccak256("any".to_owned().abi_encode()),
+            lazy: false,
+            verifier: Address::ZERO,
+            paymentAmount: U256::ZERO,
+            paymentToken: Address::ZERO,
+            wallet: Address::ZERO,
+        },
+    }
+}
+
+fn domain(world: &World) -> Eip712Domain {
+    Eip712Domain {
+        name: Some("InfernetCoordinator".into()),
+        version: Some("1".into()),
+        chain_id: Some(U256::from(31337)),
+        verifying_contract: Some(convert::to_address(world.connection.contracts.coordinator)),
+        salt: None,
+    }
+}
+
+/// Anybody may bring what the signer has signed.
+fn delegate(
+    world: &World,
+    signer: &PrivateKeySigner,
+    owner: Address,
+    nonce: u32,
+) -> Coordinator::createSubscriptionDelegateeCall {
+    let signed = to_be_signed(owner, nonce);
+    let digest = signed.eip712_signing_hash(&domain(world));
+    let signature = signer.sign_hash_sync(&digest).expect("signed");
+    Coordinator::createSubscriptionDelegateeCall {
+        nonce,
+        expiry: signed.expiry,
+        sub: signed.sub,
+        v: 27 + u8::from(signature.v()),
+        r: signature.r().into(),
+        s: signature.s().into(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delegated_subscription_is_checked_delivered_and_recognised() {
     let world = World::start().await;
     let signer = PrivateKeySigner::random();
     let consumer = Consumer::deploy(&world, signer.address()).await;
     let _watching = world.watch(world.config());
-    let subscription = Subscription {
-        owner: consumer.plain,
-        activeAt: 0,
-        period: 0,
-        frequency: 1,
-        redundancy: 1,
-        containerId: keccak256("any".to_owned().abi_encode()),
-        lazy: false,
-        verifier: Address::ZERO,
-        paymentAmount: U256::ZERO,
-        paymentToken: Address::ZERO,
-        wallet: Address::ZERO,
-    };
-    let signed = DelegateSubscription {
-        nonce: 5,
-        expiry: u32::MAX,
-        sub: subscription.clone(),
-    };
-    let domain = Eip712Domain {
-        name: Some("InfernetCoordinator".into()),
-        version: Some("1".into()),
-        chain_id: Some(U256::from(31337)),
-        verifying_contract: Some(convert::to_address(world.connection.contracts.coordinator)),
-        salt: None,
-    };
-    let digest = signed.eip712_signing_hash(&domain);
+    let signed = to_be_signed(consumer.plain, 5);
+    let subscription = signed.sub.clone();
+    let digest = signed.eip712_signing_hash(&domain(&world));
     let request = |by: &PrivateKeySigner| {
         let signature = by.sign_hash_sync(&digest).expect("signed");
         DelegatedRequest {
@@ -166,12 +196,15 @@ async fn a_delegated_subscription_is_checked_delivered_and_recognised() {
                 len: 0,
             },
             known_id: SubscriptionId(0),
+            seen: types::BlockTime(0),
         }
     };
     let right = request(&signer);
     let checker = DelegatedSigners::new(world.connection.clone());
     let known = checker.check(&right).await.expect("it is the signer's");
     assert_eq!(known.known_id, SubscriptionId(0));
+    let head = world.connection.rpc.head().await.expect("a head");
+    assert_eq!(known.seen, head.reference().time);
     let stranger = PrivateKeySigner::random().with_chain_id(None);
     let mismatch = DelegationError::SignerMismatch {
         recovered: Some(convert::from_address(stranger.address())),
@@ -217,6 +250,56 @@ async fn a_delegated_subscription_is_checked_delivered_and_recognised() {
     assert!(facts.contains(&ChainFact::SubscriptionFulfilled { id, node }));
     let known = checker.check(&right).await.expect("still the signer's");
     assert_eq!(known.known_id, id);
+}
+
+/// One consumer's nonces can be looked through, another's cannot: all of its stay unclear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_tells_who_came_by_delegation() {
+    let world = World::start().await;
+    let signer = PrivateKeySigner::random();
+    let counting = Consumer::deploy(&world, signer.address()).await;
+    let leaping = Consumer::deploy(&world, signer.address()).await;
+    let of_both = [(&counting, 0), (&counting, 31), (&leaping, 32)];
+    for (consumer, nonce) in of_both {
+        let call = delegate(&world, &signer, consumer.plain, nonce);
+        let coordinator = convert::to_address(world.connection.contracts.coordinator);
+        consumer.call(coordinator, call).await;
+    }
+    counting.ask(0, Address::ZERO).await;
+    leaping.ask(0, Address::ZERO).await;
+    for reads_origins in [true, false] {
+        let recorder = Recorder::default();
+        recorder.set_cursor(SubscriptionId(1));
+        let config = WatcherConfig {
+            reads_origins,
+            ..world.config()
+        };
+        let watcher = Watcher::new(world.connection.clone(), config, recorder.clone());
+        let task = tokio::spawn(watcher.run(std::future::pending()));
+        let origins = eventually("the past", || {
+            recorder.events().into_iter().find_map(|event| match event {
+                Event::SubscriptionsSynced { subscriptions, .. } => {
+                    let origins = subscriptions.into_iter().map(|of| (of.id.0, of.origin));
+                    Some(origins.collect::<Vec<_>>())
+                }
+                _ => None,
+            })
+        })
+        .await;
+        task.abort();
+        let expected = if reads_origins {
+            [
+                (1, Origin::Delegated(0)),
+                (2, Origin::Delegated(31)),
+                (3, Origin::Unclear),
+                (4, Origin::Owner),
+                (5, Origin::Unclear),
+            ]
+        } else {
+            [1, 2, 3, 4, 5].map(|id| (id, Origin::Owner))
+        };
+        assert_eq!(origins, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

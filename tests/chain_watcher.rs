@@ -5,11 +5,14 @@ mod chain_support;
 use std::time::Duration;
 
 use chain_support::{Fault, Recorder, World, eventually};
-use infernet_node::chain::watcher::{Finality, Sink as _, Watcher};
+use infernet_node::{
+    chain::watcher::{Finality, MachineView as _, Sink as _, Watcher},
+    dev,
+};
 use infernet_state::{
     Event,
     effect::Action,
-    event::ChainFact,
+    event::{ChainFact, WalletChange},
     machine::BlockDeadline,
     types::{BlockRef, BlockTime, Hash, Nonce, SubscriptionId},
 };
@@ -48,6 +51,15 @@ fn reorgs(world: &World) -> Vec<u64> {
             _ => None,
         })
         .collect()
+}
+
+/// The heads that were told.
+fn heads(events: &[Event]) -> Vec<u64> {
+    let heads = events.iter().filter_map(|event| match event {
+        Event::HeadObserved { head } => Some(head.number),
+        _ => None,
+    });
+    heads.collect()
 }
 
 /// Waits until the watcher has followed to the chain's present head.
@@ -182,8 +194,11 @@ async fn nonces_are_told_apart_ours_and_others() {
             .await
     };
     send(&foreign_raw).await;
-    follow(&world, &watching).await;
-    assert_eq!(foreign(&world), [Nonce(0)]);
+    // The chain answers before it has mined.
+    eventually("the other's nonce", || {
+        (foreign(&world) == [Nonce(0)]).then_some(())
+    })
+    .await;
 
     world.anvil.request("evm_setAutomine", json!([false])).await;
     let (ours, ours_raw) = world.sign(1, Action::FillNonce, 10 * GWEI).await;
@@ -202,6 +217,75 @@ async fn nonces_are_told_apart_ours_and_others() {
     assert_eq!(foreign(&world), [Nonce(0), Nonce(2)]);
     let late = world.broadcast(1, bumped, bumped_raw).await;
     assert!(format!("{late:?}").contains("NonceTooLow"), "{late:?}");
+}
+
+/// The head is told before what stands below it, once, and is itself recorded although it is empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_past_the_machine_hears_behind_the_head_that_ends_it() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    for blocks in [2, 100] {
+        let told = world.recorder.events().len();
+        world.gate.set(Fault::Outage);
+        let id = world.ask().await;
+        let anvil = &world.anvil;
+        anvil.request("evm_increaseTime", json!([3_600])).await;
+        anvil.mine(blocks).await;
+        let end = world.anvil.head().await;
+        world.gate.set(Fault::None);
+        eventually("the head is recorded", || {
+            let head = world.recorder.recorded_head();
+            head.filter(|head| head.number == end)
+        })
+        .await;
+        let events = world.recorder.events().split_off(told);
+        assert_eq!(heads(&events), [end], "{events:?}");
+        assert!(matches!(&events[0], Event::HeadObserved { .. }));
+        let is_empty = |event: &Event| matches!(event, Event::ChainCommitted { block, facts } if block.number == end && facts.is_empty());
+        assert!(events.last().is_some_and(is_empty), "{events:?}");
+        assert_eq!(world.recorder.created().last(), Some(&id));
+    }
+    // A few seconds are no absence.
+    let told = world.recorder.events().len();
+    world.gate.set(Fault::Outage);
+    let id = world.ask().await;
+    world.anvil.mine(2).await;
+    world.gate.set(Fault::None);
+    follow(&world, &watching).await;
+    assert_eq!(world.recorder.created().last(), Some(&id));
+    assert!(heads(&world.recorder.events()[told..]).is_empty());
+}
+
+/// Nobody waits for it without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_not_there_is_told_to_be_lower() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    for untruth in [1, u64::MAX - 1_000] {
+        let head = world.anvil.head().await;
+        let told = world.recorder.events().len();
+        world.recorder.set_catching_up(head + untruth);
+        eventually("it is said", || {
+            world.recorder.catching_up().is_none().then_some(())
+        })
+        .await;
+        assert_eq!(heads(&world.recorder.events()[told..]), [head]);
+    }
+    // Also where the chain is read in ranges.
+    drop(watching);
+    world.recorder.set_catching_up(u64::MAX);
+    world.anvil.mine(100).await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let end = world.anvil.head().await;
+    eventually("the head is recorded", || {
+        let head = world.recorder.recorded_head();
+        head.filter(|head| head.number == end)
+    })
+    .await;
+    assert_eq!(world.recorder.catching_up(), None);
 }
 
 /// Each is told in its own block, beside what that block says of it, however many there were.
@@ -415,4 +499,103 @@ async fn another_chain_is_refused_and_a_late_one_waited_for() {
     let watching = world.watch(world.config());
     eventually("the wait", || watching.status.borrow().error.clone()).await;
     assert_eq!(world.recorder.events(), recorded);
+}
+
+/// Sends from one of anvil's accounts, and waits until it is in a block.
+async fn send(world: &World, transaction: &serde_json::Value) {
+    let sent = world
+        .anvil
+        .request("eth_sendTransaction", transaction.clone());
+    let hash = json!([sent.await]);
+    for _ in 0..500 {
+        let receipt = world
+            .anvil
+            .request("eth_getTransactionReceipt", hash.clone());
+        if !receipt.await.is_null() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{hash} was not included");
+}
+
+/// Whatever a token's contract does when it is asked for a balance: the chain is read on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_no_balance_can_be_read_of_holds_up_nothing() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let token = "0x00000000000000000000000000000000000070ce";
+    // Whatever it is asked, it returns one.
+    let code = json!([token, "0x600160005260206000f3"]);
+    world.anvil.request("anvil_setCode", code).await;
+    let withdraw = format!("0xf3fef3a3{:0>64}{:064}", &token[2..], 0);
+    let moves = json!([{
+        "from": world.key.address().to_string(), "to": dev::NODE_WALLET.to_string(), "data": withdraw,
+    }]);
+    let moved = |world: &World| {
+        let facts = world.recorder.facts().into_iter();
+        let wallets = facts.filter_map(|(_, fact)| match fact {
+            ChainFact::Wallet(fact) => Some(fact.change),
+            _ => None,
+        });
+        let (mut withdrawn, mut read) = (0, 0);
+        for change in wallets {
+            match change {
+                WalletChange::Withdrawn { .. } => withdrawn += 1,
+                WalletChange::BalanceRead { token, .. } if !token.is_zero() => read += 1,
+                _ => {}
+            }
+        }
+        (withdrawn, read)
+    };
+    send(&world, &moves).await;
+    follow(&world, &watching).await;
+    assert_eq!(moved(&world), (1, 1));
+    // No sense in asking again; and one that says so each time.
+    for (words, before) in [
+        ("what a token says", 1),
+        ("execution aborted (timeout = 5s)", 2),
+    ] {
+        world.gate.set(Fault::Balance(words));
+        send(&world, &moves).await;
+        follow(&world, &watching).await;
+        assert_eq!(moved(&world), (before + 1, 1), "{words}");
+    }
+    world.gate.set(Fault::None);
+    send(&world, &moves).await;
+    follow(&world, &watching).await;
+    assert_eq!(moved(&world), (4, 2));
+}
+
+/// What others had used, and nobody followed, is free again: whoever waits behind it learns of it
+/// once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_behind_a_free_nonce_is_told_once() {
+    let world = World::start().await;
+    let watching = world.watch(world.config());
+    follow(&world, &watching).await;
+    let observed = |world: &World| {
+        let events = world.recorder.events().into_iter();
+        let nonces = events.filter_map(|event| match event {
+            Event::AccountObserved { nonce, .. } => Some(nonce),
+            _ => None,
+        });
+        nonces.collect::<Vec<_>>()
+    };
+    let (tx, _) = world.sign(2, Action::FillNonce, 10 * GWEI).await;
+    world.recorder.await_inclusion(Nonce(2), tx);
+    for _ in 0..3 {
+        world.ask().await;
+        follow(&world, &watching).await;
+    }
+    assert_eq!(observed(&world), [Nonce(0)]);
+    // One of them is used, and there it rests again.
+    let (first, raw) = world.sign(0, Action::FillNonce, 10 * GWEI).await;
+    world.recorder.await_inclusion(Nonce(0), first);
+    world.include(0, first, raw).await;
+    follow(&world, &watching).await;
+    world.ask().await;
+    follow(&world, &watching).await;
+    assert_eq!(observed(&world), [Nonce(0), Nonce(1)]);
 }

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
@@ -25,9 +28,9 @@ use infernet_node::{
     streams::Streams,
 };
 use infernet_state::{
-    Config, Event, Issued, Machine,
+    Config, Event, Issued, Machine, codec,
     config::{ClientId, ContainerConfig, Limits},
-    event::{Idempotency, JobKind, JobRequest},
+    event::{Idempotency, JobKind, JobRequest, ReportedStatus},
     machine::{JobStatus, Refusal},
     types::{Hash, JobId, Seq, WallTime},
 };
@@ -119,13 +122,23 @@ impl Upkeep for GatedLog {
     }
 }
 
-/// A world whose clock stands still: whatever waits for time waits for ever.
+/// A world whose clock stands still until it is set: whatever waits for time waits for ever.
 #[derive(Clone)]
-struct StillWorld;
+struct StillWorld(Arc<AtomicU64>);
+
+impl StillWorld {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1)))
+    }
+
+    fn set(&self, now: WallTime) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
+}
 
 impl Clock for StillWorld {
     fn now(&self) -> WallTime {
-        WallTime(1)
+        WallTime(self.0.load(Ordering::SeqCst))
     }
 
     fn sleep_until(&self, _: WallTime) -> BoxFuture<()> {
@@ -164,10 +177,14 @@ fn started() -> (Handle, Gate) {
 }
 
 fn started_with_reader() -> (Handle, MemoryReader, Gate) {
+    started_in(StillWorld::new())
+}
+
+fn started_in(world: StillWorld) -> (Handle, MemoryReader, Gate) {
     let gate = Gate::default();
     gate.set(true);
     let log = GatedLog(MemoryLog::new(), gate.clone());
-    let (driver, handle) = Driver::recover(log, StillWorld, Policy::default()).unwrap();
+    let (driver, handle) = Driver::recover(log, world, Policy::default()).unwrap();
     let reader = driver.reader();
     let first = vec![Event::NodeStarted {
         at: WallTime(1),
@@ -192,11 +209,15 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// A request that the machine accepts: a job that ran elsewhere.
 fn report(number: u64) -> Event {
+    reported(number, ReportedStatus::Running)
+}
+
+fn reported(number: u64, status: ReportedStatus) -> Event {
     Event::JobReported {
         job: job_id(number),
         client: ClientId([1; 16]),
         at: WallTime(1),
-        status: infernet_state::event::ReportedStatus::Running,
+        status,
         containers: Vec::new(),
         result: None,
     }
@@ -358,6 +379,35 @@ fn no_more_jobs_are_acknowledged_than_there_is_room_for() {
         reader.read(Seq(1), usize::MAX).unwrap().len(),
         2 + ROOM as usize
     );
+}
+
+/// A report that meets the end of its job's time in one commit is the job's end; the next is told
+/// that there is nothing more to report.
+#[test]
+fn a_report_is_not_answered_and_then_lost_to_a_timer() {
+    let world = StillWorld::new();
+    let (handle, reader, gate) = started_in(world.clone());
+    let ask = |event| block_on(handle.request(event, Vec::new())).unwrap();
+    let status = |number| handle.view(|machine| machine.job_status(job_id(number)));
+    for number in [1, 2] {
+        assert!(matches!(ask(report(number)), Reply::Recorded(_)));
+    }
+    let deadline = handle.view(Machine::next_deadline).expect("both expire");
+    world.set(deadline);
+    let done = |number| reported(number, ReportedStatus::Success);
+    assert!(matches!(ask(done(1)), Reply::Recorded(_)));
+    assert!(matches!(status(1), Some(JobStatus::Success { .. })));
+    // Start, two reports, and then the report and the timers of both in one commit.
+    assert_eq!(gate.batches(), [1, 1, 1, 2]);
+    let kinds = reader.read(Seq(1), usize::MAX).unwrap().into_iter();
+    let kinds: Vec<u16> = kinds.map(|stored| stored.event.kind).collect();
+    let (reported, timer) = (
+        codec::kind_of(&done(1)),
+        codec::kind_of(&Event::WallTimePassed { now: deadline }),
+    );
+    assert_eq!(kinds[3..], [reported, timer]);
+    assert!(matches!(status(2), Some(JobStatus::Failed { .. })));
+    assert_eq!(ask(done(2)), Reply::Refused(Refusal::Conflict));
 }
 
 #[test]

@@ -200,6 +200,43 @@ fn killed_while_it_drops_what_it_need_not_keep() {
     assert_eq!(status["digest"], machine.digest().to_string());
 }
 
+/// A job that was given up stays so, whenever the process dies after it said so.
+#[test]
+fn killed_behind_the_answer_a_job_stays_given_up() {
+    let outside = Outside::new(false);
+    // A container that takes every call and answers none.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    outside.configure(&format!(
+        "[[containers]]\nid = \"silent\"\nurl = \"http://{}\"\nexternal = true",
+        silent.local_addr().expect("bound")
+    ));
+    let client = reqwest::Client::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let mut running = outside.start(outside.command(&[]));
+        let api = running.api().expect("it starts");
+        let id = outside.runtime.block_on(async {
+            for id in &ids {
+                let jobs = get(&format!("{api}/api/jobs?id={id}")).await;
+                assert_eq!(jobs[0]["result"]["error"], "cancelled", "{jobs}");
+            }
+            let job = serde_json::json!({ "containers": ["silent"], "data": {} });
+            let taken = client.post(format!("{api}/api/jobs")).json(&job).send();
+            let taken: serde_json::Value = taken.await.expect("taken").json().await.expect("JSON");
+            let id = taken["id"].as_str().expect("an id").to_owned();
+            let given_up = client.delete(format!("{api}/api/jobs?id={id}")).send();
+            assert_eq!(given_up.await.expect("answers").status(), 200);
+            id
+        });
+        running.kill();
+        ids.push(id);
+    }
+    let log = node_common::open_log(&outside.data_dir());
+    let reader = infernet_node::log::EventLog::reader(&log);
+    let machine = infernet_node::driver::replay(&reader).expect("replays");
+    assert_eq!(machine.pending().offchain, 0);
+}
+
 #[test]
 fn killed_at_two_hundred_moments_it_keeps_its_promises() {
     let outside = Outside::new(true);

@@ -42,10 +42,21 @@ struct ChainInfo {
 }
 
 pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
+    let reasons = troubles(&node);
+    if reasons.is_empty() {
+        return Json(json!({ "status": "healthy" })).into_response();
+    }
+    let body = json!({ "status": "unhealthy", "reasons": reasons });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+/// Everything that is wrong with the node, in words for everybody.
+pub(super) fn troubles(node: &Node) -> Vec<String> {
     let Alarms {
         intake,
         upkeep,
         mirror,
+        chain,
     } = node.handle.alarms();
     // A log that cannot be written ends the loop: the one tells of both.
     let dead = (!node.handle.is_alive())
@@ -56,17 +67,13 @@ pub(super) async fn get_health(State(node): State<Arc<Node>>) -> Response {
         .view(|machine| (machine.account().quarantine(), machine.breaker()));
     let quarantine = quarantine.map(quarantined);
     let paused = words::pause(breaker).map(|why| format!("no new work is taken in: {why}"));
+    let chain = chain.map(|why| format!("nothing is read from the chain or sent to it: {why}"));
     let others = [upkeep, mirror].map(|why| why.map(|why| why.to_string()));
-    let reasons: Vec<String> = [dead, intake, paused, quarantine]
+    [dead, intake, paused, quarantine, chain]
         .into_iter()
         .chain(others)
         .flatten()
-        .collect();
-    if reasons.is_empty() {
-        return Json(json!({ "status": "healthy" })).into_response();
-    }
-    let body = json!({ "status": "unhealthy", "reasons": reasons });
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        .collect()
 }
 
 /// Why nothing is sent to the chain, and what is to be done.

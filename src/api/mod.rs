@@ -6,6 +6,7 @@
 
 mod admin;
 mod body;
+mod cancel;
 mod client;
 mod info;
 mod limit;
@@ -245,7 +246,12 @@ fn public_routes(node: &Arc<Node>) -> Router {
         .route("/health", get(info::get_health))
         .route("/info", get(info::get_info))
         .route("/resources", get(info::get_resources))
-        .route("/api/jobs", get(results::get_jobs).post(submit::post_job))
+        .route(
+            "/api/jobs",
+            get(results::get_jobs)
+                .post(submit::post_job)
+                .delete(cancel::delete_job),
+        )
         .route("/api/jobs/batch", post(submit::post_batch))
         .route("/api/jobs/stream", post(stream::post_stream))
         .route("/api/status", put(status::put_status));

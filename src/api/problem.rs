@@ -145,6 +145,11 @@ impl Problem {
             )
             .retry_after(PAUSED_RETRY_S),
             Refusal::UnknownJob => Self::new(StatusCode::NOT_FOUND, "No such job"),
+            Refusal::Done => Self::new(StatusCode::CONFLICT, "The job is done already"),
+            Refusal::InBlock => Self::new(
+                StatusCode::CONFLICT,
+                "The job's answer is in a block of the chain already",
+            ),
         }
     }
 }

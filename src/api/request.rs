@@ -3,7 +3,7 @@
 use infernet_state::{
     config::ClientId,
     event::{DelegatedRequest, Idempotency, JobKind, JobRequest, Subscription},
-    types::{Address, Amount, Hash, JobId, SubscriptionId, WallTime},
+    types::{Address, Amount, BlockTime, Hash, JobId, SubscriptionId, WallTime},
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Value, value::RawValue};
@@ -170,6 +170,7 @@ impl DelegatedBody {
             s: Hash(signature.s.0.to_be_bytes()),
             input: input.reference,
             known_id: SubscriptionId(0),
+            seen: BlockTime(0),
         };
         (request, input)
     }

@@ -19,7 +19,7 @@ use super::{
     listener::Peer,
     node::{Node, parse_job_id},
     problem::Problem,
-    view::{self, JobView},
+    view::{self, JobView, OnChain},
 };
 
 /// The longest poll: below the patience of proxies between client and node.
@@ -33,12 +33,14 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One job of the answer.
 #[derive(Serialize)]
-struct Job {
+pub(super) struct Job {
     id: String,
     status: &'static str,
     result: Option<JobResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intermediate_results: Option<Vec<JobResult>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<OnChain>,
 }
 
 /// A container's answer or error.
@@ -172,6 +174,15 @@ impl Node {
         }
     }
 
+    /// One job as it stands; `None` where it is not known.
+    pub(super) async fn shown(&self, id: JobId) -> Result<Option<Job>, Problem> {
+        let Some(view) = self.handle.view(|machine| view::job(machine, id)) else {
+            return Ok(None);
+        };
+        let mut budget = ANSWER_BYTES_MAX;
+        self.render(id, view, false, &mut budget).await.map(Some)
+    }
+
     async fn render(
         &self,
         id: JobId,
@@ -218,6 +229,7 @@ impl Node {
             status,
             result,
             intermediate_results,
+            delivery: view.delivery,
         })
     }
 

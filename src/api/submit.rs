@@ -313,11 +313,8 @@ impl Node {
         let Some(checker) = &self.delegation else {
             return Err(refused(Refusal::ChainNotEnabled));
         };
-        request.known_id = checker
-            .check(&request)
-            .await
-            .map_err(delegation_problem)?
-            .known_id;
+        let found = checker.check(&request).await.map_err(delegation_problem)?;
+        (request.known_id, request.seen) = (found.known_id, found.seen);
         let event = Event::DelegatedAccepted(request);
         match self.handle.request(event, vec![input]).await {
             Ok(Reply::Recorded(_) | Reply::Known(_)) => Ok(Accepted::Delegated(job)),

@@ -207,6 +207,7 @@ impl Story {
             | Event::WallTimePassed { .. }
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::JobAccepted(_)
@@ -237,6 +238,7 @@ impl Story {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. } => false,
@@ -286,7 +288,7 @@ impl Story {
         }
         for no in &trace.deliveries {
             if let Some(delivery) = machine.deliveries().get(*no) {
-                let words = format!("delivery {no}: {}", words::delivery_state(delivery.state));
+                let words = format!("delivery {no}: {}", words::delivery_state(delivery));
                 all.insert(Thing::Delivery(no.0), words);
             }
         }

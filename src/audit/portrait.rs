@@ -4,7 +4,7 @@ use infernet_state::{
     Machine,
     chore::Chore,
     delegation::{Delegation, DelegationKey},
-    delivery::Delivery,
+    delivery::{Delivery, State},
     inspect::PendingEffect,
     job::{Job, Work},
     ledger::{Account, Balance, Entry, Sum, Totals},
@@ -226,7 +226,7 @@ pub(super) fn subscription(id: SubscriptionId, tracked: &Tracked) -> Facet {
             },
             format!("{} ({})", tracked.height, tracked.block),
         )
-        .with_some("delegated with nonce", tracked.delegation)
+        .with_some("delegated with nonce", tracked.origin.nonce())
         .with("taken up to interval", tracked.taken)
         .with("responses heard of", heard)
         .with_some("looked at next", words::due(tracked.due))
@@ -244,6 +244,14 @@ pub(super) fn delegation(key: DelegationKey, known: &Delegation) -> Facet {
             .map_or_else(|| "none yet".into(), |id| id.to_string()),
     )
     .with("job", known.job)
+    .with(
+        "begun again",
+        if known.is_settled() {
+            "never"
+        } else {
+            "where its job fails and another may do better"
+        },
+    )
     .with(
         "signature ends",
         words::block_time(BlockTime(known.request.expiry.into())),
@@ -282,7 +290,7 @@ pub(super) fn delivery(no: DeliveryNo, delivery: &Delivery) -> Facet {
         "delivery {no} to {of}, interval {}",
         delivery.interval
     ))
-    .with("state", words::delivery_state(delivery.state))
+    .with("state", words::delivery_state(delivery))
     .with("answer of job", delivery.job)
     .with(
         "output",
@@ -291,7 +299,22 @@ pub(super) fn delivery(no: DeliveryNo, delivery: &Delivery) -> Facet {
             delivery.arguments.output.payload.len, delivery.arguments.output.payload.hash
         ),
     )
-    .with("reverted on chain", format!("{} times", delivery.reverts))
+    .with("reverted on chain", reverts(delivery))
+}
+
+/// How often a delivery reverted in a block, and which transaction did last, as far as it is final.
+fn reverts(delivery: &Delivery) -> String {
+    let times = match delivery.reverts {
+        0 => return "never".into(),
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    match delivery.settled {
+        Some(last) if delivery.state != State::Final => {
+            format!("{times}, last {}", words::inclusion(last))
+        }
+        Some(_) | None => times,
+    }
 }
 
 pub(super) fn transaction(nonce: Nonce, slot: &Slot) -> Facet {

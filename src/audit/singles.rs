@@ -160,31 +160,27 @@ fn configuration(config: &Config) -> Facet {
         .iter()
         .map(|(token, cap)| Money(cap, token).to_string())
         .collect();
+    let rates: Vec<String> = config
+        .rates
+        .iter()
+        .map(|(token, rate)| format!("10^18 units of token {token} are {rate} wei"))
+        .collect();
     let limits = &config.limits;
     facet
+        .with("chains", joined(&chains, "none declared"))
         .with(
-            "chains",
-            if chains.is_empty() {
-                "none declared".into()
-            } else {
-                chains.join("; ")
-            },
+            "permutations",
+            format!("of up to {} containers", config.permutation_length_max),
         )
         .with(
             "verifiers",
             config
                 .verifiers
                 .as_ref()
-                .map_or_else(|| "all".into(), |list| format!("{} accepted", list.len())),
+                .map_or_else(|| "all".into(), |list| joined(list, "none")),
         )
-        .with(
-            "stake caps",
-            if caps.is_empty() {
-                "none".into()
-            } else {
-                caps.join(", ")
-            },
-        )
+        .with("stake caps", joined(&caps, "none"))
+        .with("rates", joined(&rates, "none: no profit guard"))
         .with(
             "attempts at most",
             format!(
@@ -201,7 +197,10 @@ fn configuration(config: &Config) -> Facet {
         )
         .with(
             "higher fee after",
-            format!("{} ms", limits.fee_bump_after_ms),
+            format!(
+                "{} ms, by {} %",
+                limits.fee_bump_after_ms, limits.fee_bump_percent
+            ),
         )
         .with(
             "jobs expire after",
@@ -211,6 +210,10 @@ fn configuration(config: &Config) -> Facet {
             ),
         )
         .with("jobs open at most", limits.jobs_open_max)
+        .with(
+            "delegated, waiting",
+            format!("at most {} of a client", limits.delegated_waiting_max),
+        )
         .with(
             "margins",
             format!(
@@ -225,6 +228,15 @@ fn configuration(config: &Config) -> Facet {
                 limits.breaker_pause_ms, limits.breaker_losses
             ),
         )
+}
+
+/// A list, or what to say where there is nothing in it.
+fn joined(list: &[impl std::fmt::Display], none: &str) -> String {
+    if list.is_empty() {
+        return none.to_owned();
+    }
+    let words: Vec<String> = list.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 /// A block: height, hash, time.

@@ -151,6 +151,35 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What everybody may be told of it: neither where the RPC is nor what it says.
+    #[must_use]
+    pub fn in_public(&self) -> String {
+        match self {
+            Self::Rpc { failure, .. } => {
+                format!(
+                    "E-CHAIN-003: the RPC does not answer: {}",
+                    failure.in_public()
+                )
+            }
+            Self::WrongChain {
+                expected, found, ..
+            } => format!(
+                "E-CHAIN-004: the RPC serves chain {found}, but chain {expected} is configured or recorded"
+            ),
+            Self::NotThat {
+                what,
+                address,
+                failure,
+            } => format!(
+                "E-CHAIN-006: the contract at {address} does not answer as a {what}: {}",
+                failure.in_public()
+            ),
+            Self::Url(_) | Self::NoContract { .. } | Self::WalletNotValid { .. } => {
+                self.to_string()
+            }
+        }
+    }
+
     /// Whether the RPC may answer later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -42,6 +42,8 @@ impl DelegatedSigners {
         let unavailable = |failure: RpcFailure| DelegationError::Unavailable {
             reason: failure.to_string(),
         };
+        // Read first: what is read behind it is of this block, or of a later one.
+        let head = self.connection.rpc.head().await.map_err(unavailable)?;
         // The contract looks at nothing else once the pair has an id.
         let known = self.known_id(&request).await.map_err(unavailable)?;
         let delegated = self.delegated_signer(&request).await.map_err(unavailable)?;
@@ -56,6 +58,7 @@ impl DelegatedSigners {
         }
         Ok(Delegation {
             known_id: SubscriptionId(known),
+            seen: head.reference().time,
         })
     }
 
@@ -162,6 +165,7 @@ mod tests {
                 len: 0,
             },
             known_id: SubscriptionId(0),
+            seen: types::BlockTime(0),
         }
     }
 

@@ -142,6 +142,26 @@ impl RpcFailure {
         }
     }
 
+    /// What everybody may be told of it: without the words of the RPC, which may name the account
+    /// or the key that it is used with.
+    #[must_use]
+    pub fn in_public(&self) -> String {
+        match self {
+            Self::Unreachable { method, .. } => format!("E-RPC-001: no answer to {method}"),
+            Self::Http { method, status } => format!("E-RPC-002: HTTP status {status} to {method}"),
+            Self::TooLarge { .. } => self.to_string(),
+            Self::Refused { method, code, .. } => {
+                format!("E-RPC-004: {method} was refused with code {code}")
+            }
+            Self::Malformed { method, .. } => {
+                format!("E-RPC-005: the answer to {method} does not decode")
+            }
+            Self::Undecodable { function, .. } => {
+                format!("E-RPC-006: a contract's answer to {function} does not decode")
+            }
+        }
+    }
+
     /// Whether asking again in a moment can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -267,6 +287,9 @@ impl RpcFailure {
                 "invalid jump",
                 "stack underflow",
                 "stack limit",
+                // geth's words for memory and return data that there cannot be.
+                "gas uint64 overflow",
+                "return data out of bounds",
                 "vm execution error",
                 "evm error",
             ],
@@ -429,6 +452,12 @@ mod tests {
         let out_of_gas =
             refused(r#"{"code":-32000,"message":"gas required exceeds allowance (30000000)"}"#);
         assert!(out_of_gas.as_revert().is_some());
+        // What a contract does that reads where no memory can be.
+        for text in ["gas uint64 overflow", "return data out of bounds"] {
+            let stopped = refused(&format!(r#"{{"code":-32000,"message":"{text}"}}"#));
+            let revert = stopped.as_revert().expect(text);
+            assert_eq!(revert.selector, [0; 4], "{text}");
+        }
         let limited = refused(
             r#"{"code":-32005,"message":"daily request count exceeded, request rate limited"}"#,
         );

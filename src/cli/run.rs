@@ -27,6 +27,7 @@ pub(super) fn run(args: RunArgs, file: FileConfig) -> Result<(), NodeError> {
             .to_owned(),
     })?;
     let chain = file.chain.as_ref().map(chain_parts).transpose()?;
+    let account = chain.as_ref().map(account);
     let api = ApiConfig {
         listen: args.listen.unwrap_or(file.server.listen),
         admin_listen: file.server.admin_listen,
@@ -59,12 +60,27 @@ pub(super) fn run(args: RunArgs, file: FileConfig) -> Result<(), NodeError> {
             node.api_addr(),
             node.admin_addr()
         );
+        if let Some(account) = account {
+            show!("account   {account}");
+        }
         show!("ready");
         node.run(interrupted).await
     });
     // Blocking work that is under way must not hold the exit up: what counts is on disk.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Who signs, and who is paid.
+fn account(chain: &ChainParts) -> String {
+    let address = alloy::primitives::Address::from(chain.key.address().0);
+    match chain.payment_wallet {
+        Some(wallet) => {
+            let wallet = alloy::primitives::Address::from(wallet.0);
+            format!("{address} (paid into wallet {wallet})")
+        }
+        None => format!("{address} (no payment wallet: free work only)"),
+    }
 }
 
 fn chain_parts(file: &ChainFileConfig) -> Result<ChainParts, NodeError> {

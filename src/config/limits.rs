@@ -10,6 +10,10 @@ use super::ConfigError;
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 
+/// Pools refuse a replacement that offers less than a tenth more; twice as much each time is at the
+/// cap within a few.
+const FEE_BUMP_PERCENT: RangeInclusive<u64> = 10..=100;
+
 /// The file's section; what is absent is as usual.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +34,8 @@ pub struct LimitsConfig {
     pub inclusion_delay_s: Option<u64>,
     /// Seconds after which an unincluded transaction gets a higher fee.
     pub fee_bump_after_s: Option<u64>,
+    /// By how much, in percent: at least what pools ask of a replacement.
+    pub fee_bump_percent: Option<u64>,
     /// Losses in a row that pause intake; 0: none does.
     pub breaker_losses: Option<u64>,
     /// Seconds of such a pause.
@@ -123,6 +129,13 @@ impl LimitsConfig {
                 SECOND_MS,
                 usual.fee_bump_after_ms,
             )?,
+            fee_bump_percent: within(
+                "fee_bump_percent",
+                self.fee_bump_percent,
+                FEE_BUMP_PERCENT,
+                1,
+                usual.fee_bump_percent,
+            )?,
             breaker_losses: within(
                 "breaker_losses",
                 self.breaker_losses,
@@ -152,7 +165,7 @@ mod tests {
         let text = "[limits]\ncontainer_attempts = 5\ndelivery_attempts = 1\n\
                     job_expiry_minutes = 60\njobs_open = 50\ndelegated_waiting = 0\n\
                     closing_margin_s = 4\ninclusion_delay_s = 12\nfee_bump_after_s = 45\n\
-                    breaker_losses = 0\nbreaker_pause_s = 600";
+                    fee_bump_percent = 10\nbreaker_losses = 0\nbreaker_pause_s = 600";
         let expected = Limits {
             container_attempts_max: 5,
             delivery_attempts_max: 1,
@@ -162,6 +175,7 @@ mod tests {
             closing_margin_s: 4,
             inclusion_delay_s: 12,
             fee_bump_after_ms: 45_000,
+            fee_bump_percent: 10,
             breaker_losses: 0,
             breaker_pause_ms: 600_000,
             ..Limits::default()
@@ -180,6 +194,8 @@ mod tests {
             ("closing_margin_s", 3_601, "between 0 and 3600"),
             ("inclusion_delay_s", 3_601, "between 0 and 3600"),
             ("fee_bump_after_s", 0, "between 1 and 3600"),
+            ("fee_bump_percent", 9, "between 10 and 100"),
+            ("fee_bump_percent", 101, "between 10 and 100"),
             ("breaker_losses", 1_001, "between 0 and 1000"),
             ("breaker_pause_s", 0, "between 1 and 604800"),
         ] {

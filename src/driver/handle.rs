@@ -238,6 +238,15 @@ impl Handle {
         });
     }
 
+    /// Says why the chain cannot be used, or that it can.
+    pub(crate) fn alarm_of_chain(&self, why: Option<&str>) {
+        self.alarms.send_if_modified(|alarms| {
+            let changed = alarms.chain.as_deref() != why;
+            alarms.chain = why.map(Arc::from);
+            changed
+        });
+    }
+
     /// Whether the loop still takes events.
     #[must_use]
     pub fn is_alive(&self) -> bool {

@@ -68,6 +68,8 @@ pub struct Alarms {
     pub upkeep: Option<Arc<str>>,
     /// Why the mirror does not follow the log.
     pub mirror: Option<Arc<str>>,
+    /// Why the chain cannot be used: words for everybody, who must not learn of the RPC.
+    pub chain: Option<Arc<str>>,
 }
 
 /// What work beside the loop came to.

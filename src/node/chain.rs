@@ -19,7 +19,7 @@ use crate::{
         reads::ChainReads,
         signer::NodeKey,
         transactions::Transactions,
-        watcher::{Watcher, WatcherConfig},
+        watcher::{Watcher, WatcherConfig, WatcherStatus},
     },
     driver::{BoxFuture, Handle},
     executor::{BoxError, EffectService, Ended},
@@ -121,6 +121,12 @@ pub(super) fn chain_config(
     }
 }
 
+/// Whether some subscriptions are refused because they came by delegation.
+fn restricts_delegates(config: &Config) -> bool {
+    let mut containers = config.containers.iter();
+    containers.any(|container| !container.allowed_delegate_addresses.is_empty())
+}
+
 /// Items in one batch delivery: eight of the usual size stay far below a block's gas.
 const DELIVERY_BATCH_MAX: u16 = 8;
 
@@ -176,6 +182,9 @@ impl ChainSlot {
     }
 }
 
+/// What everybody is told while a start without the chain waits for it.
+const NO_ANSWER_YET: &str = "the RPC has not answered since the start";
+
 /// What is said of the chain before the first connection.
 const NOT_CONNECTED: &str = "the chain is not connected yet";
 
@@ -209,6 +218,7 @@ impl Follow {
             let chain = chain_config(&self.parts, &connection, recorded.as_ref())?;
             Ok::<_, NodeError>((connection, chain, account))
         };
+        self.handle.alarm_of_chain(Some(NO_ANSWER_YET));
         let mut stopped = self.stopped.clone();
         let outcome = tokio::select! {
             outcome = connected => outcome,
@@ -216,6 +226,7 @@ impl Follow {
         };
         match outcome {
             Ok((connection, chain, account)) => {
+                self.handle.alarm_of_chain(None);
                 let config = Config {
                     chain,
                     ..self.config.clone()
@@ -232,6 +243,8 @@ impl Follow {
             }
             Err(error) => {
                 tracing::error!(%error, "the chain cannot be used; clients are still served");
+                let said = in_public(&error);
+                self.handle.alarm_of_chain(Some(&said));
             }
         }
     }
@@ -239,11 +252,32 @@ impl Follow {
     pub(super) async fn watch(self, connection: ChainConnection) {
         let config = WatcherConfig {
             payment_wallet: self.parts.payment_wallet,
+            reads_origins: restricts_delegates(&self.config),
             poll: self.parts.poll,
             ..WatcherConfig::new(self.parts.key.address())
         };
-        Watcher::new(connection, config, self.handle)
-            .run(flagged(self.stopped))
-            .await;
+        let watcher = Watcher::new(connection, config, self.handle.clone());
+        let status = watcher.status();
+        // The one ends with the other, whose status it is.
+        tokio::join!(
+            watcher.run(flagged(self.stopped)),
+            tell(status, self.handle)
+        );
+    }
+}
+
+/// Says in `/health` what is wrong with the chain, until it is not.
+async fn tell(mut status: watch::Receiver<WatcherStatus>, handle: Handle) {
+    while status.changed().await.is_ok() {
+        let trouble = status.borrow_and_update().trouble.clone();
+        handle.alarm_of_chain(trouble.as_deref());
+    }
+}
+
+/// What everybody may be told of a connection that failed for good.
+fn in_public(error: &NodeError) -> String {
+    match error {
+        NodeError::Chain(error) => error.in_public(),
+        other => other.to_string(),
     }
 }

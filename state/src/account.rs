@@ -21,9 +21,10 @@ use crate::{
     limits::TAKE_UPS_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
+    signed::Signed,
     trace::Transition,
     transaction::{ByTx, Phase, Slot, Use, Version, after},
-    types::Nonce,
+    types::{BlockRef, Nonce},
 };
 
 /// Why the node does not send.
@@ -121,6 +122,9 @@ pub struct Account {
     /// How many of the open nonces are in hand.
     #[serde(skip)]
     pub(crate) in_hand: u32,
+    /// The deliveries that a block may still hold.
+    #[serde(skip)]
+    pub(crate) signed: Signed,
 }
 
 impl Account {
@@ -217,6 +221,7 @@ impl Machine {
     pub(crate) fn account_observed(
         &mut self,
         turn: &mut Turn,
+        head: &BlockRef,
         observed: Nonce,
     ) -> Result<(), Halt> {
         let step = match self.account.next {
@@ -234,8 +239,11 @@ impl Machine {
             }),
             Some(_) => Step::Agree,
         };
-        // The first start behind a quarantine, or one whose head is older than what is recorded.
+        // A reorg took away what was known by its count alone. What an older head than the recorded
+        // one lacks is no news: it may come again, and where it does not, a reorg tells.
+        let known_head = self.chain.head.map_or(0, |known| known.number);
         let frees = step == Step::Agree
+            && head.number >= known_head
             && self.account.quarantine.is_none()
             && self.account.next.is_some_and(|known| observed < known);
         self.step_account(step);
@@ -332,8 +340,15 @@ impl Machine {
         self.account.foreign = self.account.foreign.saturating_add(1);
         let slot = self.account.slots.get(&nonce);
         let wanted = slot.map(|slot| slot.wanted.clone());
-        if let Some(slot) = slot.filter(|slot| slot.sent) {
-            self.account.overtaken.insert(nonce, slot.versions.clone());
+        if let Some(versions) = slot
+            .filter(|slot| slot.sent)
+            .map(|slot| slot.versions.clone())
+        {
+            for version in &versions {
+                self.note_signed(&version.does);
+            }
+            let before = self.account.overtaken.insert(nonce, versions);
+            self.note_dropped(before.iter().flatten());
         }
         self.stop_slot(turn, nonce)?;
         self.close_slot(nonce);

@@ -41,6 +41,7 @@ impl Machine {
     pub fn audit(&self) -> Result<(), Broken> {
         hold(self.adds_up(), || "the running sums add up".into())?;
         self.audit_money()?;
+        self.audit_catching_up()?;
         self.audit_subscriptions()?;
         self.audit_jobs()?;
         self.audit_deliveries()?;
@@ -74,6 +75,19 @@ impl Machine {
             })?;
         }
         Ok(())
+    }
+
+    /// The head that is waited for while nothing is taken up is still to come, and asked for.
+    fn audit_catching_up(&self) -> Result<(), Broken> {
+        let Some(to) = self.chain.catching_up else {
+            return Ok(());
+        };
+        let is_above = self.chain.head.is_some_and(|head| head.number < to);
+        let asked = self.next_block_deadline().number;
+        let comes = self.takes_up() || asked.is_some_and(|number| number <= to);
+        hold(is_above && comes, || {
+            format!("block {to} is still to come: {:?}", self.chain.head)
+        })
     }
 
     /// What is served is looked at again; all else is retired, and forgotten in its time.
@@ -114,11 +128,13 @@ impl Machine {
 
     fn audit_jobs(&self) -> Result<(), Broken> {
         let (mut client, mut interval, mut waiting, mut ends) = (0_u32, 0_u32, 0_u32, 0_usize);
+        let mut queued = 0_usize;
         for (no, job) in self.jobs.all.iter() {
             self.audit_job(no, job)
                 .map_err(|broken| format!("job {no}: {broken}: {job:?}"))?;
             let scheduled = job.closes.is_some() && job.stage != Stage::Waiting;
             ends = ends.saturating_add(usize::from(scheduled));
+            queued = queued.saturating_add(usize::from(self.jobs.is_queued(no)));
             let count = match (&job.work, job.stage) {
                 (_, Stage::Succeeded | Stage::Failed(_)) => continue,
                 (Work::Client { .. } | Work::Reported { .. }, _) => &mut client,
@@ -138,6 +154,9 @@ impl Machine {
         )?;
         hold(ends == self.schedule.ends.len(), || {
             "each closing is a job's".into()
+        })?;
+        hold(queued == self.jobs.queued(), || {
+            "each place among the ended ones is a job's".into()
         })?;
         let waiting = usize::try_from(self.jobs.waiting).unwrap_or(usize::MAX);
         hold(waiting == self.schedule.delegated.len(), || {
@@ -175,6 +194,10 @@ impl Machine {
             .expires
             .is_none_or(|at| self.schedule.timers.contains(&(at, timer)));
         hold(expires, || "its expiry is scheduled".into())?;
+        let forgotten = job.stage.is_end() && !self.is_kept_for_block(no);
+        hold(self.jobs.is_queued(no) == forgotten, || {
+            "is forgotten when it ended, and no block can hold what was signed for it".into()
+        })?;
         let must_expire = matches!(job.work, Work::Client { .. } | Work::Reported { .. });
         hold(
             !must_expire || job.stage.is_end() || job.expires.is_some(),
@@ -182,8 +205,18 @@ impl Machine {
         )
     }
 
-    /// At most one live delivery of an interval, and each waits for something that comes.
+    /// At most one live delivery of an interval, and each waits for something that comes. What a
+    /// block may still hold finds its job there, and its request.
     fn audit_deliveries(&self) -> Result<(), Broken> {
+        for no in self.account.signed.deliveries() {
+            let of = self.deliveries.get(no);
+            let finds = of.is_some_and(|of| {
+                let request = of.delegation;
+                self.jobs.get(of.job).is_some()
+                    && request.is_none_or(|key| self.delegations.get(key).is_some())
+            });
+            hold(finds, || format!("delivery {no} finds its job: {of:?}"))?;
+        }
         let mut live = BTreeMap::new();
         for (no, delivery) in self.deliveries.iter() {
             self.audit_delivery(no, delivery)
@@ -224,6 +257,9 @@ impl Machine {
                 .is_some_and(|height| self.deliveries.parked.contains(&(height, no))),
             State::Final | State::Abandoned(_) | State::Withdrawn(_) => delivery.effect.is_none(),
         };
+        if delivery.state == State::Final {
+            hold(delivery.settled.is_some(), || "is final in a block".into())?;
+        }
         hold(waits, || "waits for something that comes".into())
     }
 

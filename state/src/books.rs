@@ -135,7 +135,9 @@ impl Machine {
                 continue;
             }
             let (id, interval) = (self.chain_id_of(delivery), delivery.interval);
-            let Some(terms) = self.terms_of(delivery).cloned() else {
+            // Another record may have taken a signed one's nonce: that is what pays then.
+            let record = self.subscriptions.get(id).map(|of| &of.subscription);
+            let Some(terms) = record.or_else(|| self.terms_of(delivery)).cloned() else {
                 continue;
             };
             if terms.payment_amount.is_zero() {

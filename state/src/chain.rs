@@ -81,6 +81,9 @@ pub struct ChainView {
     pub head: Option<BlockRef>,
     /// The newest final block heard of.
     pub finalized: Option<BlockRef>,
+    /// The height of the chain's head where the node is still to read up to it: below it nothing is
+    /// taken up.
+    pub catching_up: Option<u64>,
     /// The newest recorded blocks that are not final, by height.
     pub(crate) recent: BTreeMap<u64, BlockRef>,
     /// Undos of unfinalized blocks, by height; within a height in the order they were made.
@@ -143,6 +146,7 @@ impl Machine {
             return Ok(());
         }
         self.chain.head = Some(*block);
+        self.head_reached(block);
         self.chain.time_before = self.chain.time_before.filter(|time| *time > block.time);
         self.chain.recent.insert(block.number, *block);
         while self.chain.recent.len() > RECENT_BLOCKS_MAX {
@@ -187,7 +191,9 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
-        let mut answers = Answers::new(fulfilled, facts, node);
+        let alone = self.answered_alone(facts);
+        let in_batches = fulfilled.difference(&alone).copied().collect();
+        let mut answers = Answers::new(in_batches, facts, node);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
@@ -203,7 +209,7 @@ impl Machine {
                 | ChainFact::Wallet(_) => {}
             }
         }
-        self.chain.fulfilled = answers.into_fulfilled();
+        self.chain.fulfilled = fulfilled;
         for fact in facts {
             match fact {
                 ChainFact::SubscriptionCancelled { id } => {
@@ -410,6 +416,7 @@ impl Machine {
             .is_none_or(|head| head.number < block.number);
         if behind {
             self.chain.head = Some(*block);
+            self.head_reached(block);
         }
         let above = block.number.saturating_add(1);
         self.chain.recent = self.chain.recent.split_off(&above);
@@ -428,7 +435,8 @@ impl Machine {
                 }
                 Undo::ProofJudged(id, interval) => self.verdict_final(id, interval),
                 Undo::Foreign(nonce) => {
-                    self.account.overtaken.remove(&nonce);
+                    let versions = self.account.overtaken.remove(&nonce);
+                    self.note_dropped(versions.iter().flatten());
                     self.account.explain_below(after(nonce));
                 }
                 Undo::Aliased(key) => self.alias_final(key, block),

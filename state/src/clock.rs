@@ -1,11 +1,7 @@
 //! What the wall clock has made due.
 
-use alloc::collections::BTreeSet;
-use core::cell::LazyCell;
-
 use crate::{
-    delivery::State,
-    job::{Cause, Work},
+    job::Cause,
     limits::DEADLINES_PER_EVENT_MAX,
     machine::{Halt, Machine},
     outbox::Turn,
@@ -35,31 +31,11 @@ impl Machine {
             }
         }
         let limits = self.limits();
-        // A block may still hold what was signed: the job is its interval's again then. Looked up
-        // where an interval's job is due to go; clients' jobs, which are many, need none of it.
-        let signed = LazyCell::new(|| {
-            let mut jobs = BTreeSet::new();
-            let mut requests = BTreeSet::new();
-            for no in self.account.versions().flat_map(|of| of.does.deliveries()) {
-                if let Some(delivery) = self.deliveries.get(*no)
-                    && delivery.state != State::Final
-                {
-                    jobs.insert(delivery.job);
-                    requests.extend(delivery.delegation);
-                }
-            }
-            (jobs, requests)
-        });
         let forgotten = self.jobs.evict(
             now,
             limits.result_age_max_ms,
             limits.results_max,
             DEADLINES_PER_EVENT_MAX,
-            |job, no| match &job.work {
-                Work::Delegated { key, .. } => signed.0.contains(&no) || signed.1.contains(key),
-                Work::Interval { .. } => signed.0.contains(&no),
-                Work::Client { .. } | Work::Reported { .. } => false,
-            },
         );
         for (key, no) in forgotten {
             self.forget_delegation(key, no);

@@ -104,6 +104,9 @@ pub struct Limits {
     pub retry_backoff_max_ms: u64,
     /// An unincluded transaction gets a higher fee after this wait.
     pub fee_bump_after_ms: u64,
+    /// By how much, in percent of the fee before. Pools refuse a replacement that offers less than
+    /// ten percent more.
+    pub fee_bump_percent: u16,
     /// An off-chain job that is not final after this time fails.
     pub job_expiry_ms: u64,
     /// Results of finished jobs are kept this long.
@@ -134,6 +137,7 @@ impl Default for Limits {
             retry_backoff_ms: 500,
             retry_backoff_max_ms: 60_000,
             fee_bump_after_ms: 30_000,
+            fee_bump_percent: 25,
             job_expiry_ms: 15 * 60_000,
             result_age_max_ms: 7 * 24 * 3_600_000,
             results_max: 100_000,

@@ -98,6 +98,9 @@ impl Display for Event {
                 f.write_str(": ")?;
                 list(f, facts.iter())
             }
+            Self::HeadObserved { head } => {
+                write!(f, "{} was seen as the chain's head", Block(head))
+            }
             Self::ChainReorged { ancestor } => {
                 write!(f, "the chain was reorganised above {}", Block(ancestor))
             }

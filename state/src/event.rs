@@ -40,7 +40,8 @@ pub enum Event {
         /// The present.
         now: WallTime,
     },
-    /// What the chain says of the node's account, read at start before anything is sent.
+    /// What the chain says of the node's account, read at start before anything is sent, or begun
+    /// for the chain; and again when what was sent waits behind a nonce that nobody uses.
     AccountObserved {
         /// The head at which it was read.
         head: BlockRef,
@@ -60,6 +61,12 @@ pub enum Event {
         block: BlockRef,
         /// Its facts, in the order of their logs.
         facts: Vec<ChainFact>,
+    },
+    /// The chain's head was seen: well above what is recorded, after an absence or an outage; or
+    /// not as high as it was seen before, with nothing left to read.
+    HeadObserved {
+        /// The head, or the newest block that can be read.
+        head: BlockRef,
     },
     /// Blocks above `ancestor` left the canonical chain.
     ChainReorged {
@@ -158,6 +165,55 @@ pub struct SyncedSubscription {
     pub responses: u16,
     /// Whether this node already responded in that interval (`nodeResponded`).
     pub responded: bool,
+    /// How it came to be.
+    pub origin: Origin,
+}
+
+/// How a subscription came to be, as far as anybody asked.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
+pub enum Origin {
+    /// Its owner created it, or nobody asked.
+    #[default]
+    Owner,
+    /// By delegation, under this nonce of its owner.
+    Delegated(u32),
+    /// One or the other: its owner has used nonces too high to look through.
+    Unclear,
+}
+
+impl Origin {
+    /// The subscriber's nonce, where it is known that there is one.
+    #[must_use]
+    pub fn nonce(self) -> Option<u32> {
+        match self {
+            Self::Delegated(nonce) => Some(nonce),
+            Self::Owner | Self::Unclear => None,
+        }
+    }
+
+    /// Whether it may have come by delegation.
+    #[must_use]
+    pub fn may_be_delegated(self) -> bool {
+        match self {
+            Self::Delegated(_) | Self::Unclear => true,
+            Self::Owner => false,
+        }
+    }
+
+    /// What is known with both: a nonce rather than none, and a doubt rather than no question.
+    #[must_use]
+    pub fn with(self, told: Self) -> Self {
+        match (self, told) {
+            (Self::Delegated(_), _) | (Self::Unclear, Self::Owner | Self::Unclear) => self,
+            (Self::Unclear, Self::Delegated(_)) | (Self::Owner, _) => told,
+        }
+    }
+}
+
+impl From<Option<u32>> for Origin {
+    fn from(nonce: Option<u32>) -> Self {
+        nonce.map_or(Self::Owner, Self::Delegated)
+    }
 }
 
 /// One thing that a block holds and that concerns the node.
@@ -351,6 +407,9 @@ pub struct DelegatedRequest {
     pub input: PayloadRef,
     /// The id that the chain already gave to `(owner, nonce)`; 0 for none.
     pub known_id: SubscriptionId,
+    /// The time of the newest block when that was read; 0 where nobody read it. The recorded head
+    /// may be far older, since blocks that concern nobody are not recorded.
+    pub seen: BlockTime,
 }
 
 /// What `PUT /api/status` may say.

@@ -2,12 +2,13 @@
 
 use crate::{
     chore::{Chore, Chores},
+    delegation::{Delegation, DelegationKey, Delegations},
     effect::Effect,
     job::{Job, Jobs},
-    ledger::{Entry, Ledger},
+    ledger::{Account, Entry, Ledger, Totals},
     machine::Machine,
     outbox::{Flight, Owner, Pending},
-    types::{Address, Amount, DeliveryNo, EffectId, EntryNo, JobNo, Nonce},
+    types::{Address, Amount, DeliveryNo, EffectId, EntryNo, Hash, JobNo, Nonce},
 };
 
 /// Who waits for an effect's outcome.
@@ -75,7 +76,37 @@ impl Jobs {
     }
 }
 
+/// The place of a delegated subscription among those without an id.
+pub type UnnamedAt = (Hash, DelegationKey);
+
+impl Delegations {
+    /// Those that have no id on chain, from a place on, with theirs.
+    pub fn unnamed_from(&self, from: UnnamedAt) -> impl Iterator<Item = (UnnamedAt, &Delegation)> {
+        self.by_record
+            .range(from..)
+            .filter_map(|at| self.all.get(&at.1).map(|delegation| (*at, delegation)))
+    }
+}
+
+impl Delegation {
+    /// Whether nothing begins it again, whatever the chain does.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+}
+
 impl Ledger {
+    /// The accounts that have entries, from one to another, in order of role and token.
+    pub fn accounts_between(
+        &self,
+        from: Account,
+        to: Account,
+    ) -> impl Iterator<Item = (&Account, &Totals)> {
+        let range = (from <= to).then(|| self.accounts.range(from..=to));
+        range.into_iter().flatten()
+    }
+
     /// An entry that is pending or among the newest settled ones.
     #[must_use]
     pub fn entry(&self, no: EntryNo) -> Option<&Entry> {

@@ -58,7 +58,8 @@ pub const REVERTED_SIMULATIONS_MAX: u16 = 9;
 pub const UNPROFITABLE_WAITS_MAX: u16 = 60;
 
 /// Versions of one transaction (fee bumps and withdrawals): each is a hash that the watcher has
-/// to look for. At a quarter more per bump, 24 versions are a price 200 times the first.
+/// to look for. At the usual quarter more per bump, 24 versions are a price 200 times the first, at
+/// the least that pools take, a tenth, still nine times.
 pub const VERSIONS_MAX: usize = 24;
 
 /// Added to the estimated gas, as a divisor: a quarter. Between simulation and inclusion other
@@ -82,10 +83,6 @@ pub const WRITE_OFFS_AT_ONCE_MAX: usize = 8;
 
 /// Finished deliveries kept in memory for views.
 pub const DELIVERIES_KEPT: usize = 10_000;
-
-/// Rest of an ended job that is due to be forgotten while a block may still hold its delivery. In
-/// the future, so that a clock that serves it does not ask for it again at once.
-pub const HELD_JOB_REST_MS: u64 = 60_000;
 
 /// Retired subscriptions (refused, cancelled, completed) kept in memory for views; older ones
 /// stand in the log. Strangers create them.

@@ -27,6 +27,7 @@ impl Event {
             | Self::AccountObserved { .. }
             | Self::QuarantineLifted
             | Self::ChainCommitted { .. }
+            | Self::HeadObserved { .. }
             | Self::ChainReorged { .. }
             | Self::ChainFinalized { .. }
             | Self::SubscriptionsSynced { .. }

@@ -54,17 +54,20 @@ impl Schedule {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The earliest block-time deadline.
-    pub(crate) fn next_time(&self) -> Option<BlockTime> {
+    /// The earliest block time at which work begins.
+    pub(crate) fn next_begin(&self) -> Option<BlockTime> {
         let start = self.starts.first().map(|(at, _)| *at);
-        let end = self.ends.first().map(|(at, _)| *at);
         let delegated = self.delegated.first().map(|(at, _)| *at);
+        let times = [start, delegated].into_iter().flatten();
+        times.min().map(BlockTime)
+    }
+
+    /// The earliest block time at which something that was begun is over.
+    pub(crate) fn next_end(&self) -> Option<BlockTime> {
+        let end = self.ends.first().map(|(at, _)| *at);
         let proof = self.proofs.first().map(|(at, _, _)| *at);
-        [start, end, delegated, proof]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(BlockTime)
+        let times = [end, proof].into_iter().flatten();
+        times.min().map(BlockTime)
     }
 
     /// The lowest height that is waited for.

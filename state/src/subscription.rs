@@ -20,9 +20,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     admission::Reason,
-    event::Subscription,
+    event::{Origin, Subscription},
     paged::Paged,
-    types::{BlockRef, Hash, Interval, SubscriptionId},
+    types::{BlockRef, BlockTime, Hash, Interval, SubscriptionId},
 };
 
 /// `activeAt` of a cancelled subscription.
@@ -67,8 +67,8 @@ pub fn interval_end(active_at: u32, period: u32, interval: Interval) -> Option<u
 /// The first interval of a record that is not over at a block's time: before it is active, its
 /// first.
 #[must_use]
-pub(crate) fn first_at(terms: &Subscription, block: &BlockRef) -> Interval {
-    let now = block.time.as_contract_time();
+pub(crate) fn first_at(terms: &Subscription, time: BlockTime) -> Interval {
+    let now = time.as_contract_time();
     if now < terms.active_at {
         Interval(1)
     } else {
@@ -272,8 +272,8 @@ pub struct Tracked {
     pub taken: Interval,
     /// Responses in the newest interval heard of.
     pub responses: Responses,
-    /// The subscriber's nonce, when it was created by delegation.
-    pub delegation: Option<u32>,
+    /// How it came to be.
+    pub origin: Origin,
     /// Where it stands.
     pub standing: Standing,
     /// Read in a sync: facts up to its block are in the record already.
@@ -304,7 +304,7 @@ impl Tracked {
     /// The first interval that is not over at a block's time: before it is active, its first.
     #[must_use]
     pub fn first_at(&self, block: &BlockRef) -> Interval {
-        first_at(&self.subscription, block)
+        first_at(&self.subscription, block.time)
     }
 
     /// Responses in `interval`, as far as heard: none for one that nobody answered yet.

@@ -53,7 +53,7 @@ impl Machine {
                 due: Due::Never,
                 taken: Interval(0),
                 responses: Responses::default(),
-                delegation,
+                origin: delegation.into(),
                 standing: Standing::Admitted,
                 synced: false,
             },
@@ -85,7 +85,11 @@ impl Machine {
             && known.subscription == *subscription
         {
             // Known from its own creation: only the verdict can be another, since a sync begins
-            // anew with each change of what is served.
+            // anew with each change of what is served, and may have asked more than was known.
+            let origin = known.origin.with(entry.origin);
+            if let Some(known) = self.subscriptions.tracked.get_mut(entry.id.0) {
+                known.origin = origin;
+            }
             self.rejudge(entry.id);
             return;
         }
@@ -100,7 +104,7 @@ impl Machine {
                 due: Due::Never,
                 taken: Interval(0),
                 responses,
-                delegation: None,
+                origin: entry.origin,
                 standing: Standing::Admitted,
                 synced: true,
             },
@@ -117,11 +121,12 @@ impl Machine {
         if tracked.subscription.active_at == CANCELLED_AT {
             tracked.standing = Standing::Cancelled;
         }
-        self.drop_strange_aliases(turn, id, tracked.subscription.owner, tracked.delegation);
+        let nonce = tracked.origin.nonce();
+        self.drop_strange_aliases(turn, id, tracked.subscription.owner, nonce);
         self.unschedule(id);
         // Whoever told of it need not have learned its nonce.
         let brought = self.delegations.of_id(id).first().map(|(_, nonce)| *nonce);
-        tracked.delegation = tracked.delegation.or(brought);
+        tracked.origin = tracked.origin.with(brought.into());
         let undo = match self.subscriptions.tracked.insert(id.0, tracked) {
             Some(replaced) => Undo::Replaced(id, alloc::boxed::Box::new(replaced)),
             None => Undo::Created(id),
@@ -148,7 +153,7 @@ impl Machine {
             config,
             &self.catalog,
             &tracked.subscription,
-            tracked.delegation.is_some(),
+            tracked.origin.may_be_delegated(),
         ) {
             Ok(()) => Step::Admit,
             Err(reason) => Step::Refuse(reason),
@@ -345,8 +350,8 @@ impl Machine {
             })
     }
 
-    /// Everything that the head has made due: creations deep enough, intervals that closed,
-    /// intervals that began.
+    /// Everything that the head has made due: creations deep enough, intervals that closed, and,
+    /// unless the node catches up, intervals that began.
     pub(crate) fn serve_head(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         let Some(head) = self.chain.head else {
             return Ok(());
@@ -366,6 +371,9 @@ impl Machine {
             self.reschedule(id);
         }
         self.serve_proofs(turn, head.time.0)?;
+        if !self.takes_up() {
+            return Ok(());
+        }
         self.serve_delegated(turn)?;
         let open_max = self.open_max();
         let mut begun = 0_usize;

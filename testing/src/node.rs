@@ -498,6 +498,8 @@ impl Node {
             s: from_b256(B256::from(*s)),
             input,
             known_id,
+            // Of the newest closed block: the machine need not have heard of it.
+            seen: self.head().time,
         });
         if self.machine.check(&event) != Verdict::Accept {
             self.happened.count("a delegated subscription was refused");

@@ -22,6 +22,8 @@ pub enum Fault {
     NoReceipts(u32),
     /// No balance is known at the newest block, as from a node behind the others, this many times.
     NoBalance(u32),
+    /// A call of any token's `balanceOf` ends with these words.
+    Balance(&'static str),
 }
 
 struct Inner {
@@ -108,13 +110,15 @@ impl Inner {
                 *times -= 1;
                 error("header not found")
             }
+            Fault::Balance(words) if method == "eth_call" && asks_balance(request) => error(words),
             Fault::None
             | Fault::Outage
             | Fault::RangeOver(_)
             | Fault::AnswerLost
             | Fault::NoHistory
             | Fault::NoReceipts(_)
-            | Fault::NoBalance(_) => None,
+            | Fault::NoBalance(_)
+            | Fault::Balance(_) => None,
         }
     }
 
@@ -128,6 +132,13 @@ fn reads_state(method: &str) -> bool {
         method,
         "eth_call" | "eth_getBalance" | "eth_getTransactionCount"
     )
+}
+
+/// Whether a call is of `balanceOf(address)`.
+fn asks_balance(request: &Value) -> bool {
+    let call = &request["params"][0];
+    let data = call["input"].as_str().or(call["data"].as_str());
+    data.is_some_and(|data| data.starts_with("0x70a08231"))
 }
 
 fn number(value: &Value) -> Option<u64> {

@@ -26,6 +26,7 @@ struct State {
     unfinalized: BTreeMap<u64, Vec<ChainFact>>,
     sent: BTreeMap<Nonce, Vec<Hash>>,
     deadline: BlockDeadline,
+    catching_up: Option<u64>,
     cursor: Option<SubscriptionId>,
 }
 
@@ -76,6 +77,11 @@ impl Recorder {
         self.look(|state| state.deadline = deadline);
     }
 
+    /// The account was read at a head that nobody else has seen.
+    pub fn set_catching_up(&self, to: u64) {
+        self.look(|state| state.catching_up = Some(to));
+    }
+
     pub fn set_cursor(&self, cursor: SubscriptionId) {
         self.look(|state| state.cursor = Some(cursor));
     }
@@ -98,12 +104,17 @@ impl State {
                     entry.extend(facts.iter().cloned());
                 }
                 // What was waited for came.
+                self.catching_up = self.catching_up.filter(|to| *to > block.number);
                 if self.deadline.number.is_some_and(|n| n <= block.number) {
                     self.deadline.number = None;
                 }
                 if self.deadline.time.is_some_and(|t| t <= block.time) {
                     self.deadline.time = None;
                 }
+            }
+            Event::HeadObserved { head } => {
+                let is_above = self.head.is_some_and(|known| known.number < head.number);
+                self.catching_up = is_above.then_some(head.number);
             }
             Event::ChainReorged { ancestor } => {
                 let below_final = self.finalized.is_some_and(|f| ancestor.number < f.number);
@@ -127,6 +138,7 @@ impl State {
             } => {
                 self.cursor = (!subscriptions.is_empty()).then_some(*next);
             }
+            Event::AccountObserved { .. } => {}
             other => panic!("not an event of the chain: {other:?}"),
         }
         self.events.push(event);
@@ -183,7 +195,17 @@ impl MachineView for Recorder {
     }
 
     fn next_block_deadline(&self) -> BlockDeadline {
-        self.look(|state| state.deadline)
+        self.look(|state| BlockDeadline {
+            number: [state.deadline.number, state.catching_up]
+                .into_iter()
+                .flatten()
+                .min(),
+            ..state.deadline
+        })
+    }
+
+    fn catching_up(&self) -> Option<u64> {
+        self.look(|state| state.catching_up)
     }
 
     fn sync_cursor(&self) -> Option<SubscriptionId> {

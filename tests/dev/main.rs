@@ -1,6 +1,8 @@
 //! `infernet dev` from the outside: the answer, the money, and `kill -9`.
 
+mod chain;
 mod clients;
+mod delegated;
 mod disk;
 mod ending;
 mod operator;

@@ -5,6 +5,7 @@ use std::{path::Path, time::Instant};
 
 use alloy::{
     primitives::{Address, TxKind, U256},
+    providers::Provider as _,
     sol_types::SolCall as _,
 };
 use infernet_contracts::IrisConsumer;
@@ -124,6 +125,23 @@ fn the_operator_reads_what_is_served_and_what_is_not() {
             (&one["subscription"], &one["state"], &one["loss"]),
             (&json!(1), &json!("final"), &Value::Null)
         );
+        // By which transaction, as the chain says it too, although its nonce is closed.
+        let included = &one["included"];
+        let tx = included["transaction"].as_str().expect("a hash");
+        assert_eq!(one["transactions"], json!([tx]), "{one}");
+        let provider = dev::provider(rpc).expect("a URL");
+        let hash = tx.parse().expect("a hash");
+        let found = provider.get_transaction_by_hash(hash);
+        let found = found.await.expect("answers").expect("it is in the chain");
+        let nonce = alloy::consensus::Transaction::nonce(&found);
+        assert_eq!(
+            (&one["nonce"], &included["nonce"]),
+            (&json!(nonce), &json!(nonce))
+        );
+        let receipt = provider.get_transaction_receipt(hash);
+        let receipt = receipt.await.expect("answers").expect("it is in the chain");
+        assert_eq!(included["block"], json!(receipt.block_number), "{one}");
+        assert_eq!(served["deliveries"][0]["included"], *included);
         assert_eq!(deliveries["next"], Value::Null);
         let (_, none) = get(&format!("{admin}/api/deliveries?from=2")).await;
         assert_eq!(none["deliveries"], json!([]));
@@ -159,6 +177,11 @@ fn the_operator_reads_what_is_served_and_what_is_not() {
     });
     signal("TERM", running.pid());
     assert_eq!(running.code(), Some(0));
+
+    // So does a replay, long after.
+    let shown = statement(&data_dir, &["--explain", "sub:1"]);
+    let closed = "final: transaction 0x";
+    assert!(shown.contains(closed), "{shown}");
 
     // A replay of the log states the same books.
     let seq = books["seq"].to_string();

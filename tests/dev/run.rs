@@ -15,6 +15,12 @@ use super::{PATIENCE, dev, ending::signal, text};
 
 /// Starts it and reads where clients connect.
 pub(super) fn start(config: &Path) -> (Child, String) {
+    let (child, api, _) = start_with_admin(config);
+    (child, api)
+}
+
+/// Starts it and reads where clients and the operator connect.
+pub(super) fn start_with_admin(config: &Path) -> (Child, String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_infernet"))
         .args(["run", "--config"])
         .arg(config)
@@ -25,9 +31,21 @@ pub(super) fn start(config: &Path) -> (Child, String) {
         .expect("starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let first = lines.next().expect("a line").expect("text");
-    let api = first.split_whitespace().nth(1).expect("a URL").to_owned();
-    assert_eq!(lines.next().expect("a line").expect("text"), "ready");
-    (child, api)
+    let mut urls = first
+        .split(|c: char| c.is_whitespace() || c == ')')
+        .filter(|word| word.starts_with("http://"))
+        .map(str::to_owned);
+    let mut url = || urls.next().expect("a URL");
+    let (api, admin) = (url(), url());
+    let rest: Vec<String> = lines
+        .map_while(Result::ok)
+        .take_while(|line| line != "ready")
+        .collect();
+    assert!(
+        rest.iter().all(|line| line.starts_with("account   0x")),
+        "{rest:?}"
+    );
+    (child, api, admin)
 }
 
 fn dev_key() -> &'static str {

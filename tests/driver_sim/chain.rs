@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use infernet_state::{
     event::{
-        ChainFact, Failure, Outcome, Receipt, Rejection, Subscription, Success, SyncedSubscription,
-        TransactionState, WalletChange, WalletFact,
+        ChainFact, Failure, Origin, Outcome, Receipt, Rejection, Subscription, Success,
+        SyncedSubscription, TransactionState, WalletChange, WalletFact,
     },
     subscription::{interval_at, judge},
     types::{Address, Amount, BlockRef, BlockTime, Hash, Interval, Nonce, SubscriptionId},
@@ -279,6 +279,7 @@ impl Chain {
                     subscription: record.clone(),
                     responses: answered.into(),
                     responded: answered,
+                    origin: Origin::Owner,
                 }
             })
             .collect()

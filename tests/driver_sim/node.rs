@@ -433,6 +433,11 @@ fn next_facts(handle: &Handle, outside: &Shared, tip: &mut Option<BlockRef>) -> 
     if oldest.is_some_and(|oldest| settled.number >= oldest) {
         return Some(vec![Event::ChainFinalized { block: settled }]);
     }
+    // Where a fork is shorter than what was seen before, nothing more is waited for.
+    let waits = handle.view(|machine| machine.chain().catching_up);
+    if waits.is_some_and(|to| to > at.number) {
+        return Some(vec![Event::HeadObserved { head: at }]);
+    }
     if is_due(handle, &at) {
         return Some(vec![Event::ChainCommitted {
             block: at,

@@ -6,12 +6,18 @@ use axum::{Json, extract::State};
 use infernet_state::{
     Machine,
     delivery::{Delivery, State as Standing},
-    types::{DeliveryNo, Nonce},
+    types::DeliveryNo,
 };
 use serde::Serialize;
 
 use super::{Asked, Page};
-use crate::{api::node::Node, words};
+use crate::{
+    api::{
+        node::Node,
+        view::{self, IncludedView},
+    },
+    words,
+};
 
 /// A page of them.
 #[derive(Serialize)]
@@ -40,10 +46,16 @@ pub(super) struct DeliveryView {
     loss: Option<String>,
     /// Transactions of it that were included and reverted.
     reverts: u16,
-    /// While its transaction is not final.
+    /// Once it has one, until it is given up.
     nonce: Option<u64>,
-    /// Each version that was signed under the nonce, the newest last.
+    /// Each version that was signed under the nonce, the newest last; of a final one that which is
+    /// in the chain.
     transactions: Vec<String>,
+    /// The block that it stands in.
+    included: Option<IncludedView>,
+    /// Its newest transaction that reverted in a block, once that is final; of one that was
+    /// delivered after all none.
+    reverted: Option<IncludedView>,
 }
 
 /// Which delegated subscription.
@@ -55,51 +67,47 @@ struct DelegatedView {
 
 impl DeliveryView {
     pub(super) fn new(machine: &Machine, no: DeliveryNo, delivery: &Delivery) -> Self {
-        let (state, nonce, loss) = parts(delivery.state);
-        let delegated = delivery.delegation;
-        let subscription = match delegated {
-            Some(key) => machine.delegations().get(key).and_then(|known| known.id),
-            None => Some(delivery.identity.id),
+        let included = machine.inclusion_of(delivery);
+        let (nonce, loss, reverted) = match delivery.state {
+            Standing::Planned | Standing::Simulating | Standing::Ready | Standing::Parked => {
+                (None, None, delivery.settled)
+            }
+            Standing::Sent(nonce) | Standing::Included(nonce) => {
+                (Some(nonce), None, delivery.settled)
+            }
+            Standing::Final => (included.map(|by| by.nonce), None, None),
+            Standing::Abandoned(loss) | Standing::Withdrawn(loss) => {
+                (None, Some(loss.to_string()), delivery.settled)
+            }
+        };
+        let open = nonce.and_then(|nonce| machine.transaction(nonce));
+        let transactions = match open {
+            Some(slot) => slot
+                .versions
+                .iter()
+                .filter(|version| version.does.deliveries().contains(&no))
+                .map(|version| version.tx.to_string())
+                .collect(),
+            None => included.iter().map(|by| by.tx.to_string()).collect(),
         };
         Self {
             no: no.0,
-            subscription: subscription.map(|id| id.0),
-            delegated: delegated.map(|(owner, nonce)| DelegatedView {
+            subscription: view::subscription_of(machine, delivery),
+            delegated: delivery.delegation.map(|(owner, nonce)| DelegatedView {
                 owner: owner.to_string(),
                 nonce,
             }),
             interval: delivery.interval.0,
             job: delivery.job.0,
-            state,
-            says: words::delivery_state(delivery.state),
+            state: view::delivery_state(delivery.state),
+            says: words::delivery_state(delivery),
             loss,
             reverts: delivery.reverts,
             nonce: nonce.map(|nonce| nonce.0),
-            transactions: nonce
-                .and_then(|nonce| machine.transaction(nonce))
-                .map_or_else(Vec::new, |slot| {
-                    slot.versions
-                        .iter()
-                        .filter(|version| version.does.deliveries().contains(&no))
-                        .map(|version| version.tx.to_string())
-                        .collect()
-                }),
+            transactions,
+            included: included.map(IncludedView::from),
+            reverted: reverted.map(IncludedView::from),
         }
-    }
-}
-
-/// A state as one word, its nonce, and why it was given up.
-fn parts(state: Standing) -> (&'static str, Option<Nonce>, Option<String>) {
-    match state {
-        Standing::Planned => ("planned", None, None),
-        Standing::Simulating => ("simulating", None, None),
-        Standing::Ready => ("ready", None, None),
-        Standing::Sent(nonce) => ("sent", Some(nonce), None),
-        Standing::Included(nonce) => ("included", Some(nonce), None),
-        Standing::Final => ("final", None, None),
-        Standing::Parked => ("parked", None, None),
-        Standing::Abandoned(loss) => ("abandoned", None, Some(loss.to_string())),
-        Standing::Withdrawn(loss) => ("withdrawn", None, Some(loss.to_string())),
     }
 }
 

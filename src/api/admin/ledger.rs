@@ -6,16 +6,23 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use infernet_state::{
     Machine,
-    ledger::{Account, Role, Totals},
-    types::Seq,
+    ledger::{Account, Entry, Role, Totals},
+    types::{Address, Seq},
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, value::StrDeserializer},
+};
 
 use super::Asked;
 use crate::{api::node::Node, words::EntryView};
 
 /// Entries in one answer, and more only where one event has them.
 const ENTRIES_MAX: usize = 10_000;
+
+/// Accounts in one answer: strangers make tokens, and each has accounts of its own. Books without
+/// them are far smaller.
+const ACCOUNTS_MAX: usize = 1_000;
 
 #[derive(Deserialize)]
 pub(super) struct Range {
@@ -25,6 +32,46 @@ pub(super) struct Range {
     /// The last one.
     to: Option<u64>,
     limit: Option<usize>,
+    /// Only what is in this token; zero is the native coin.
+    token: Option<Address>,
+    /// Only what concerns accounts for this.
+    role: Option<Role>,
+    /// The first account that is shown.
+    accounts_from: Option<Place>,
+}
+
+impl Range {
+    fn wants(&self, account: &Account) -> bool {
+        self.role.is_none_or(|role| role == account.role)
+            && self.token.is_none_or(|token| token == account.token)
+    }
+
+    fn wants_entry(&self, entry: &Entry) -> bool {
+        self.wants(&entry.debit) || self.wants(&entry.credit)
+    }
+}
+
+/// Where a page of accounts begins: role and token.
+struct Place(Account);
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn part<T: DeserializeOwned, E: serde::de::Error>(text: &str) -> Result<T, E> {
+            T::deserialize(StrDeserializer::new(text))
+        }
+
+        let text = String::deserialize(deserializer)?;
+        let (role, token) = text.split_once('-').unwrap_or((&text, ""));
+        Ok(Self(Account {
+            role: part(role)?,
+            token: part(token)?,
+        }))
+    }
+}
+
+/// The name of an account's place.
+fn place_of(account: &Account) -> String {
+    format!("{:?}-{}", account.role, account.token)
 }
 
 /// The books.
@@ -35,6 +82,9 @@ struct LedgerView {
     /// Whether debits equal credits in every token.
     balanced: bool,
     accounts: Vec<AccountView>,
+    /// `accounts_from` of the rest of them; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts_next: Option<String>,
     entries: Vec<EntryView>,
     /// `from` of the rest of the range; the entries of one event come together.
     next: Option<u64>,
@@ -80,22 +130,54 @@ fn shown(machine: &Machine, range: &Range) -> LedgerView {
     let ledger = machine.ledger();
     let mut entries = Vec::new();
     let (mut last, mut next) = (Seq(0), None);
-    for (no, entry) in ledger.entries_from(Seq(range.from)) {
+    let all = ledger.entries_from(Seq(range.from));
+    for (looked_at, (no, entry)) in all.enumerate() {
         if entry.seq > to {
             break;
         }
-        if entries.len() >= limit && entry.seq > last {
+        let is_full = entries.len() >= limit || looked_at >= ENTRIES_MAX;
+        if is_full && entry.seq > last {
             next = Some(entry.seq.0);
             break;
         }
         last = entry.seq;
-        entries.push(EntryView::new(no, entry));
+        if range.wants_entry(entry) {
+            entries.push(EntryView::new(no, entry));
+        }
     }
+    let (accounts, accounts_next) = accounts(machine, range);
     LedgerView {
         seq: machine.seq().0,
         balanced: ledger.balances(),
-        accounts: ledger.accounts().map(AccountView::new).collect(),
+        accounts,
+        accounts_next,
         entries,
         next,
     }
+}
+
+/// The accounts that are asked for, as far as one answer goes, and where the rest begins.
+fn accounts(machine: &Machine, range: &Range) -> (Vec<AccountView>, Option<String>) {
+    let ledger = machine.ledger();
+    let roles = Role::ALL
+        .into_iter()
+        .filter(|role| range.role.is_none_or(|wanted| wanted == *role));
+    let mut all = roles.flat_map(|role| {
+        let lowest = Account {
+            role,
+            token: range.token.unwrap_or(Address::ZERO),
+        };
+        let highest = Account {
+            role,
+            token: range.token.unwrap_or(Address([u8::MAX; 20])),
+        };
+        let begin = range.accounts_from.as_ref().map_or(lowest, |place| place.0);
+        ledger.accounts_between(lowest.max(begin), highest)
+    });
+    let shown = all
+        .by_ref()
+        .take(ACCOUNTS_MAX)
+        .map(AccountView::new)
+        .collect();
+    (shown, all.next().map(|(account, _)| place_of(account)))
 }

@@ -2,6 +2,7 @@
 //!
 //! Each list is read in pages, and costs what the page holds: nothing here looks at all there is.
 
+mod delegations;
 mod deliveries;
 mod ledger;
 mod subscriptions;
@@ -14,10 +15,13 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::get,
 };
-use infernet_state::Machine;
+use infernet_state::{
+    Machine,
+    types::{BlockRef, Hash},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{node::Node, problem::Problem, view};
+use super::{info, node::Node, problem::Problem, view};
 use crate::words;
 
 /// Things in one answer, unless another number is asked for.
@@ -33,6 +37,7 @@ pub(super) fn routes() -> Router<Arc<Node>> {
         .route("/api/ledger", get(ledger::get))
         .route("/api/subscriptions", get(subscriptions::get))
         .route("/api/deliveries", get(deliveries::get))
+        .route("/api/delegations", get(delegations::get))
 }
 
 /// The parameters of a request; what they are not is told as JSON.
@@ -79,6 +84,48 @@ struct Status {
     digest: String,
     pending: view::Pending,
     breaker: Breaker,
+    chain: Option<Chain>,
+    /// What is wrong, as `/health` says it; empty when nothing is.
+    troubles: Vec<String>,
+}
+
+/// How far the node has come with its chain.
+#[derive(Serialize)]
+struct Chain {
+    chain_id: u64,
+    /// The newest block that is recorded: heads without anything relevant mostly are not.
+    head: Option<Block>,
+    /// The newest recorded one that is final.
+    finalized: Option<Block>,
+}
+
+#[derive(Serialize)]
+struct Block {
+    height: u64,
+    hash: Hash,
+    time: u64,
+}
+
+impl From<BlockRef> for Block {
+    fn from(block: BlockRef) -> Self {
+        Self {
+            height: block.number,
+            hash: block.hash,
+            time: block.time.0,
+        }
+    }
+}
+
+impl Chain {
+    fn of(machine: &Machine) -> Option<Self> {
+        let config = machine.config()?.chain.as_ref()?;
+        let chain = machine.chain();
+        Some(Self {
+            chain_id: config.chain_id,
+            head: chain.head.map(Block::from),
+            finalized: chain.finalized.map(Block::from),
+        })
+    }
 }
 
 /// Whether intake is paused after losses.
@@ -111,13 +158,14 @@ impl Breaker {
 }
 
 async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize>, Problem> {
-    let (logic, seq, digest, pending, breaker) = node.handle.view(|machine| {
+    let (logic, seq, digest, pending, breaker, chain) = node.handle.view(|machine| {
         (
             machine.logic(),
             machine.seq(),
             machine.digest(),
             view::pending(machine),
             Breaker::of(machine),
+            Chain::of(machine),
         )
     });
     let log = Arc::clone(&node.log);
@@ -136,5 +184,7 @@ async fn get_status(State(node): State<Arc<Node>>) -> Result<Json<impl Serialize
         digest: digest.to_string(),
         pending,
         breaker,
+        chain,
+        troubles: info::troubles(&node),
     }))
 }

@@ -123,7 +123,7 @@ impl SubscriptionView {
                 amount: record.payment_amount.to_string(),
                 wallet: record.wallet.to_string(),
             }),
-            delegated_nonce: tracked.delegation,
+            delegated_nonce: tracked.origin.nonce(),
             created: BlockView {
                 height: tracked.height,
                 hash: tracked.block,

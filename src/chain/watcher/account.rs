@@ -44,6 +44,8 @@ pub(super) struct NonceUses {
     pub(super) uses: Vec<NonceUse>,
     /// All nonces below are settled.
     pub(super) settled: u64,
+    /// The account's transactions up to the end of the range.
+    pub(super) count: u64,
 }
 
 /// Reads what became of the nonces from `settled` on, up to and with block `to`; more than `most`
@@ -67,6 +69,7 @@ pub(super) async fn nonce_uses(
     let mut found = NonceUses {
         uses: Vec::new(),
         settled,
+        count,
     };
     for nonce in settled..count {
         let versions = awaiting.get(&Nonce(nonce)).map_or(&[][..], Vec::as_slice);

@@ -43,6 +43,9 @@ pub(super) struct Collected {
     pub(super) blocks: Vec<(BlockRef, Vec<ChainFact>)>,
     /// All nonces of the account below are settled.
     pub(super) settled: u64,
+    /// The account's transactions, where they are fewer than what is awaited is behind: none of
+    /// it is included before somebody uses the nonces between.
+    pub(super) gap: Option<Nonce>,
 }
 
 /// A fact's place: transaction, then the receipt before its logs.
@@ -192,7 +195,11 @@ impl<'a> Collector<'a> {
             }
         }
         self.require_unmoved().await?;
-        Ok(self.into_collected(found.settled))
+        let first = awaiting.keys().next();
+        let count = Nonce(found.count);
+        let is_behind = |first: &&Nonce| **first > count && count.0 >= settled;
+        let gap = first.filter(is_behind).map(|_| count);
+        Ok(self.into_collected(found.settled, gap))
     }
 
     fn add(&mut self, number: u64, place: Place, fact: ChainFact) {
@@ -407,7 +414,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn into_collected(self, settled: u64) -> Collected {
+    fn into_collected(self, settled: u64, gap: Option<Nonce>) -> Collected {
         let (blocks, to) = (self.blocks, self.to);
         let in_order = |(number, mut facts): (u64, Vec<(Place, ChainFact)>)| {
             // Stable: facts of one place stay as they were added.
@@ -418,6 +425,7 @@ impl<'a> Collector<'a> {
         Collected {
             blocks: self.facts.into_iter().map(in_order).collect(),
             settled,
+            gap,
         }
     }
 }

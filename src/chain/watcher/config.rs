@@ -20,6 +20,8 @@ pub struct WatcherConfig {
     pub node: Address,
     /// The wallet that is paid.
     pub payment_wallet: Option<Address>,
+    /// Whether to ask of the past who came by delegation: where that decides what is served.
+    pub reads_origins: bool,
     /// Between looks at the head.
     pub poll: Duration,
     /// Where finality is taken from.
@@ -37,6 +39,7 @@ impl WatcherConfig {
         Self {
             node,
             payment_wallet: None,
+            reads_origins: false,
             poll: Duration::from_secs(1),
             finality: Finality::Tag,
             gap_blocks_max: 1_000,
@@ -56,4 +59,6 @@ pub struct WatcherStatus {
     pub failures: u32,
     /// The last of them, in words; `None` when all is well.
     pub error: Option<String>,
+    /// The same for everybody, where it has lasted or no wait mends it.
+    pub trouble: Option<String>,
 }

@@ -36,6 +36,10 @@ impl MachineView for Handle {
         self.view(Machine::next_block_deadline)
     }
 
+    fn catching_up(&self) -> Option<u64> {
+        self.view(|machine| machine.chain().catching_up)
+    }
+
     fn sync_cursor(&self) -> Option<SubscriptionId> {
         self.view(Machine::sync_cursor)
     }

@@ -41,3 +41,59 @@ pub enum WatchError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
+
+/// Failures in a row that an operator need not hear of: RPCs hiccup, and fall behind for a moment.
+const FAILURES_UNTOLD: u32 = 4;
+
+impl WatchError {
+    /// What everybody may be told of it after so many failures in a row; `None` for what may pass
+    /// by itself.
+    #[must_use]
+    pub fn in_public(&self, failures: u32) -> Option<String> {
+        match self {
+            Self::Unrelated { .. } => Some(self.to_string()),
+            Self::Stopped(_) => None,
+            Self::Rpc(_) | Self::Moved { .. } | Self::Behind { .. } | Self::ManyNonces { .. }
+                if failures <= FAILURES_UNTOLD =>
+            {
+                None
+            }
+            Self::Rpc(failure) => Some(failure.in_public()),
+            Self::Moved { .. } | Self::Behind { .. } | Self::ManyNonces { .. } => {
+                Some(self.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infernet_state::types::{BlockTime, Hash};
+
+    use super::*;
+
+    #[test]
+    fn everybody_hears_of_what_stays_and_nobody_of_the_rpc() {
+        let other = WatchError::Unrelated {
+            block: BlockRef {
+                number: 7,
+                hash: Hash([7; 32]),
+                time: BlockTime(70),
+            },
+        };
+        let said = other.in_public(1).expect("no wait mends it");
+        assert!(said.starts_with("E-CHAIN-012"), "{said}");
+        let refused = WatchError::Rpc(RpcFailure::Refused {
+            method: "eth_call",
+            code: -32001,
+            message: "project id 0123456789abcdef is over its budget".to_owned(),
+            data: None,
+        });
+        assert_eq!(refused.in_public(FAILURES_UNTOLD), None);
+        let said = refused.in_public(FAILURES_UNTOLD + 1);
+        assert_eq!(
+            said.as_deref(),
+            Some("E-RPC-004: eth_call was refused with code -32001")
+        );
+    }
+}

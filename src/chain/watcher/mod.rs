@@ -17,13 +17,17 @@
 //!   Unrelated: said, and tried again; nothing is recorded
 //! ```
 //!
+//! Of the past the machine hears behind the head that ends it (`absence`).
+//!
 //! The watcher never ends but by a stop: errors make it wait, longer each time.
 
+mod absence;
 mod account;
 mod collect;
 mod config;
 mod driver;
 mod error;
+mod origins;
 mod parts;
 mod records;
 mod sink;
@@ -36,7 +40,7 @@ use futures_util::FutureExt as _;
 use infernet_state::{
     Event,
     event::ChainFact,
-    types::{BlockRef, SubscriptionId},
+    types::{BlockRef, Nonce, SubscriptionId},
 };
 use tokio::sync::watch;
 
@@ -94,6 +98,8 @@ pub struct Watcher<S> {
     wallets: Wallets,
     /// Nonces below are settled; `None` before the first block.
     settled: Option<u64>,
+    /// The free nonce behind which others wait, as it was last told.
+    gap: Option<Nonce>,
     /// The newest recorded block.
     recorded: Option<BlockRef>,
     /// The present size of a range.
@@ -114,6 +120,7 @@ impl<S: Sink> Watcher<S> {
             window: Window::default(),
             wallets: Wallets::default(),
             settled: None,
+            gap: None,
             recorded: None,
             range: config.range_blocks_max.max(1),
             past: Past::Unknown,
@@ -141,7 +148,7 @@ impl<S: Sink> Watcher<S> {
             let wait = match outcome {
                 Ok(step) => {
                     backoff.reset();
-                    self.report(0, None);
+                    self.report(0, None, None);
                     match step {
                         Step::More => continue,
                         Step::Idle => self.config.poll,
@@ -152,7 +159,7 @@ impl<S: Sink> Watcher<S> {
                     let wait = backoff.next();
                     let failures = backoff.failures();
                     tracing::warn!(host = self.connection.rpc.host(), %error, failures, ?wait, "the chain was not read");
-                    self.report(failures, Some(error.to_string()));
+                    self.report(failures, Some(error.to_string()), error.in_public(failures));
                     wait
                 }
             };
@@ -164,13 +171,16 @@ impl<S: Sink> Watcher<S> {
         }
     }
 
-    fn report(&self, failures: u32, error: Option<String>) {
+    fn report(&self, failures: u32, error: Option<String>, trouble: Option<String>) {
         let followed = self.window.tip();
         self.status.send_if_modified(|status| {
-            let changed =
-                status.failures != failures || status.error != error || status.followed != followed;
+            let changed = status.failures != failures
+                || status.error != error
+                || status.trouble != trouble
+                || status.followed != followed;
             status.failures = failures;
             status.error = error;
+            status.trouble = trouble;
             status.followed = followed;
             changed
         });
@@ -202,6 +212,7 @@ impl<S: Sink> Watcher<S> {
         } else {
             self.read_near(tip, &head).await?
         };
+        self.tell_absence(tip, block).await?;
         self.record(read).await?;
         self.finalize(&head).await?;
         if far {
@@ -420,6 +431,7 @@ impl<S: Sink> Watcher<S> {
     /// Records what was read, block by block, and moves on.
     async fn record(&mut self, read: Read) -> Result<(), WatchError> {
         let Read { collected, headers } = read;
+        let end = headers.last().copied();
         let mut with_facts = collected.blocks.into_iter().peekable();
         for header in headers {
             while let Some((block, facts)) = with_facts.next_if(|(b, _)| b.number < header.number) {
@@ -433,6 +445,28 @@ impl<S: Sink> Watcher<S> {
             self.window.push(header);
         }
         self.settled = Some(collected.settled);
+        if let (Some(nonce), Some(end)) = (collected.gap, end)
+            && self.gap != Some(nonce)
+        {
+            self.observe_gap(end, nonce).await?;
+        }
+        self.gap = collected.gap;
+        Ok(())
+    }
+
+    /// Nonces wait behind one that is free, and nobody told: the account is observed once more.
+    async fn observe_gap(&self, head: BlockRef, nonce: Nonce) -> Result<(), WatchError> {
+        let account = convert::to_address(self.config.node);
+        let balance = self
+            .connection
+            .rpc
+            .balance(account, At::Number(head.number));
+        let observed = Event::AccountObserved {
+            head,
+            nonce,
+            balance: convert::from_u256(balance.await?),
+        };
+        self.sink.record(vec![observed]).await?;
         Ok(())
     }
 
@@ -467,6 +501,7 @@ impl<S: Sink> Watcher<S> {
     /// What there is to do at the head: a deadline that was set after its block was read, and
     /// the past.
     async fn rest(&mut self, tip: BlockRef) -> Result<Step, WatchError> {
+        self.tell_shorter(tip).await?;
         if self.is_due(tip) {
             self.commit(tip, Vec::new()).await?;
         }
@@ -479,7 +514,8 @@ impl<S: Sink> Watcher<S> {
             Past::Read { cursor: of } if of == cursor => return Ok(Step::Idle),
             Past::Unknown | Past::Reading { .. } | Past::Read { .. } => cursor,
         };
-        let chunk = self.connection.past(from, tip, self.config.node).await?;
+        let (node, reads_origins) = (self.config.node, self.config.reads_origins);
+        let chunk = self.connection.past(from, tip, node, reads_origins).await?;
         if !self.is_canonical(tip).await? {
             return Err(WatchError::Moved { number: tip.number });
         }

@@ -6,7 +6,7 @@ use alloy::primitives::{self, B256};
 use futures_util::FutureExt as _;
 use infernet_contracts::facts::delegation_in;
 use infernet_state::{
-    event::SyncedSubscription,
+    event::{Origin, SyncedSubscription},
     subscription::interval_at,
     types::{Address, BlockRef, SubscriptionId},
 };
@@ -119,12 +119,14 @@ impl ChainConnection {
         Ok(created.and_then(|(of, nonce)| (of == owner).then_some(nonce)))
     }
 
-    /// Reads the next chunk of the past from id `from` on, as of block `tip`.
+    /// Reads the next chunk of the past from id `from` on, as of block `tip`; with how each came to
+    /// be where that is asked for.
     pub(super) async fn past(
         &self,
         from: SubscriptionId,
         tip: BlockRef,
         node: Address,
+        reads_origins: bool,
     ) -> Result<PastChunk, WatchError> {
         let at = At::Number(tip.number);
         let coordinator = convert::to_address(self.contracts.coordinator);
@@ -140,6 +142,9 @@ impl ChainConnection {
             let records = self.read_batch(next, until, at).await?;
             living.extend(self.living(next, records, tip, node).await?);
             next = until;
+        }
+        if reads_origins {
+            self.read_origins(&mut living, at).await?;
         }
         Ok(PastChunk {
             living,
@@ -185,6 +190,7 @@ impl ChainConnection {
                     subscription: convert::from_subscription(&record),
                     responses,
                     responded: responses > 0 && self.responses(id, interval, node, at).await?.1,
+                    origin: Origin::Owner,
                 })
             };
             reads.push(read.boxed());

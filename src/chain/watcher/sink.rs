@@ -29,6 +29,10 @@ pub trait MachineView {
     /// When the machine wants to hear of a block without facts.
     fn next_block_deadline(&self) -> BlockDeadline;
 
+    /// The height of the head up to which nothing is taken up; `None` where the machine knows of none
+    /// above what is recorded.
+    fn catching_up(&self) -> Option<u64>;
+
     /// The next subscription id to read in the sync of the past; `None` when done.
     fn sync_cursor(&self) -> Option<SubscriptionId>;
 }

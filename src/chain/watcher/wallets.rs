@@ -15,6 +15,7 @@ use crate::chain::{
     connect::ChainConnection,
     convert,
     rpc::At,
+    rpc_error::RpcFailure,
 };
 
 /// Wallets remembered as the factory's. Beyond it all are asked for again: a bound on memory,
@@ -24,6 +25,9 @@ const VALID_WALLETS_MAX: usize = 65_536;
 /// Tokens of the payment wallet that are remembered: anybody can send any token to it.
 const TOKENS_MAX: usize = 64;
 
+/// Steps in a row that fail for want of a token's balance; then the chain is read on without it.
+const UNREAD_STEPS_MAX: u8 = 3;
+
 /// What the watcher knows of wallets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wallets {
@@ -31,6 +35,8 @@ pub(super) struct Wallets {
     valid: BTreeSet<primitives::Address>,
     /// Tokens beside the native coin in which the payment wallet moved.
     tokens: BTreeSet<Address>,
+    /// Steps in a row that failed for want of a token's balance.
+    unread: u8,
 }
 
 impl Wallets {
@@ -62,7 +68,7 @@ impl Wallets {
 
     /// The payment wallet's balances at `block`, in the native coin and the tokens it moved in.
     pub(super) async fn balances(
-        &self,
+        &mut self,
         connection: &ChainConnection,
         watched: Watched,
         block: BlockRef,
@@ -71,15 +77,17 @@ impl Wallets {
         let Some(wallet) = watched.payment_wallet else {
             return Ok(facts);
         };
-        for token in [Address::ZERO].iter().chain(&self.tokens) {
+        let tokens: Vec<Address> = self.tokens.iter().copied().collect();
+        for token in [Address::ZERO].into_iter().chain(tokens) {
             let at = At::Number(block.number);
-            let balance = read_balance(connection, wallet, *token, at).await?;
+            let balance = self.balance(connection, wallet, token, at).await?;
             facts.extend(balance.map(ChainFact::Wallet));
         }
         Ok(facts)
     }
 
-    /// The balance of a wallet as a fact; `None` where the RPC no longer has that state.
+    /// The balance of a wallet as a fact; `None` where the RPC no longer has that state, or where
+    /// a token does not let it be read: what a stranger's contract does holds up nothing.
     pub(super) async fn balance(
         &mut self,
         connection: &ChainConnection,
@@ -87,10 +95,35 @@ impl Wallets {
         token: Address,
         at: At,
     ) -> Result<Option<WalletFact>, WatchError> {
-        if !token.is_zero() && self.tokens.len() < TOKENS_MAX {
-            self.tokens.insert(token);
+        let read = read_balance(connection, wallet, token, at).await;
+        if token.is_zero() {
+            return read;
         }
-        read_balance(connection, wallet, token, at).await
+        match read {
+            Err(WatchError::Rpc(failure)) if self.goes_on_without(&failure) => {
+                tracing::warn!(%token, %failure, "a token's balance is not read");
+                self.tokens.remove(&token);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(balance) => {
+                self.unread = 0;
+                if self.tokens.len() < TOKENS_MAX {
+                    self.tokens.insert(token);
+                }
+                Ok(balance)
+            }
+        }
+    }
+
+    /// Whether a token's balance is left unread: asking again does not help, or did not.
+    fn goes_on_without(&mut self, failure: &RpcFailure) -> bool {
+        if failure.is_transient() && self.unread < UNREAD_STEPS_MAX {
+            self.unread += 1;
+            return false;
+        }
+        self.unread = 0;
+        true
     }
 
     async fn is_valid(

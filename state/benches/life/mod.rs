@@ -9,7 +9,7 @@ use infernet_state::{
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     effect::{Action, ContainerCall, Delivery, Location},
     event::{
-        ChainFact, Failure, JobKind, JobRequest, Outcome, Receipt, Subscription, Success,
+        ChainFact, Failure, JobKind, JobRequest, Origin, Outcome, Receipt, Subscription, Success,
         SyncedSubscription, WalletChange, WalletFact,
     },
     types::{
@@ -238,6 +238,7 @@ impl Life {
                         subscription: dormant(id),
                         responses: 0,
                         responded: false,
+                        origin: Origin::Owner,
                     })
                     .collect(),
                 next: SubscriptionId(next),

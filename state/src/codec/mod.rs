@@ -119,7 +119,7 @@ macro_rules! kinds {
 
 kinds! {
     1 v 1 => NodeStarted { at, version },
-    2 v 2 => ConfigChanged(config),
+    2 v 3 => ConfigChanged(config),
     3 v 1 => Upgraded { to },
     4 v 1 => WallTimePassed { now },
     5 v 1 => AccountObserved { head, nonce, balance },
@@ -127,12 +127,13 @@ kinds! {
     7 v 1 => ChainCommitted { block, facts },
     8 v 1 => ChainReorged { ancestor },
     9 v 1 => ChainFinalized { block },
-    10 v 1 => SubscriptionsSynced { block, subscriptions, next },
+    10 v 2 => SubscriptionsSynced { block, subscriptions, next },
     11 v 1 => JobAccepted(request),
-    12 v 1 => DelegatedAccepted(request),
+    12 v 2 => DelegatedAccepted(request),
     13 v 1 => JobReported { job, client, at, status, containers, result },
     14 v 1 => JobCancelled { job, at },
     15 v 1 => EffectEnded { effect, attempt, at, outcome },
+    16 v 1 => HeadObserved { head },
 }
 
 /// Encodes an event in the newest version of its kind.

@@ -189,6 +189,7 @@ impl Machine {
         if let Some(delegation) = self.delegations.all.get_mut(&key) {
             delegation.job = next;
         }
+        self.queue_ended(no);
         self.await_interval(next, at);
     }
 }

@@ -124,6 +124,7 @@ impl Machine {
         }
         delegation.job = no;
         self.jobs.answer_with(no);
+        self.queue_ended(other);
         self.give_up(turn, other, Loss::Met)
     }
 }

@@ -31,13 +31,13 @@ impl Machine {
         }
         // To be created, it must be active before its signature is void.
         let begins = self
-            .expected_inclusion()
+            .expected_behind(self.present(request))
             .as_contract_time()
             .max(request.subscription.active_at);
         if begins >= request.expiry && request.known_id.0 == 0 {
             return Verdict::Refused(Refusal::SignatureExpired);
         }
-        if self.is_too_far_ahead(request.subscription.active_at) {
+        if self.is_too_far_ahead(request) {
             return Verdict::Refused(Refusal::TooFarAhead);
         }
         let mut containers = self
@@ -90,11 +90,11 @@ impl Machine {
         }
     }
 
-    /// Whether a subscription that becomes active then would wait longer than there is room for.
-    fn is_too_far_ahead(&self, active_at: u32) -> bool {
-        self.chain.head.is_some_and(|head| {
-            let begins = subscription::in_epoch_of(head.time.0, active_at);
-            active_at != CANCELLED_AT && begins > head.time.0.saturating_add(DELEGATED_AHEAD_MAX_S)
-        })
+    /// Whether a subscription that becomes active then would wait longer than there is room for;
+    /// not where no block is known of.
+    fn is_too_far_ahead(&self, request: &DelegatedRequest) -> bool {
+        let (now, active_at) = (self.present(request).0, request.subscription.active_at);
+        let begins = subscription::in_epoch_of(now, active_at);
+        now > 0 && active_at != CANCELLED_AT && begins > now.saturating_add(DELEGATED_AHEAD_MAX_S)
     }
 }

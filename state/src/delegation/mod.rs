@@ -13,6 +13,8 @@
 //! for are few, since nobody pays for them. Once somebody did, later intervals
 //! than the one that the request came for are those of an ordinary subscription, with the chain's
 //! inputs; a reorg that takes the creation away gives them back.
+//! A request begins at a head that is as late as the block at which its signature was checked: the
+//! recorded one may be hours old, and another interval ran then.
 //! Until its id is known it is keyed (owner, nonce). The delivery binds to the signature and the
 //! nonce, not to an id, so a reorg makes it no stranger's. An existing (owner, nonce) gets the
 //! old id whatever the signature: if the record behind that id is another than the signed one,
@@ -36,14 +38,16 @@ use crate::{
     chain::Undo,
     delivery::{Chance, Loss},
     effect::{Action, ContainerInput},
-    event::{DelegatedRequest, Subscription},
+    event::{DelegatedRequest, Origin, Subscription},
     job::{self, Cause, Work},
     machine::{Halt, Machine},
     outbox::Turn,
     subscription::{self, CANCELLED_AT, record_hash},
     trace::Transition,
     tracking::may_begin_again,
-    types::{Address, BlockRef, Hash, Interval, JobId, JobNo, PayloadAt, SubscriptionId},
+    types::{
+        Address, BlockRef, BlockTime, Hash, Interval, JobId, JobNo, PayloadAt, SubscriptionId,
+    },
 };
 
 /// Who a delegated subscription is before the chain gives it an id.
@@ -174,10 +178,7 @@ impl Machine {
             key,
             interval: Interval(0),
         };
-        let head = self.chain.head.as_ref();
-        let first = head.map_or(Interval(1), |head| {
-            subscription::first_at(&request.subscription, head)
-        });
+        let first = subscription::first_at(&request.subscription, self.present(request));
         let no = self.wait_delegated(work, containers, requires_proof, input);
         self.delegations.all.insert(
             key,
@@ -207,16 +208,25 @@ impl Machine {
         self.schedule_delegated(turn, key)
     }
 
-    /// A delegated job waits until its subscription is active.
+    /// The time of the newest block that is known of when a request comes: of the recorded head, or
+    /// of that at which it was checked.
+    fn present(&self, request: &DelegatedRequest) -> BlockTime {
+        let recorded = self.chain.head.map_or(BlockTime(0), |head| head.time);
+        recorded.max(request.seen)
+    }
+
+    /// A delegated job waits until its subscription is active, by a head that is no older than what
+    /// was seen of the chain when it came.
     fn schedule_delegated(&mut self, turn: &mut Turn, key: DelegationKey) -> Result<(), Halt> {
         let Some(delegation) = self.delegations.get(key) else {
             return Ok(());
         };
-        let head = self.chain.head.map_or(0, |head| head.time.0);
-        let at = subscription::in_epoch_of(head, delegation.request.subscription.active_at);
-        let no = delegation.job;
+        let request = &delegation.request;
+        let active_at = request.subscription.active_at;
+        let active = subscription::in_epoch_of(self.present(request).0, active_at);
+        let (no, at) = (delegation.job, active.max(request.seen.0));
         self.await_interval(no, at);
-        if self.chain.head.is_some() {
+        if self.takes_up() {
             self.serve_delegated(turn)?;
         }
         Ok(())
@@ -230,7 +240,7 @@ impl Machine {
         }
     }
 
-    /// Delegated jobs whose subscription is active now.
+    /// Delegated jobs whose subscription is active now; for a node that takes up what is due.
     pub(crate) fn serve_delegated(&mut self, turn: &mut Turn) -> Result<(), Halt> {
         let Some(head) = self.chain.head else {
             return Ok(());
@@ -437,9 +447,9 @@ impl Machine {
         self.delegations.by_record.remove(&(record, key));
         self.delegations.by_id.insert((id, key));
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0)
-            && tracked.delegation.is_none()
+            && tracked.origin.nonce().is_none()
         {
-            tracked.delegation = Some(key.1);
+            tracked.origin = Origin::Delegated(key.1);
             self.rejudge(id);
         }
         if let Some(job) = self.jobs.get(no)

@@ -109,8 +109,14 @@ impl Machine {
 
     /// The block time at which something sent now is expected to be included.
     pub(crate) fn expected_inclusion(&self) -> BlockTime {
-        let head = self.chain.head.map_or(0, |head| head.time.0);
-        BlockTime(head.saturating_add(u64::from(self.limits().inclusion_delay_s)))
+        let head = self.chain.head.map_or(BlockTime(0), |head| head.time);
+        self.expected_behind(head)
+    }
+
+    /// The same, where a block of this time is the newest.
+    pub(crate) fn expected_behind(&self, newest: BlockTime) -> BlockTime {
+        let delay = u64::from(self.limits().inclusion_delay_s);
+        BlockTime(newest.0.saturating_add(delay))
     }
 
     /// The last second of block time at which a delivery may be included, with its margin; `None`

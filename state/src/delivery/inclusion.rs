@@ -1,6 +1,6 @@
 //! What blocks do to deliveries: inclusion, a reorg that takes it back, finality.
 
-use super::{Loss, Move, State};
+use super::{Inclusion, Loss, Move, State};
 use crate::{
     job::Step,
     machine::{Halt, Machine},
@@ -119,10 +119,18 @@ impl Machine {
     }
 
     /// The block of a delivery's transaction is final.
-    pub(crate) fn delivery_final(&mut self, no: DeliveryNo, nonce: Nonce) {
-        let state = self.deliveries.get(no).map(|delivery| delivery.state);
-        if state == Some(State::Included(nonce)) && self.move_delivery(no, Move::Finalize) {
+    pub(crate) fn delivery_final(&mut self, no: DeliveryNo, inclusion: Inclusion) {
+        let Some(delivery) = self.deliveries.all.get_mut(no) else {
+            return;
+        };
+        let state = delivery.state;
+        // What delivered it is not followed by what reverted.
+        if state != State::Final {
+            delivery.settled = Some(inclusion);
+        }
+        if state == State::Included(inclusion.nonce) && self.move_delivery(no, Move::Finalize) {
             let job = self.deliveries.get(no).map(|delivery| delivery.job);
+            self.note_final(no);
             self.retire_delivery(no);
             if let Some(job) = job
                 && self.step_job(job, Step::Finalized)

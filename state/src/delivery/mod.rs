@@ -37,7 +37,9 @@ use crate::{
     subscription::Identity,
     trace::Transition,
     transaction::Quote,
-    types::{DeliveryNo, EffectId, Interval, JobNo, Nonce, PayloadAt, SubscriptionId, WallTime},
+    types::{
+        DeliveryNo, EffectId, Hash, Interval, JobNo, Nonce, PayloadAt, SubscriptionId, WallTime,
+    },
 };
 
 pub(crate) use chance::Chance;
@@ -303,6 +305,17 @@ impl State {
     }
 }
 
+/// A transaction of a delivery in a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inclusion {
+    /// Its nonce.
+    pub nonce: Nonce,
+    /// Its hash.
+    pub tx: Hash,
+    /// The block's height.
+    pub block: u64,
+}
+
 /// A delivery.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delivery {
@@ -320,6 +333,9 @@ pub struct Delivery {
     pub state: State,
     /// Transactions of it that were included and reverted.
     pub reverts: u16,
+    /// Its newest transaction that is final: the one that delivered it, where it is final itself,
+    /// and one that reverted, where it is not. All that is left of a nonce once it is closed.
+    pub settled: Option<Inclusion>,
     /// Simulations in a row that reverted.
     pub(crate) refusals: u16,
     /// Waits in a row for what is no failure: a lower fee, its interval.
@@ -387,21 +403,10 @@ impl Machine {
             return;
         }
         let mut ended = self.deliveries.ended.iter().copied();
-        if let Some(oldest) = ended.find(|no| !self.may_be_included(*no)) {
+        if let Some(oldest) = ended.find(|no| !self.account.signed.holds(*no)) {
             self.deliveries.ended.remove(&oldest);
             self.deliveries.all.remove(oldest);
         }
-    }
-
-    /// Whether something signed of an ended delivery may come into a block, or stands in one that
-    /// is not final.
-    fn may_be_included(&self, no: DeliveryNo) -> bool {
-        let state = self.deliveries.get(no).map(|delivery| delivery.state);
-        state != Some(State::Final)
-            && self
-                .account
-                .versions()
-                .any(|version| version.does.deliveries().contains(&no))
     }
 
     /// What a delivery's subscription says.

@@ -52,6 +52,7 @@ impl Machine {
             arguments,
             state: State::Planned,
             reverts: 0,
+            settled: None,
             refusals: 0,
             waits: 0,
             alone: false,

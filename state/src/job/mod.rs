@@ -358,6 +358,7 @@ impl Machine {
             }
         }
         self.jobs.close(no, self.now);
+        self.queue_ended(no);
     }
 
     /// Moves a job on; `false` where the step does not apply.

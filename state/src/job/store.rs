@@ -11,7 +11,6 @@ use super::{Job, Work};
 use crate::{
     config::ClientId,
     delegation::DelegationKey,
-    limits::HELD_JOB_REST_MS,
     numbered::Numbered,
     types::{Hash, Interval, JobId, JobNo, SubscriptionId, WallTime},
 };
@@ -32,8 +31,8 @@ pub struct Jobs {
     pub(crate) waiting: u32,
     /// The same by client; without zeroes.
     waiting_of: BTreeMap<ClientId, u32>,
-    /// Ended jobs, oldest first; clients' and intervals' apart, so that neither crowds out the
-    /// other.
+    /// Ended jobs that may be forgotten, oldest first; clients' and intervals' apart, so that
+    /// neither crowds out the other.
     ended_client: BTreeSet<(WallTime, JobNo)>,
     ended_interval: BTreeSet<(WallTime, JobNo)>,
 }
@@ -111,8 +110,8 @@ impl Jobs {
         no
     }
 
-    /// Counts a job as ended and keeps it for its time. Jobs end at most once at a time; a late
-    /// inclusion opens an interval's job again.
+    /// Counts a job as ended. Jobs end at most once at a time; a late inclusion opens an interval's
+    /// job again.
     pub(super) fn close(&mut self, no: JobNo, now: WallTime) {
         let Some(job) = self.all.get_mut(no) else {
             return;
@@ -122,13 +121,45 @@ impl Jobs {
         match &job.work {
             Work::Client { .. } | Work::Reported { .. } => {
                 self.open_client = self.open_client.saturating_sub(1);
-                self.ended_client.insert((now, no));
             }
             Work::Interval { .. } | Work::Delegated { .. } => {
                 self.open_interval = self.open_interval.saturating_sub(1);
-                self.ended_interval.insert((now, no));
             }
         }
+    }
+
+    /// Puts an ended job among those that are forgotten in their time, or takes it out.
+    pub(crate) fn queue(&mut self, no: JobNo, may_be_forgotten: bool) {
+        let Some(job) = self.all.get(no) else {
+            return;
+        };
+        let Some(at) = job.ended else {
+            return;
+        };
+        let ended = match &job.work {
+            Work::Client { .. } | Work::Reported { .. } => &mut self.ended_client,
+            Work::Interval { .. } | Work::Delegated { .. } => &mut self.ended_interval,
+        };
+        if may_be_forgotten {
+            ended.insert((at, no));
+        } else {
+            ended.remove(&(at, no));
+        }
+    }
+
+    /// Whether a job is among those that are forgotten in their time.
+    pub(crate) fn is_queued(&self, no: JobNo) -> bool {
+        let entry = self.all.get(no).and_then(|job| Some((job.ended?, no)));
+        entry.is_some_and(|entry| {
+            self.ended_client.contains(&entry) || self.ended_interval.contains(&entry)
+        })
+    }
+
+    /// How many are.
+    pub(crate) fn queued(&self) -> usize {
+        self.ended_client
+            .len()
+            .saturating_add(self.ended_interval.len())
     }
 
     /// A delegated job is its request's again.
@@ -182,15 +213,14 @@ impl Jobs {
             .min()
     }
 
-    /// Forgets ended jobs beyond age or count, at most `batch` of each kind, but those that are
-    /// `held`, which are asked for again later; gives back what else goes with them.
+    /// Forgets ended jobs beyond age or count, at most `batch` of each kind; gives back what else
+    /// goes with them.
     pub(crate) fn evict(
         &mut self,
         now: WallTime,
         age_ms: u64,
         count_max: u32,
         batch: usize,
-        held: impl Fn(&Job, JobNo) -> bool,
     ) -> Vec<(DelegationKey, JobNo)> {
         let mut delegations = Vec::new();
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
@@ -209,14 +239,6 @@ impl Jobs {
             for (at, no) in client.into_iter().chain(interval) {
                 self.ended_client.remove(&(at, no));
                 self.ended_interval.remove(&(at, no));
-                if let Some(job) = self.all.get_mut(no)
-                    && held(job, no)
-                {
-                    let later = WallTime(now.0.saturating_add(HELD_JOB_REST_MS));
-                    job.ended = Some(later);
-                    self.ended_interval.insert((later, no));
-                    continue;
-                }
                 delegations.extend(self.forget(no));
             }
         }

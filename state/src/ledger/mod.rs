@@ -76,6 +76,25 @@ pub enum Role {
     Owner,
 }
 
+impl Role {
+    /// All of them, in their order.
+    pub const ALL: [Self; 13] = [
+        Self::NodeAccount,
+        Self::NodeWallet,
+        Self::Receivable,
+        Self::Escrow,
+        Self::Stake,
+        Self::Earnings,
+        Self::ProtocolFees,
+        Self::VerifierFees,
+        Self::Slashes,
+        Self::Gas,
+        Self::DataFees,
+        Self::Suspense,
+        Self::Owner,
+    ];
+}
+
 /// An account of the ledger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Account {

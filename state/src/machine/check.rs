@@ -6,7 +6,7 @@ use super::Machine;
 use crate::{
     admission,
     event::Event,
-    job::Work,
+    job::{Stage, Work},
     limits::{JOB_CONTAINERS_MAX, OPEN_JOBS_CAP},
     types::JobId,
 };
@@ -16,7 +16,8 @@ use crate::{
 pub enum Verdict {
     /// It may be recorded.
     Accept,
-    /// It is recorded already, under this job (an idempotency key seen before).
+    /// It is so already, of this job: an idempotency key seen before, or a job to be given up that
+    /// failed.
     Known(JobId),
     /// It is refused; nothing is recorded.
     Refused(Refusal),
@@ -68,6 +69,10 @@ pub enum Refusal {
     Paused,
     /// No such job.
     UnknownJob,
+    /// The job is done: its answer is there.
+    Done,
+    /// The job's answer is in a block that may still go: it is the chain's.
+    InBlock,
 }
 
 impl Machine {
@@ -130,10 +135,7 @@ impl Machine {
                 },
                 None => self.check_room(self.jobs.open_client),
             },
-            Event::JobCancelled { job, .. } => match self.jobs.by_id(*job) {
-                Some(_) => Verdict::Accept,
-                None => Verdict::Refused(Refusal::UnknownJob),
-            },
+            Event::JobCancelled { job, .. } => self.check_cancelled(*job),
             Event::DelegatedAccepted(request) => self.check_delegated(request),
             Event::NodeStarted { .. }
             | Event::ConfigChanged(_)
@@ -142,10 +144,30 @@ impl Machine {
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
             | Event::ChainCommitted { .. }
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }
             | Event::EffectEnded { .. } => Verdict::Accept,
+        }
+    }
+
+    /// Judges a client's wish that nothing come of a job: where it failed, that is so already, unless
+    /// its delegated subscription may be begun again.
+    fn check_cancelled(&self, id: JobId) -> Verdict {
+        let Some((no, job)) = self.jobs.by_id(id) else {
+            return Verdict::Refused(Refusal::UnknownJob);
+        };
+        match job.stage {
+            Stage::Waiting
+            | Stage::ReadingPayer
+            | Stage::ReadingInputs
+            | Stage::Running { .. }
+            | Stage::Delivering => Verdict::Accept,
+            Stage::Included => Verdict::Refused(Refusal::InBlock),
+            Stage::Failed(_) if self.may_be_brought_back(no, job) => Verdict::Accept,
+            Stage::Failed(_) => Verdict::Known(id),
+            Stage::Succeeded => Verdict::Refused(Refusal::Done),
         }
     }
 

@@ -209,10 +209,12 @@ impl Machine {
                 if self.chain.head.is_none() || (head.number == known && self.account.idle()) {
                     self.reconcile(turn, head, Role::NodeAccount, Address::ZERO, *balance)?;
                 }
-                self.account_observed(turn, *nonce)
+                self.account_observed(turn, head, *nonce)?;
+                self.head_observed(turn, head)
             }
             Event::QuarantineLifted => self.quarantine_lifted(turn),
             Event::ChainCommitted { block, facts } => self.chain_committed(turn, block, facts),
+            Event::HeadObserved { head } => self.head_observed(turn, head),
             Event::ChainReorged { ancestor } => self.chain_reorged(turn, ancestor),
             Event::ChainFinalized { block } => self.chain_finalized(turn, block),
             Event::SubscriptionsSynced {

@@ -22,8 +22,10 @@ use super::{LOGIC, Machine};
 use crate::{
     admission::Catalog,
     codec::CLAIM_PER_BYTE,
+    delivery::State,
     digest,
     proof::{Owed, ProofState},
+    signed::Signed,
     tally::Tally,
     transaction::Slot,
     types::{Address, Hash},
@@ -169,6 +171,7 @@ impl Machine {
         machine.chores.wanted = sums.wanted;
         machine.chores.committed = sums.committed;
         machine.account.in_hand = sums.in_hand;
+        machine.account.signed = sums.signed;
         Ok(machine)
     }
 
@@ -201,6 +204,13 @@ impl Machine {
         let in_hand = |slot: &&Slot| slot.phase.in_hand();
         let in_hand = self.account.slots.values().filter(in_hand).count();
         sums.in_hand = u32::try_from(in_hand).unwrap_or(u32::MAX);
+        for no in self.account.versions().flat_map(|of| of.does.deliveries()) {
+            if let Some(delivery) = self.deliveries.get(*no)
+                && delivery.state != State::Final
+            {
+                sums.signed.add(*no, delivery.delegation);
+            }
+        }
         sums
     }
 
@@ -212,6 +222,7 @@ impl Machine {
             && sums.wanted == self.chores.wanted
             && sums.committed == self.chores.committed
             && sums.in_hand == self.account.in_hand
+            && sums.signed == self.account.signed
     }
 }
 
@@ -263,6 +274,7 @@ struct Sums {
     wanted: Tally<Address>,
     committed: Tally<Address>,
     in_hand: u32,
+    signed: Signed,
 }
 
 /// Decodes bytes of unknown origin: what they claim to hold is bounded by what they are, so that

@@ -10,7 +10,7 @@ use crate::{
     chore::Chores,
     config::{ClientId, Config},
     delegation::Delegations,
-    delivery::{Deliveries, Delivery},
+    delivery::{Deliveries, Delivery, Inclusion, State},
     digest,
     effect::{Effect, Issued},
     event::Event,
@@ -18,7 +18,7 @@ use crate::{
     ledger::Ledger,
     proof::Proofs,
     subscription::Subscriptions,
-    transaction::Slot,
+    transaction::{Phase, Slot},
     types::{
         BlockTime, DeliveryNo, Hash, Interval, JobId, JobNo, Nonce, PayloadAt, Seq, SubscriptionId,
         WallTime,
@@ -132,17 +132,16 @@ impl Machine {
         if self.chain_config().is_none() {
             return BlockDeadline::default();
         }
+        let begins = self.schedule.next_begin().filter(|_| self.takes_up());
+        let ends = self.schedule.next_end();
+        let times = [begins, ends, self.chain.time_before];
+        let heights = [self.schedule.next_height(), self.chain.catching_up];
         BlockDeadline {
-            time: self
-                .schedule
-                .next_time()
-                .into_iter()
-                .chain(self.chain.time_before)
-                .min(),
+            time: times.into_iter().flatten().min(),
             number: if self.chain.head.is_none() {
                 Some(0)
             } else {
-                self.schedule.next_height()
+                heights.into_iter().flatten().min()
             },
         }
     }
@@ -269,6 +268,34 @@ impl Machine {
         from: DeliveryNo,
     ) -> impl DoubleEndedIterator<Item = (DeliveryNo, &Delivery)> {
         self.deliveries.all.range_from(from)
+    }
+
+    /// The block that a delivery stands in, and by which transaction: as long as it is kept. `None`
+    /// for one that is in none.
+    #[must_use]
+    pub fn inclusion_of(&self, delivery: &Delivery) -> Option<Inclusion> {
+        match delivery.state {
+            State::Included(nonce) => match self.account.slots.get(&nonce)?.phase {
+                Phase::Included { height, tx, .. } => Some(Inclusion {
+                    nonce,
+                    tx,
+                    block: height,
+                }),
+                Phase::Signing(_)
+                | Phase::Sending(_)
+                | Phase::Pooled
+                | Phase::Looking(_)
+                | Phase::Rechecking(_) => None,
+            },
+            State::Final => delivery.settled,
+            State::Planned
+            | State::Simulating
+            | State::Ready
+            | State::Sent(_)
+            | State::Parked
+            | State::Abandoned(_)
+            | State::Withdrawn(_) => None,
+        }
     }
 
     /// The newest intervals of a subscription that the machine works on or keeps the work of, at

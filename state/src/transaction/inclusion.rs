@@ -4,10 +4,12 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{Phase, Slot, Step, Use, after, send::Pruned, withdraw::Leave};
 use crate::{
+    delivery::Inclusion,
     effect::Effect,
     event::{ChainFact, Receipt},
     machine::{Halt, Machine},
     outbox::{Owner, Turn},
+    subscription::CANCELLED_AT,
     types::{Address, BlockRef, DeliveryNo, Hash, Nonce, SubscriptionId},
 };
 
@@ -32,7 +34,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// `facts` are the newest of the block, `fulfilled` what all of them say.
+    /// `facts` are the newest of the block, `fulfilled` what all of them say of batches.
     pub(crate) fn new(
         fulfilled: BTreeSet<SubscriptionId>,
         facts: &[ChainFact],
@@ -60,10 +62,6 @@ impl Answers {
         }
     }
 
-    pub(crate) fn into_fulfilled(self) -> BTreeSet<SubscriptionId> {
-        self.fulfilled
-    }
-
     /// Whether an id was answered, for its present record.
     fn has(&self, id: SubscriptionId) -> bool {
         self.fulfilled.contains(&id) && !self.strays.contains(&id)
@@ -77,8 +75,8 @@ impl Answers {
 }
 
 impl Machine {
-    /// `TransactionIncluded`: a version of an open nonce is in a block. `answers` says what
-    /// the node answered in this block: a batch succeeds item by item.
+    /// `TransactionIncluded`: a version of an open nonce is in a block. `answers` says what the
+    /// node's batches answered in this block: they succeed item by item.
     /// `false` when the transaction is not one of ours, or was heard of before.
     pub(crate) fn transaction_included(
         &mut self,
@@ -135,7 +133,8 @@ impl Machine {
 
     /// Whether an item of a batch is among what the node answered in its block. After a reorg
     /// another's delivery may have answered a stranger of the same id, or the item did, where it
-    /// came before it could be withdrawn: then its transaction says so itself. The record may be
+    /// came before it could be withdrawn: then its transaction says so itself. Of an earlier
+    /// interval an old version may come so late that another answers the one that runs. The record may be
     /// cancelled since, in the same block.
     fn is_answered(
         &self,
@@ -151,11 +150,31 @@ impl Machine {
         let Some(tracked) = self.subscriptions.get(identity.id) else {
             return false;
         };
+        let cancelled = tracked.subscription.active_at == CANCELLED_AT;
+        let runs = tracked.interval(block) == delivery.interval;
         if tracked.block == identity.block {
-            answers.has(identity.id)
+            (cancelled || runs) && answers.has(identity.id)
         } else {
-            tracked.interval(block) == delivery.interval && answers.take(identity.id, receipt.tx)
+            runs && answers.take(identity.id, receipt.tx)
         }
+    }
+
+    /// What the receipts of single deliveries say to be answered by these: no item of a batch in
+    /// the same block can have been it, since the node answers an interval once.
+    pub(crate) fn answered_alone(&self, facts: &[ChainFact]) -> BTreeSet<SubscriptionId> {
+        let of_fact = |fact: &ChainFact| {
+            let ChainFact::TransactionIncluded(receipt) = fact else {
+                return None;
+            };
+            let slot = self.account.slots.get(&receipt.nonce)?;
+            let version = slot.version(receipt.tx).filter(|_| receipt.succeeded)?;
+            let [no] = version.does.deliveries() else {
+                return None;
+            };
+            let delivery = self.deliveries.get(*no)?;
+            Some(self.chain_id_of(delivery))
+        };
+        facts.iter().filter_map(of_fact).collect()
     }
 
     /// The block of an included nonce is gone; what follows is decided by
@@ -226,8 +245,9 @@ impl Machine {
             return Ok(());
         };
         if slot.versions.last().map(|version| &version.does) != Some(&slot.wanted) {
+            let percent = self.limits().fee_bump_percent;
             if let Some(slot) = self.account.slots.get_mut(&nonce) {
-                slot.quote = slot.quote.bumped();
+                slot.quote = slot.quote.bumped(percent);
                 if slot.wanted == Use::Fill {
                     slot.quote = slot.quote.of_transfer();
                 }
@@ -253,9 +273,12 @@ impl Machine {
             self.rest(nonce);
             return Ok(());
         }
-        let wanted = self.account.slots.get(&nonce).map(|slot| &slot.wanted);
-        let action = wanted.and_then(|wanted| self.action_of(wanted));
-        let (Some(action), Some(chain)) = (action, self.chain_config()) else {
+        let (Some(slot), Some(chain)) = (self.account.slots.get(&nonce), self.chain_config())
+        else {
+            self.rest(nonce); // Until there is a chain again.
+            return Ok(());
+        };
+        let Some(action) = self.action_of(&slot.wanted) else {
             return self.drop_unconfigured(turn, nonce);
         };
         let effect = Effect::Simulate {
@@ -312,12 +335,13 @@ impl Machine {
         let Some(slot) = self.account.slots.get(&nonce) else {
             return;
         };
-        let Phase::Included { tx, .. } = slot.phase else {
+        let Phase::Included { height, tx, .. } = slot.phase else {
             return;
         };
         let does = slot.version(tx).map(|version| version.does.clone());
+        let block = height;
         for no in does.iter().flat_map(Use::deliveries) {
-            self.delivery_final(*no, nonce);
+            self.delivery_final(*no, Inclusion { nonce, tx, block });
         }
         self.close_slot(nonce);
         self.account.settled = self.account.settled.max(after(nonce));

@@ -54,10 +54,6 @@ pub(crate) use inclusion::Answers;
 /// Gas of an empty transfer.
 const TRANSFER_GAS: u64 = 21_000;
 
-/// A replacement offers at least this much more, as a divisor of the old fee: a quarter, above
-/// the tenth that pools ask for.
-const BUMP_DIVISOR: u128 = 4;
-
 /// What a nonce is used for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Use {
@@ -113,10 +109,16 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// A quarter more per gas, and at least one wei.
-    pub(crate) fn bumped(self) -> Self {
+    /// So much more per gas, and at least one wei: also where the percentage is no whole number of
+    /// wei, it is offered in full.
+    pub(crate) fn bumped(self, percent: u16) -> Self {
+        let percent = u128::from(percent);
         let more = |fee: u128| {
-            fee.saturating_add(fee.checked_div(BUMP_DIVISOR).unwrap_or_default())
+            let hundreds = fee.checked_div(100).unwrap_or_default();
+            let rest = fee.checked_rem(100).unwrap_or_default();
+            let of_rest = rest.saturating_mul(percent).checked_div(100);
+            fee.saturating_add(hundreds.saturating_mul(percent))
+                .saturating_add(of_rest.unwrap_or_default())
                 .saturating_add(1)
         };
         Self {
@@ -400,9 +402,15 @@ impl Machine {
         else {
             return Ok(());
         };
-        self.insert_slot(turn, nonce, Use::Fill, quote.bumped().of_transfer())?;
+        let quote = self.bumped(quote).of_transfer();
+        self.insert_slot(turn, nonce, Use::Fill, quote)?;
         turn.resume.insert(nonce);
         Ok(())
+    }
+
+    /// What a replacement offers.
+    fn bumped(&self, quote: Quote) -> Quote {
+        quote.bumped(self.limits().fee_bump_percent)
     }
 
     /// A nonce for which others came first, in a block that is gone: what had left the node for it
@@ -418,15 +426,20 @@ impl Machine {
             return self.open_gap(turn, nonce);
         };
         self.insert_slot(turn, nonce, Use::Fill, quote)?;
+        let mut known = Vec::new();
         if let Some(slot) = self.account.slots.get_mut(&nonce) {
             for version in versions {
-                if let Entry::Vacant(free) = self.account.by_tx.entry(version.tx) {
-                    free.insert(nonce);
-                    slot.versions.push(version);
+                match self.account.by_tx.entry(version.tx) {
+                    Entry::Vacant(free) => {
+                        free.insert(nonce);
+                        slot.versions.push(version);
+                    }
+                    Entry::Occupied(_) => known.push(version),
                 }
             }
             slot.sent = true;
         }
+        self.note_dropped(&known);
         turn.resume.insert(nonce);
         Ok(())
     }
@@ -478,6 +491,7 @@ impl Machine {
             if let Some(at) = slot.timer {
                 self.schedule.timers.remove(&(at, Timer::Bump(nonce)));
             }
+            self.note_dropped(&slot.versions);
         }
     }
 

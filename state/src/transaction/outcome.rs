@@ -1,5 +1,7 @@
 //! What came of an effect of a nonce.
 
+use alloc::vec::Vec;
+
 use super::{Phase, Step, Version};
 use crate::{
     delivery::{INSUFFICIENT_ALLOWANCE, Loss, is_met},
@@ -60,18 +62,22 @@ impl Machine {
             if known.is_some_and(|of| of != nonce) {
                 return self.give_up_slot(turn, nonce, Loss::Unavailable);
             }
-            slot.versions.retain(|version| version.tx != *tx);
+            let same = slot.versions.extract_if(.., |version| version.tx == *tx);
+            let before: Vec<Version> = same.collect();
             slot.versions.reserve_exact(1); // Versions are large, and one is the rule.
+            let does = slot.wanted.clone();
             slot.versions.push(Version {
                 tx: *tx,
                 raw: PayloadAt {
                     seq: turn.seq,
                     payload: *raw,
                 },
-                does: slot.wanted.clone(),
+                does: does.clone(),
                 quote: slot.quote,
             });
             self.account.by_tx.insert(*tx, nonce);
+            self.note_signed(&does);
+            self.note_dropped(&before);
             return self.broadcast(turn, nonce);
         }
         if self.retry(id, SEND_ATTEMPTS_MAX) {

@@ -266,7 +266,7 @@ impl Machine {
             self.rest(nonce);
             return Ok(());
         };
-        let quote = slot.quote.bumped();
+        let quote = self.bumped(slot.quote);
         let list = slot.wanted.deliveries();
         let (gas, price) = (slot.share_of(quote), quote.price_expected());
         let too_dear = |no: &DeliveryNo| !self.is_worth(*no, gas, price);

@@ -64,6 +64,7 @@ impl Machine {
                 Chance::Lost(loss) => leaving.push((no, Leave::Lost(loss))),
             }
         }
+        let percent = self.limits().fee_bump_percent;
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
@@ -82,7 +83,7 @@ impl Machine {
             }
         } else {
             if sent {
-                slot.quote = slot.quote.bumped();
+                slot.quote = slot.quote.bumped(percent);
             }
             self.sign(turn, nonce)?;
         }
@@ -132,6 +133,7 @@ impl Machine {
 
     /// Replaces what a nonce was for by an empty transfer.
     pub(crate) fn fill(&mut self, turn: &mut Turn, nonce: Nonce) -> Result<(), Halt> {
+        let percent = self.limits().fee_bump_percent;
         let Some(slot) = self.account.slots.get_mut(&nonce) else {
             return Ok(());
         };
@@ -141,7 +143,7 @@ impl Machine {
         slot.wanted = Use::Fill;
         // A replacement must offer more, also where the cap is reached: one bump beyond it.
         if slot.sent {
-            slot.quote = slot.quote.bumped();
+            slot.quote = slot.quote.bumped(percent);
         }
         slot.quote = slot.quote.of_transfer();
         self.sign(turn, nonce)

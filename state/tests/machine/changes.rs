@@ -98,6 +98,25 @@ fn a_fee_is_raised_when_a_chain_is_configured_again() {
     at_the_end(&mut world);
 }
 
+/// What a reorg gave back is simulated again when there is a chain to do it on.
+#[test]
+fn what_was_in_a_block_waits_for_a_chain_to_be_configured_again() {
+    let mut world = asked(1);
+    world.settle();
+    world.mine(1);
+    assert_eq!(world.delivered(), 1);
+    world.apply(Event::ConfigChanged(without_a_chain()));
+    world.reorg(1);
+    world.pool.clear();
+    wait_but(&mut world, 600, |_, _| None);
+    assert!(matches!(state(&world, 1), State::Sent(_)));
+    world.start(Some(config()));
+    wait_but(&mut world, 60, |_, _| None);
+    world.run(2);
+    assert_eq!(world.delivered(), 1);
+    at_the_end(&mut world);
+}
+
 /// The delivery in an effect, where it is to be run, or to be signed.
 fn delivery_in(issued: &Issued) -> Option<(&'static str, &Delivery)> {
     match &issued.effect {
@@ -218,6 +237,31 @@ fn without_a_wallet_an_answer_with_a_price_is_given_up_and_one_without_is_delive
     }
 }
 
+/// Of a batch, the item with a price is given up without a wallet, and the other goes on.
+#[test]
+fn without_a_wallet_a_batch_goes_on_with_what_is_free() {
+    let mut world = World::new(batching(config(), 3));
+    let mut priced = subscription(&["alpha"]);
+    priced.payment_amount = Amount::from(10_000);
+    let free = subscription(&["alpha"]);
+    world.next = [free.clone(), free, priced].map(Next::Create).to_vec();
+    world.mine(1);
+    world.mine_block(1, false);
+    world.settle();
+    assert_eq!(
+        [2, 3].map(|no| state(&world, no)),
+        [State::Sent(Nonce(1)); 2]
+    );
+    let mut without = batching(config(), 3);
+    without.chain.as_mut().expect("a chain").payment_wallet = None;
+    world.apply(Event::ConfigChanged(without));
+    wait_but(&mut world, 60, |_, _| None);
+    assert_eq!(state(&world, 3), State::Withdrawn(Loss::Unconfigured));
+    world.run(2);
+    assert_eq!(world.delivered(), 2);
+    at_the_end(&mut world);
+}
+
 /// The account has used so many nonces, in each block so far.
 fn used(world: &mut World, nonces: u64) {
     for block in &mut world.blocks {
@@ -227,7 +271,7 @@ fn used(world: &mut World, nonces: u64) {
 
 #[test]
 fn nonces_of_others_that_are_free_again_hold_up_nothing() {
-    for waits in [false, true] {
+    for (waits, away) in [(false, true), (true, true), (true, false)] {
         let mut world = asked(1);
         world.run(1);
         assert_eq!(world.head().nonce, 1);
@@ -240,14 +284,47 @@ fn nonces_of_others_that_are_free_again_hold_up_nothing() {
             ask(&mut world, 2);
             world.settle();
         }
-        // A reorg takes them away while the node is.
+        // A reorg takes them away while the node is, or the watcher finds that they are.
         used(&mut world, 1);
-        world.start(None);
+        if away {
+            world.start(None);
+        } else {
+            world.apply(Event::AccountObserved {
+                head: world.head().block,
+                nonce: Nonce(1),
+                balance: Amount::from(1),
+            });
+        }
         ask(&mut world, 1);
         world.run(2);
         assert_eq!(world.delivered(), if waits { 4 } else { 2 });
         at_the_end(&mut world);
     }
+}
+
+/// An RPC that lags behind the record does not yet know the nonce that somebody else used.
+#[test]
+fn a_nonce_that_an_older_head_lacks_is_not_used_again() {
+    let mut world = asked(0);
+    let before = world.head().block;
+    world.next.push(Next::Foreign);
+    world.mine(1);
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(1)));
+    let at = world.now();
+    world.apply(Event::NodeStarted {
+        at,
+        version: "test".into(),
+    });
+    world.apply(Event::AccountObserved {
+        head: before,
+        nonce: Nonce(0),
+        balance: Amount::from(1),
+    });
+    assert_eq!(world.machine.account().next_nonce(), Some(Nonce(1)));
+    ask(&mut world, 1);
+    world.run(1);
+    assert_eq!(world.delivered(), 1);
+    at_the_end(&mut world);
 }
 
 /// The nonce that others used is free again before an operator confirms: nothing waits behind it.

@@ -15,7 +15,7 @@ use crate::{
 };
 use infernet_state::{
     Config, Effect, Event, Machine,
-    event::{Failure, Outcome, SyncedSubscription},
+    event::{Failure, Origin, Outcome, SyncedSubscription},
     types::{JobId, SubscriptionId},
 };
 use proptest::{
@@ -97,6 +97,7 @@ fn do_deed(world: &mut World, deed: Deed, batches: bool) {
                     subscription: known.record.clone(),
                     responses: 0,
                     responded: false,
+                    origin: Origin::Owner,
                 })
                 .collect();
             world.apply(Event::ConfigChanged(configured(batches, which)));

@@ -8,7 +8,7 @@ use infernet_state::{
     Config, Effect, Event, Machine,
     delivery::{Loss, State},
     effect::Action,
-    event::{ChainFact, Outcome, Success, SyncedSubscription},
+    event::{ChainFact, Origin, Outcome, Success, SyncedSubscription},
     job::{Cause, Stage},
     limits::{REVERTED_SIMULATIONS_MAX, VERSIONS_MAX},
     types::{BlockRef, BlockTime, Interval, Nonce, SubscriptionId},
@@ -205,6 +205,7 @@ fn a_block_counts_once_and_settles_what_is_read_of_it() {
             subscription: terms,
             responses: 0,
             responded: false,
+            origin: Origin::Owner,
         }],
         next: SubscriptionId(8),
     });
@@ -423,6 +424,7 @@ fn a_record_that_was_read_at_a_block_holds_its_facts() {
             subscription: terms.clone(),
             responses: 1,
             responded: false,
+            origin: Origin::Owner,
         }],
         next: SubscriptionId(2),
     });
@@ -491,6 +493,7 @@ fn an_answer_is_for_the_record_that_it_was_computed_for() {
                     subscription: terms,
                     responses: 0,
                     responded: false,
+                    origin: Origin::Owner,
                 }],
                 next: SubscriptionId(2),
             });

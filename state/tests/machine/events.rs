@@ -105,7 +105,7 @@ fn nothing_else_is_an_event() {
             assert!(codec::decode(kind, version, &longer).is_err(), "{kind}");
         }
     }
-    for (kind, version) in [(0, 1), (16, 1), (1, 0), (1, 2), (2, 3), (u16::MAX, u8::MAX)] {
+    for (kind, version) in [(0, 1), (16, 1), (1, 0), (1, 2), (2, 4), (u16::MAX, u8::MAX)] {
         assert!(
             codec::decode(kind, version, &[]).is_err(),
             "{kind} {version}"
@@ -203,6 +203,7 @@ fn long(len: usize) -> Vec<Event> {
             | Event::WallTimePassed { .. }
             | Event::AccountObserved { .. }
             | Event::QuarantineLifted
+            | Event::HeadObserved { .. }
             | Event::ChainReorged { .. }
             | Event::ChainFinalized { .. }
             | Event::SubscriptionsSynced { .. }

@@ -24,6 +24,34 @@ proptest! {
     }
 }
 
+/// The same with absences, of the node or of its RPC.
+fn act_or_absence() -> impl Strategy<Value = Act> {
+    let away =
+        (1..8_usize, 1..90_u64, any::<bool>()).prop_map(|(blocks, after, restarts)| Act::Away {
+            blocks,
+            after,
+            restarts,
+        });
+    prop_oneof![20 => act(), 1 => away]
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// What the node missed it reads, and begins nothing of it; what runs when it is back it begins.
+    #[test]
+    fn nothing_of_an_absence_is_begun_and_nothing_after_it_is_forgotten(
+        acts in prop::collection::vec(act_or_absence(), 1..120),
+        batches in any::<bool>(),
+    ) {
+        let mut world = World::new(world_config(batches));
+        for act in acts {
+            perform(&mut world, act);
+        }
+        at_the_end(&mut world);
+    }
+}
+
 /// The same with weeks in which results are forgotten; without requests that wait longer than the
 /// end of a life does.
 fn act_or_week() -> impl Strategy<Value = Act> {

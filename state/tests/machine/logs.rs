@@ -30,7 +30,7 @@ struct Life {
     judge: fn(&Machine),
 }
 
-const LIVES: [Life; 11] = [
+const LIVES: [Life; 12] = [
     Life {
         name: "callback-paid",
         what: "A callback with a price is answered and paid.",
@@ -213,6 +213,37 @@ const LIVES: [Life; 11] = [
                 lost.expect("kept").1.stage,
                 Stage::Failed(infernet_state::job::Cause::NotRerun)
             ));
+        },
+    },
+    Life {
+        name: "absence",
+        what: "The RPC is away, then the process; what others answered meanwhile is not begun.",
+        live: || {
+            let mut world = World::new(world_config(false));
+            world.next.push(Next::Create(terms(5, 1)));
+            world.run(3);
+            for restarts in [false, true] {
+                world.next.push(Next::Create(terms(0, 1)));
+                world.grow(30, true, false);
+                for id in 1..=world.head().subscriptions.len() {
+                    let id = u32::try_from(id).expect("few");
+                    world.next.push(Next::Fulfil(id, OTHER));
+                }
+                world.away(3, 15, restarts);
+                world.read(usize::MAX);
+                world.run(2);
+            }
+            world.mine(5);
+            world.run(6);
+            world
+        },
+        judge: |machine| {
+            assert_eq!(machine.chain().catching_up, None);
+            for id in [2, 3] {
+                let begun = machine.jobs().by_interval(SubscriptionId(id), Interval(1));
+                assert_eq!(begun.map(|(no, _)| no), None);
+            }
+            assert!(finals(machine) >= 1, "{:?}", machine.deliveries());
         },
     },
     Life {

@@ -197,6 +197,12 @@ fn a_batch_that_the_pool_refuses_is_sent_one_by_one() {
     assert!(matches!(state(&world, 2), State::Sent(_)), "not in haste");
     let answered = wait_but(&mut world, 120, refuse);
     assert!(answered < 200, "{answered} effects in two minutes");
+    let of_batches = world.signed.values().filter(|tx| items(&tx.action) > 1);
+    assert_eq!(
+        of_batches.count(),
+        1,
+        "not dearer, and no batch of what is left"
+    );
     world.run(1);
     assert_eq!(world.delivered(), 3);
     assert_eq!(state(&world, 3), State::Withdrawn(Loss::Unavailable));

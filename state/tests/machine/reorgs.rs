@@ -4,7 +4,7 @@
 use crate::common::*;
 use infernet_state::{
     Event,
-    event::SyncedSubscription,
+    event::{Origin, SyncedSubscription},
     job::Stage,
     types::{Interval, SubscriptionId},
 };
@@ -125,6 +125,7 @@ fn a_scan_that_begins_anew_is_not_cut_short_by_the_undo_of_an_older_one() {
             subscription: subscription(&["unheard-of"]),
             responses: 0,
             responded: false,
+            origin: Origin::Owner,
         };
         world.apply(Event::SubscriptionsSynced {
             block: world.head().block,

@@ -2,17 +2,21 @@
 
 use crate::{common::*, scenes::receipt};
 use infernet_state::{
-    Effect, Event, Machine,
+    Effect, Event, Issued, Machine,
+    admission::Reason,
     delegation::delegated_job_id,
     delivery::State,
     effect::Action,
-    event::{ChainFact, Failure, Outcome, Rejection, Subscription, Success, SyncedSubscription},
+    event::{
+        ChainFact, Failure, Origin, Outcome, Rejection, Subscription, Success, SyncedSubscription,
+    },
     ledger::Code,
     limits::{DELIVERIES_KEPT, RETIRED_SUBSCRIPTIONS_KEPT},
     machine::JobStatus,
-    subscription::Standing,
+    subscription::{Standing, Tracked},
     types::{
-        Amount, BlockRef, BlockTime, DeliveryNo, Interval, JobNo, Nonce, PayloadRef, SubscriptionId,
+        Address, Amount, BlockRef, BlockTime, DeliveryNo, Interval, JobNo, Nonce, PayloadRef,
+        SubscriptionId,
     },
 };
 
@@ -119,6 +123,7 @@ fn retired_subscriptions_are_forgotten_when_they_are_final_and_many() {
                 subscription,
                 responses: 0,
                 responded: false,
+                origin: Origin::Owner,
             }],
             next: SubscriptionId(4),
         },
@@ -126,6 +131,58 @@ fn retired_subscriptions_are_forgotten_when_they_are_final_and_many() {
     let third = machine.subscriptions().get(SubscriptionId(3));
     assert_eq!(third.expect("read").standing, Standing::Admitted);
     machine.audit().expect("sound");
+}
+
+/// How a subscription of the past came to be decides as it does for one that is created now; what
+/// is known of it is not forgotten when the past is read again.
+#[test]
+fn the_past_is_judged_by_how_it_came_to_be() {
+    let mut config = config();
+    let mut standings = |allowed: Vec<Address>, reads: &[[Origin; 3]]| {
+        config.containers[0].allowed_delegate_addresses = allowed;
+        let mut machine = Machine::new();
+        let mut apply = |event| drop(machine.apply(&event).expect("no halt"));
+        apply(Event::ConfigChanged(config.clone()));
+        for origins in reads {
+            let of_id = (1..).zip(origins).map(|(id, origin)| SyncedSubscription {
+                id: SubscriptionId(id),
+                subscription: subscription(&["alpha"]),
+                responses: 0,
+                responded: false,
+                origin: *origin,
+            });
+            apply(Event::SubscriptionsSynced {
+                block: block(1),
+                subscriptions: of_id.collect(),
+                next: SubscriptionId(4),
+            });
+        }
+        machine.audit().expect("sound");
+        let all = machine.subscriptions().range(SubscriptionId(1), 3);
+        let of = |(_, tracked): (_, &Tracked)| (tracked.standing, tracked.origin);
+        all.into_iter().map(of).collect::<Vec<_>>()
+    };
+    let (owner, delegated, unclear) = (Origin::Owner, Origin::Delegated(5), Origin::Unclear);
+    let told = [owner, delegated, unclear];
+    let (served, refused) = (
+        Standing::Admitted,
+        Standing::Refused(Reason::OwnerNotAllowed),
+    );
+    let somebody = vec![NODE];
+    let expected = [(served, owner), (refused, delegated), (refused, unclear)];
+    assert_eq!(standings(somebody.clone(), &[told]), expected);
+    // The owner is on the list, or nobody asks.
+    for allowed in [vec![CONSUMER], Vec::new()] {
+        for (standing, _) in standings(allowed, &[told]) {
+            assert_eq!(standing, served);
+        }
+    }
+    // What was served before anybody asked no longer is; what is known stays known.
+    assert_eq!(standings(somebody.clone(), &[[owner; 3], told]), expected);
+    assert_eq!(standings(somebody.clone(), &[told, [owner; 3]]), expected);
+    let found = [owner, delegated, delegated];
+    let expected = [(served, owner), (refused, delegated), (refused, delegated)];
+    assert_eq!(standings(somebody, &[told, found, told]), expected);
 }
 
 /// Blocks of creations that nobody serves, until all that was retired before is final and beyond
@@ -274,6 +331,76 @@ fn the_record_of_a_withdrawn_answer_is_kept_while_a_pool_may_hold_it() {
     let prices = entries.filter(|(_, entry)| entry.code == Code::Price);
     assert_eq!(prices.count(), 1);
     world.machine.audit().expect("sound");
+}
+
+/// As long as a block may hold its answer a job is kept, as it ended; then it goes at once, where
+/// its time is over.
+#[test]
+fn a_job_is_forgotten_when_no_block_can_hold_its_answer() {
+    let mut world = withdrawn();
+    let ended = |world: &World| world.machine.job_by_no(JobNo(1)).map(|job| job.ended);
+    let when = ended(&world).expect("kept");
+    assert!(when.is_some(), "it was given up");
+    let age = config().limits.result_age_max_ms;
+    world.wait(age + 1);
+    world.wait(age);
+    assert_eq!(ended(&world), Some(when), "the pool may hold it");
+    // What was signed but not sent when the node went down: the empty transfer.
+    world.start(None);
+    world.settle();
+    world.mine(1);
+    assert_eq!(world.delivered(), 0);
+    assert_eq!(ended(&world), Some(when), "a reorg may take the transfer");
+    assert_eq!(world.replayed(), world.machine);
+    world.finalize(0);
+    world.tick();
+    assert_eq!(ended(&world), None);
+    world.machine.audit().expect("sound");
+    assert_eq!(world.replayed(), world.machine);
+}
+
+/// A request goes with its newest job: it is kept as long as a block may hold what was signed for
+/// an earlier one, which is its job again then.
+#[test]
+fn a_request_is_kept_while_a_block_may_hold_an_earlier_answer() {
+    let mut config = config();
+    config.limits.result_age_max_ms = 5_000;
+    let mut world = World::new(config);
+    world.mine(1);
+    let mut terms = subscription(&["alpha"]);
+    (terms.period, terms.frequency) = (100, 2);
+    terms.active_at = world.head().block.time.as_contract_time();
+    let at = world.now();
+    world.apply(Event::DelegatedAccepted(delegated(7, terms, at)));
+    world.settle();
+    let sent = world.pool.clone();
+    assert_eq!(sent.len(), 1);
+    // Nobody includes it in its interval, and the container fails in the next, which is the last.
+    world.mine_block(10, false);
+    world.mine_block(90, false);
+    let is_call = |issued: &Issued| matches!(issued.effect, Effect::RunContainer(_));
+    let place = world.issued.iter().position(is_call).expect("called again");
+    let call = world.issued.remove(place).expect("there");
+    let failed = Failure::Container {
+        error: payload("error", 1),
+        retry: false,
+    };
+    world.end(&call, Outcome::Failed(failed));
+    world.wait(6_000);
+    world.wait(6_000);
+    let key = (CONSUMER, 7);
+    assert!(world.machine.delegations().get(key).is_some());
+    // Another fork holds it.
+    world.reorg(1);
+    world.pool = sent;
+    world.mine(5);
+    assert_eq!(world.delivered(), 1);
+    assert_eq!(status(&world), Some(JobStatus::Running), "it may go again");
+    assert_eq!(world.replayed(), world.machine);
+    world.finalize(0);
+    assert!(matches!(status(&world), Some(JobStatus::Success { .. })));
+    world.wait(6_000);
+    assert!(world.machine.delegations().get(key).is_none());
 }
 
 /// The record went with a reorg, and its work is forgotten in its time: not that of the record

@@ -50,6 +50,13 @@ pub(crate) enum Act {
     Finalize(usize),
     /// A verifier lets a proof's week pass; `coverage` alone draws it.
     Week,
+    /// The node, or its RPC, is away while the chain grows by so many blocks; lives with absences
+    /// alone draw it.
+    Away {
+        blocks: usize,
+        after: u64,
+        restarts: bool,
+    },
     Wait(u64),
     /// Answer an effect as a healthy world does.
     Answer(usize),
@@ -140,6 +147,11 @@ pub(crate) fn perform(world: &mut World, act: Act) {
         }
         Act::Finalize(behind) => world.finalize(behind),
         Act::Week => world.week(),
+        Act::Away {
+            blocks,
+            after,
+            restarts,
+        } => world.away(blocks, after, restarts),
         Act::Wait(ms) => world.wait(ms),
         Act::Answer(place) => {
             if let Some(issued) = world.issued.remove(place)
@@ -238,6 +250,7 @@ pub(crate) fn is_kind(act: &Act) -> bool {
         | Act::Reorg(_)
         | Act::Finalize(_)
         | Act::Week
+        | Act::Away { .. }
         | Act::Wait(_)
         | Act::Answer(_)
         | Act::Crash

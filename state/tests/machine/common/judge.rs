@@ -32,6 +32,7 @@ pub(crate) fn at_the_end(world: &mut World) {
 /// A healthy world until nothing is left to do; then nothing due may have been forgotten.
 pub(crate) fn drain(world: &mut World) {
     world.start(None);
+    world.read(usize::MAX);
     for _ in 0..120 {
         world.settle();
         world.wait(4_000);

@@ -19,6 +19,7 @@ macro_rules! all {
 }
 
 pub(crate) mod act;
+pub(crate) mod away;
 pub(crate) mod chain;
 pub(crate) mod golden;
 pub(crate) mod judge;
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<Event>,
     pub(crate) issued: VecDeque<Issued>,
     pub(crate) blocks: Vec<BlockState>,
+    /// How many of them the node has not read, being away.
+    pub(crate) unheard: usize,
     /// Actions of the next block, beside the pool.
     pub(crate) next: Vec<Next>,
     pub(crate) pool: BTreeMap<Hash, Tx>,
@@ -92,6 +95,7 @@ impl World {
             log: Vec::new(),
             issued: VecDeque::new(),
             blocks: vec![genesis],
+            unheard: 0,
             next: Vec::new(),
             pool: BTreeMap::new(),
             signed: BTreeMap::new(),
@@ -163,6 +167,7 @@ impl World {
             self.answers.insert(request.input.hash, answer);
         }
         let issued = self.machine.apply(&event).expect("no halt");
+        self.check_presence(&event, &issued);
         self.log.push(event);
         for transition in self.machine.transitions() {
             *self.seen.entry(table::key(transition)).or_default() += 1;
@@ -245,6 +250,20 @@ impl World {
 
     /// Mines; the pool's transactions are taken only if `with_pool`.
     pub(crate) fn mine_block(&mut self, after: u64, with_pool: bool) {
+        let is_read = self.unheard > 0;
+        self.grow(after, with_pool, !is_read);
+        if is_read {
+            // The chain grows while the node reads.
+            self.read(2);
+        } else {
+            let (block, facts) = (self.head().block, self.head().facts.clone());
+            self.apply(Event::ChainCommitted { block, facts });
+        }
+        self.tick();
+    }
+
+    /// The chain grows by a block, of which the node hears, or not yet.
+    pub(crate) fn grow(&mut self, after: u64, with_pool: bool, heard: bool) {
         let parent = self.head().clone();
         self.salt += 1;
         let block = BlockRef {
@@ -259,7 +278,12 @@ impl World {
         };
         let now = block.time.as_contract_time();
         for next in std::mem::take(&mut self.next) {
-            apply_next(&mut state, next, now);
+            if !heard && matches!(next, Next::Foreign) {
+                // A start behind a nonce that others used asks for an operator: not here.
+                self.next.push(next);
+            } else {
+                apply_next(&mut state, next, now);
+            }
         }
         while let Some(tx) = self
             .pool
@@ -273,11 +297,9 @@ impl World {
         }
         let used = state.nonce;
         self.pool.retain(|_, tx| tx.nonce >= used);
-        let facts = state.facts.clone();
         self.blocks.push(state);
+        self.unheard += usize::from(!heard);
         self.wall += after * 1_000;
-        self.apply(Event::ChainCommitted { block, facts });
-        self.tick();
     }
 
     /// Blocks above `depth` below the head are gone; what was included returns to the pool.
@@ -289,6 +311,7 @@ impl World {
             .map_or(0, |block| block.number as usize);
         let keep = self.blocks.len().saturating_sub(depth).max(floor + 1);
         for gone in self.blocks.split_off(keep) {
+            self.unheard = self.unheard.saturating_sub(1);
             for fact in gone.facts {
                 if let ChainFact::TransactionIncluded(receipt) = fact {
                     let tx = self.signed[&receipt.tx].clone();
@@ -298,10 +321,14 @@ impl World {
         }
         let ancestor = self.head().block;
         self.apply(Event::ChainReorged { ancestor });
+        self.rest();
     }
 
     pub(crate) fn finalize(&mut self, behind: usize) {
-        let place = self.blocks.len().saturating_sub(1 + behind);
+        let place = self
+            .blocks
+            .len()
+            .saturating_sub(1 + behind.max(self.unheard));
         let block = self.blocks[place].block;
         self.apply(Event::ChainFinalized { block });
     }

@@ -3,8 +3,8 @@
 use infernet_state::{
     Config, Effect, Event, Machine,
     event::{
-        ChainFact, Outcome, Receipt, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, Origin, Outcome, Receipt, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, Interval, JobId, Nonce, SubscriptionId, WallTime,
@@ -210,6 +210,14 @@ pub(crate) fn aimed(mut event: Event, place: usize, machine: &Machine) -> Event 
 }
 
 /// An event, and for an outcome which of the outstanding effects it is about.
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        Just(Origin::Owner),
+        (0..3_u32).prop_map(Origin::Delegated),
+        Just(Origin::Unclear),
+    ]
+}
+
 pub(crate) fn nonsense() -> impl Strategy<Value = (Event, usize)> {
     let at = (0..100_000_000_u64).prop_map(WallTime);
     let event = prop_oneof![
@@ -224,18 +232,20 @@ pub(crate) fn nonsense() -> impl Strategy<Value = (Event, usize)> {
         1 => Just(Event::QuarantineLifted),
         10 => (small_block(), prop::collection::vec(fact(), 0..5))
             .prop_map(|(block, facts)| Event::ChainCommitted { block, facts }),
+        1 => small_block().prop_map(|head| Event::HeadObserved { head }),
         3 => small_block().prop_map(|ancestor| Event::ChainReorged { ancestor }),
         1 => small_block().prop_map(|block| Event::ChainFinalized { block }),
-        2 => (small_block(), prop::collection::vec((0..5_u32, wild_terms(), any::<bool>()), 0..3), 0..5_u32)
+        2 => (small_block(), prop::collection::vec((0..5_u32, wild_terms(), any::<bool>(), origin()), 0..3), 0..5_u32)
             .prop_map(|(block, list, next)| Event::SubscriptionsSynced {
                 block,
                 subscriptions: list
                     .into_iter()
-                    .map(|(id, subscription, responded)| SyncedSubscription {
+                    .map(|(id, subscription, responded, origin)| SyncedSubscription {
                         id: SubscriptionId(id),
                         subscription,
                         responses: u16::from(responded),
                         responded,
+                        origin,
                     })
                     .collect(),
                 next: SubscriptionId(next),
@@ -243,8 +253,9 @@ pub(crate) fn nonsense() -> impl Strategy<Value = (Event, usize)> {
         2 => (0..4_u8, at.clone()).prop_map(|(number, at)| {
             Event::JobAccepted(job(number, &["alpha", "beta"], at))
         }),
-        2 => (0..3_u32, wild_terms(), at.clone(), 0..3_u32).prop_map(|(nonce, terms, at, known)| {
+        2 => (0..3_u32, wild_terms(), at.clone(), 0..3_u32, 0..9_u64).prop_map(|(nonce, terms, at, known, seen)| {
             let mut request = delegated(nonce, terms, at);
+            request.seen = BlockTime(GENESIS_TIME + seen);
             request.known_id = SubscriptionId(known);
             Event::DelegatedAccepted(request)
         }),

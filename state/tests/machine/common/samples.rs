@@ -4,9 +4,9 @@ use infernet_state::{
     Config, Event,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -102,6 +102,7 @@ pub(crate) fn config() -> Config {
             retry_backoff_ms: 3,
             retry_backoff_max_ms: 4,
             fee_bump_after_ms: 5,
+            fee_bump_percent: 15,
             job_expiry_ms: 6,
             result_age_max_ms: 7,
             results_max: 8,
@@ -317,6 +318,7 @@ pub(crate) fn samples() -> Vec<Event> {
         Event::JobReported { .. } => 13,
         Event::JobCancelled { .. } => 14,
         Event::EffectEnded { .. } => 15,
+        Event::HeadObserved { .. } => 16,
     );
     let key = Idempotency {
         key: hash(0x1d),
@@ -341,16 +343,23 @@ pub(crate) fn samples() -> Vec<Event> {
             block: block(8),
             facts: facts(),
         },
+        Event::HeadObserved { head: block(10) },
         Event::ChainReorged { ancestor: block(6) },
         Event::ChainFinalized { block: block(5) },
         Event::SubscriptionsSynced {
             block: block(9),
-            subscriptions: vec![SyncedSubscription {
+            subscriptions: all!(Origin;
+                Origin::Owner => Origin::Owner,
+                Origin::Delegated(_) => Origin::Delegated(6),
+                Origin::Unclear => Origin::Unclear)
+            .map(|origin| SyncedSubscription {
                 id: SubscriptionId(12),
                 subscription: subscription(),
                 responses: 1,
                 responded: true,
-            }],
+                origin,
+            })
+            .into(),
             next: SubscriptionId(13),
         },
         Event::DelegatedAccepted(DelegatedRequest {
@@ -364,6 +373,7 @@ pub(crate) fn samples() -> Vec<Event> {
             s: hash(0x13),
             input: payload(11),
             known_id: SubscriptionId(0),
+            seen: BlockTime(1_700_000_012),
         }),
         Event::JobCancelled {
             job: JobId([0x22; 16]),

@@ -4,7 +4,9 @@ use infernet_state::{
     Config,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::{DelegatedRequest, JobKind, JobRequest, Subscription},
-    types::{Address, Amount, EffectId, Hash, JobId, PayloadRef, SubscriptionId, WallTime},
+    types::{
+        Address, Amount, BlockTime, EffectId, Hash, JobId, PayloadRef, SubscriptionId, WallTime,
+    },
 };
 
 use super::{Next, World};
@@ -148,6 +150,7 @@ pub(crate) fn delegated(nonce: u32, terms: Subscription, at: WallTime) -> Delega
         s: hash("s", nonce.into()),
         input: payload("delegated", nonce.into()),
         known_id: SubscriptionId(0),
+        seen: BlockTime(0),
     }
 }
 

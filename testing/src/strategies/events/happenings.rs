@@ -96,6 +96,8 @@ pub enum Happening {
     Sync(u8, Record),
     /// The node's account is read: so many transactions more than the scene has seen.
     Account(u8),
+    /// The chain's head is seen, so many blocks above the scene's.
+    Seen(u8),
     /// An operator lifts the quarantine.
     Lift,
     /// A client asks: which container chain, how it wants the answer, whether with a proof, and one of few
@@ -202,6 +204,7 @@ pub fn happening() -> BoxedStrategy<Happening> {
         1 => (0_u16..30, vec(fact(), 0..3)).prop_map(|(part, facts)| Happening::More(part, facts)),
         1 => (0_u8..4, record()).prop_map(|(count, record)| Happening::Sync(count, record)),
         6 => prop_oneof![6 => Just(0_u8), 1 => 1_u8..3].prop_map(Happening::Account),
+        1 => (0_u8..6).prop_map(Happening::Seen),
         2 => Just(Happening::Lift),
         2 => (record(), 0_u32..4).prop_map(|(record, nonce)| Happening::Delegated(record, nonce)),
         1 => (pick(), any::<u8>()).prop_map(|(pick, status)| Happening::Reported(pick, status)),

@@ -4,9 +4,9 @@ use infernet_state::{
     Config, Event,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, EffectId, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -337,7 +337,14 @@ fn container() -> BoxedStrategy<ContainerConfig> {
 
 fn limits() -> BoxedStrategy<Limits> {
     (
-        (0_u16..4, 0_u16..4, edge_u64(), edge_u64(), edge_u64()),
+        (
+            0_u16..4,
+            0_u16..4,
+            edge_u64(),
+            edge_u64(),
+            edge_u64(),
+            any::<u16>(),
+        ),
         (
             edge_u64(),
             edge_u64(),
@@ -348,7 +355,8 @@ fn limits() -> BoxedStrategy<Limits> {
         ),
     )
         .prop_map(|(attempts, ages)| {
-            let (container_attempts_max, delivery_attempts_max, retry, retry_max, bump) = attempts;
+            let (container_attempts_max, delivery_attempts_max, retry, retry_max, bump, percent) =
+                attempts;
             let (job_expiry_ms, result_age_max_ms, results_max, jobs_open_max, margin, losses) =
                 ages;
             Limits {
@@ -357,6 +365,7 @@ fn limits() -> BoxedStrategy<Limits> {
                 retry_backoff_ms: retry,
                 retry_backoff_max_ms: retry_max,
                 fee_bump_after_ms: bump,
+                fee_bump_percent: percent,
                 job_expiry_ms,
                 result_age_max_ms,
                 results_max,
@@ -442,11 +451,11 @@ fn delegated() -> BoxedStrategy<DelegatedRequest> {
             edge_u32(),
             edge_u32(),
         ),
-        (any::<u8>(), hash(), hash(), payload(), id()),
+        (any::<u8>(), hash(), hash(), payload(), id(), edge_u64()),
     )
         .prop_map(|(what, signature)| {
             let (client, at, subscription, nonce, expiry) = what;
-            let (v, r, s, input, known_id) = signature;
+            let (v, r, s, input, known_id, seen) = signature;
             DelegatedRequest {
                 client,
                 at,
@@ -458,6 +467,7 @@ fn delegated() -> BoxedStrategy<DelegatedRequest> {
                 s,
                 input,
                 known_id,
+                seen: BlockTime(seen),
             }
         })
         .boxed()
@@ -517,17 +527,24 @@ fn local_event() -> BoxedStrategy<Event> {
 }
 
 fn chain_event() -> BoxedStrategy<Event> {
-    let synced = (id(), subscription(), any::<u16>(), any::<bool>()).prop_map(
-        |(id, subscription, responses, responded)| SyncedSubscription {
+    let origin = prop_oneof![
+        Just(Origin::Owner),
+        edge_u32().prop_map(Origin::Delegated),
+        Just(Origin::Unclear),
+    ];
+    let synced = (id(), subscription(), any::<u16>(), any::<bool>(), origin).prop_map(
+        |(id, subscription, responses, responded, origin)| SyncedSubscription {
             id,
             subscription,
             responses,
             responded,
+            origin,
         },
     );
     prop_oneof![
         3 => (block(), vec(chain_fact(), 0..4))
             .prop_map(|(block, facts)| Event::ChainCommitted { block, facts }),
+        1 => block().prop_map(|head| Event::HeadObserved { head }),
         1 => block().prop_map(|ancestor| Event::ChainReorged { ancestor }),
         1 => block().prop_map(|block| Event::ChainFinalized { block }),
         1 => (block(), vec(synced, 0..3), id()).prop_map(|(block, subscriptions, next)| {

@@ -5,9 +5,9 @@ use infernet_state::{
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     effect::Location,
     event::{
-        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Outcome, Receipt,
-        Rejection, ReportedStatus, Subscription, Success, SyncedSubscription, TransactionState,
-        WalletChange, WalletFact,
+        ChainFact, DelegatedRequest, Failure, Idempotency, JobKind, JobRequest, Origin, Outcome,
+        Receipt, Rejection, ReportedStatus, Subscription, Success, SyncedSubscription,
+        TransactionState, WalletChange, WalletFact,
     },
     types::{
         Address, Amount, BlockRef, BlockTime, Hash, Interval, JobId, Nonce, PayloadRef,
@@ -202,6 +202,11 @@ impl Scene {
                 nonce: Nonce(self.head().nonce.saturating_add(u64::from(*more))),
                 balance: Amount::from(1_000_000_000_000_000_000),
             },
+            Happening::Seen(above) => {
+                let mut head = self.head().block;
+                head.number = head.number.saturating_add(u64::from(*above));
+                Event::HeadObserved { head }
+            }
             Happening::Lift => Event::QuarantineLifted,
             Happening::Job(containers, stream, proof, key) => {
                 self.job(*containers, *stream, *proof, *key)
@@ -225,6 +230,7 @@ impl Scene {
                     s: tagged(8, u64::from(*nonce)),
                     input,
                     known_id: SubscriptionId(0),
+                    seen: self.head().block.time,
                 })
             }
             Happening::Reported(pick, status) => {
@@ -320,6 +326,7 @@ impl Scene {
                 subscription: subscription.clone(),
                 responses: 0,
                 responded: false,
+                origin: Origin::Owner,
             })
             .collect();
         if subscriptions.is_empty() && count > 0 {
@@ -328,6 +335,7 @@ impl Scene {
                 subscription: subscription(record, head.block.time),
                 responses: 0,
                 responded: false,
+                origin: Origin::Owner,
             });
         }
         let next = subscriptions

@@ -1,6 +1,10 @@
 //! A node without a chain, with one container in the same process, and a client of it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -13,7 +17,7 @@ use axum::{
 use infernet_node::{
     api::{ApiConfig, ApiError, ApiParts, ApiServer, ClientKey, RateLimit},
     container::{Container, ContainerService, Containers, Remote},
-    driver::{BoxFuture, Clock as _, Driver, Policy, SystemWorld},
+    driver::{BoxFuture, Clock as _, Driver, Handle, Policy, SystemWorld},
     executor::{Executor, Services},
     log::{MemoryLog, MemoryReader},
     ports::{Delegation, DelegationChecker, DelegationError},
@@ -24,7 +28,7 @@ use infernet_state::{
     admission::container_hash,
     config::{ChainConfig, ClientId, ContainerConfig, Limits},
     event::DelegatedRequest,
-    types::{Address, SubscriptionId},
+    types::{Address, BlockTime, SubscriptionId},
 };
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -45,6 +49,7 @@ pub(crate) struct Node {
     admin: SocketAddr,
     client: reqwest::Client,
     log: MemoryReader,
+    handle: Handle,
     container: Arc<Echo>,
     stop: watch::Sender<bool>,
     stop_loop: watch::Sender<bool>,
@@ -115,7 +120,8 @@ pub(crate) fn delegated() -> Value {
 /// An account with a well-known checksum (EIP-55).
 const SOMEBODY: [u8; 20] = alloy::primitives::hex!("5aaeb6053f3e94c9b9a09f33669435e7ef1beaed");
 
-/// Answers by the signature's `v`: 28 is somebody else's, 30 finds no chain.
+/// Answers by the signature's `v`: 28 is somebody else's, 29 finds a chain that is beyond its
+/// expiry, 30 finds none.
 struct ByRecoveryByte;
 
 impl DelegationChecker for ByRecoveryByte {
@@ -132,14 +138,15 @@ impl DelegationChecker for ByRecoveryByte {
             30 => Err(DelegationError::Unavailable {
                 reason: "no answer".to_owned(),
             }),
-            _ => Ok(Delegation {
+            v => Ok(Delegation {
                 known_id: SubscriptionId(0),
+                seen: BlockTime(if v == 29 { request.expiry.into() } else { 0 }),
             }),
         }))
     }
 }
 
-fn config(options: &Options) -> Config {
+pub(crate) fn config(options: &Options) -> Config {
     let container = |id: &str, external, allowed_clients| ContainerConfig {
         id: id.to_owned(),
         description: "says it again".to_owned(),
@@ -246,7 +253,7 @@ impl Node {
         };
         let (address, admin) = (server.local_addr(), server.admin_addr());
         running.push(tokio::spawn(server.serve(told(stopped))));
-        let executor = Executor::new(services, handle, world);
+        let executor = Executor::new(services, handle.clone(), world);
         running.push(tokio::spawn(async move {
             driver
                 .run(started, executor, told(loop_stopped))
@@ -259,6 +266,7 @@ impl Node {
             admin,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             log,
+            handle,
             container,
             stop,
             stop_loop,
@@ -317,6 +325,24 @@ impl Node {
             .send()
             .await
             .unwrap()
+    }
+
+    /// Gives up a job, from one of this machine's addresses.
+    pub(crate) async fn cancel_from(&self, from: [u8; 4], query: &str) -> (u16, Value) {
+        let client = reqwest::Client::builder().local_address(IpAddr::from(from));
+        let url = format!("http://{}/api/jobs?{query}", self.address);
+        let request = client.no_proxy().build().unwrap().delete(url);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub(crate) async fn cancel(&self, query: &str) -> (u16, Value) {
+        self.cancel_from([127, 0, 0, 1], query).await
+    }
+
+    /// Records a fact, as an observer does.
+    pub(crate) async fn observe(&self, event: Event) {
+        self.handle.observe(event, Vec::new()).await.unwrap();
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {

@@ -1,15 +1,17 @@
 //! The REST interface over the real loop, machine and container service.
 
-mod api_common;
+mod cancel;
+mod node;
+mod operator;
 
 use std::time::Duration;
 
-use api_common::{Node, Options};
 use infernet_node::{
     api::{ApiError, JOB_HEADER, RateLimit},
     log::MemoryLog,
 };
 use infernet_state::limits::JOB_CONTAINERS_MAX;
+use node::{Node, Options};
 use serde_json::{Value, json};
 
 /// A job for the container that answers with what it was asked.
@@ -165,7 +167,7 @@ async fn policy_errors_are_those_of_the_original() {
             (405, expected)
         );
     }
-    let delegated = api_common::delegated();
+    let delegated = node::delegated();
     let (status, refused) = node.post("/api/jobs", &delegated).await;
     let shown = &delegated["subscription"];
     assert_eq!(
@@ -222,7 +224,7 @@ async fn malformed_requests_are_the_clients_fault() {
         "too large for one record"
     );
 
-    let response = node.request("DELETE", "/api/jobs").await;
+    let response = node.request("PATCH", "/api/jobs").await;
     assert_eq!(response.status(), 405);
     let allowed = response.headers()["allow"].to_str().unwrap().to_owned();
     assert!(
@@ -533,7 +535,7 @@ async fn a_delegated_subscription_is_checked_before_it_is_answered() {
         ..Options::default()
     })
     .await;
-    let mut delegated = api_common::delegated();
+    let mut delegated = node::delegated();
     delegated["signature"]["v"] = json!(28);
     let (status, refused) = node.post("/api/jobs", &delegated).await;
     assert_eq!(status, 403);
@@ -551,6 +553,13 @@ async fn a_delegated_subscription_is_checked_before_it_is_answered() {
         "the chain cannot be read"
     );
     assert_eq!(node.get("/info").await.1["chain"]["enabled"], true);
+    // Void by the block at which it was checked, whatever is recorded of the chain.
+    delegated["signature"]["v"] = json!(29);
+    let (status, refused) = node.post("/api/jobs", &delegated).await;
+    assert_eq!(
+        (status, &refused["error"]),
+        (405, &json!("Signature expired"))
+    );
     // The body of the original, and beside it the job's id, that its client may ask for.
     delegated["signature"]["v"] = json!(27);
     let mut ids = Vec::new();
