@@ -291,11 +291,9 @@ impl Machine {
                 if !own {
                     return Ok(());
                 }
-                // The reference reverts where the sum does not fit; there it stays what it was.
-                match self.chores.allowance(*token).checked_add(*amount) {
-                    Some(more) => self.set_allowance(turn, block, *token, more),
-                    None => Ok(()),
-                }
+                // Where the sum does not fit, the reference reverts, and our wallets saturate.
+                let more = self.chores.allowance(*token).checked_add(*amount);
+                self.set_allowance(turn, block, *token, more.unwrap_or(Amount::MAX))
             }
             WalletChange::Approved {
                 spender,

@@ -340,3 +340,25 @@ fn a_statement_holds_its_first_and_its_last_event() {
         assert_eq!(shown, expected, "{from} to {to}");
     }
 }
+
+/// An allowance so large that what a stake gives back does not fit saturates, as our wallets do.
+#[test]
+fn an_allowance_that_overflows_saturates() {
+    let mut world = World::new(config());
+    let tx = hash("operators", 1);
+    let approved = WalletChange::Approved {
+        spender: NODE,
+        token: TOKEN,
+        amount: Amount::MAX,
+    };
+    let stake = |amount: u128, locked| WalletChange::Escrowed {
+        spender: NODE,
+        token: TOKEN,
+        amount: Amount::from(amount),
+        locked,
+    };
+    let changes = [approved, stake(5, true), stake(10, false)];
+    world.next = changes.map(|change| says(NODE_WALLET, tx, change)).to_vec();
+    world.mine(1);
+    assert_eq!(world.machine.chores().allowance(TOKEN), Amount::MAX);
+}

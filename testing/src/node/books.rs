@@ -23,6 +23,9 @@ use crate::{
     twin::Mismatch,
 };
 
+/// A proof request, with its subscription and interval.
+type Opened = ((u32, u32), ProofRequest);
+
 /// A sum that may be negative.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Net {
@@ -219,7 +222,7 @@ impl Node {
         before: &Model,
         call: &Call,
         id: u32,
-    ) -> Result<Option<((u32, u32), ProofRequest)>, Mismatch> {
+    ) -> Result<Option<Opened>, Mismatch> {
         let interval = match call {
             Call::DeliverCompute { interval, .. } | Call::DeliverDelegated { interval, .. } => {
                 Some(*interval)

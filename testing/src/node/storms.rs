@@ -1,14 +1,16 @@
 //! What goes wrong around a node: another chain, lost answers, containers that fail.
 
+use std::collections::BTreeSet;
+
 use infernet_state::{
     Effect, Issued,
     config::Limits,
     event::{Failure, Outcome, Rejection, Success, TransactionState},
     types::Hash,
 };
-use revm::primitives::B256;
+use revm::primitives::{Address, B256};
 
-use super::{Node, Signed, differ, origins::input_of};
+use super::{Closed, Node, Signed, differ, origins::input_of};
 use crate::twin::{Mismatch, Step};
 
 /// The most blocks that a reorg takes away.
@@ -113,6 +115,10 @@ impl Node {
         let reason = || String::from("a storm");
         match &issued.effect {
             Effect::RunContainer(_) => self.container_mishap(),
+            // What these say is told of the head: read ahead of the watcher, it would count twice.
+            Effect::ReadResponses { .. } | Effect::ReadPayer { .. } if self.is_behind() => {
+                Some(Outcome::Failed(Failure::Unavailable { reason: reason() }))
+            }
             Effect::Simulate { .. } if self.strikes(24) => {
                 self.happened.count("a simulation lagged");
                 let selector = [0; 4];
@@ -326,6 +332,7 @@ impl Node {
             return Ok(());
         };
         let gone = self.chain.split_off(stays);
+        let wallets = self.twin.model.wallets().keys().copied().collect();
         self.twin.model = past.model.clone();
         self.twin.world = past.world.world();
         self.so_far = past.so_far.clone();
@@ -334,7 +341,7 @@ impl Node {
         self.others.clear();
         self.happened.count("a reorg");
         self.refill_pool();
-        self.replay(gone)?;
+        self.replay(gone, &wallets)?;
         if self.down || self.strikes(3) {
             return Ok(()); // The watcher sees it later.
         }
@@ -363,7 +370,8 @@ impl Node {
         }
     }
 
-    fn replay(&mut self, gone: Vec<super::Closed>) -> Result<(), Mismatch> {
+    /// `wallets` are those of the chain that is gone: where one does not come again, nothing can be asked of it.
+    fn replay(&mut self, gone: Vec<Closed>, wallets: &BTreeSet<Address>) -> Result<(), Mismatch> {
         let mut postponed: Vec<(Step, Option<B256>)> = Vec::new();
         for (number, closed) in gone.into_iter().enumerate() {
             let now = self.twin.model.time();
@@ -375,6 +383,7 @@ impl Node {
             self.set_time(time.max(now))?;
             for (step, hash) in closed.others {
                 match self.dice.of(6) {
+                    _ if self.is_void(&step, wallets) => {}
                     0 => self.happened.count("a transaction did not come again"),
                     1 => postponed.push((step, hash)),
                     _ => self.again(&step, hash)?,
@@ -395,9 +404,21 @@ impl Node {
             }
         }
         for (step, hash) in postponed {
+            if self.is_void(&step, wallets) {
+                continue;
+            }
             self.again(&step, hash)?;
         }
         Ok(())
+    }
+
+    /// Whether a call is one of a wallet that there is no more.
+    fn is_void(&self, step: &Step, wallets: &BTreeSet<Address>) -> bool {
+        let Step::Call { call, .. } = step else {
+            return false;
+        };
+        let to = call.message(self.twin.model.deployment()).to;
+        wallets.contains(&to) && !self.twin.model.wallets().contains_key(&to)
     }
 
     /// What others did comes again.
