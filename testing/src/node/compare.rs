@@ -122,10 +122,8 @@ impl Node {
             Standing::Admitted | Standing::Completed => true,
             Standing::Refused(_) | Standing::Cancelled => false,
         };
-        // After an absence nothing is begun before its end is known, and read.
-        let present = self.observed && self.machine.chain().catching_up.is_none();
         // Where a reorg took time back, what had begun by then waits for it.
-        if !served || !present || self.head().number < deep || model.time() < self.latest {
+        if !served || self.head().number < deep || model.time() < self.latest {
             return Ok(());
         }
         let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
