@@ -174,6 +174,13 @@ impl Node {
             }
             self.followed.push(block);
         }
+        // The head is not as high as it was when the account was observed.
+        let head = self.head();
+        let wanted = self.machine.chain().catching_up;
+        if wanted.is_some_and(|height| height > head.number) {
+            self.happened.count("a head was lower than observed");
+            self.apply(&Event::HeadObserved { head })?;
+        }
         Ok(read)
     }
 

@@ -122,8 +122,9 @@ impl Node {
             Standing::Admitted | Standing::Completed => true,
             Standing::Refused(_) | Standing::Cancelled => false,
         };
-        // Where a reorg took time back, what had begun by then waits for it.
-        if !served || self.head().number < deep || model.time() < self.latest {
+        // Nothing is taken up before the account was observed; and where a reorg took time back, what had begun by
+        // then waits for it.
+        if !self.observed || !served || self.head().number < deep || model.time() < self.latest {
             return Ok(());
         }
         let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
@@ -138,7 +139,8 @@ impl Node {
             let at = at as u32;
             judge(&sub.into(), at, interval, count, responded).is_ok()
         });
-        if !open || soon || self.job_of(id, interval).is_some() {
+        if !open || soon || self.job_of(id, interval).is_some() || self.is_passed_over(id, interval)
+        {
             return Ok(());
         }
         Err(differ(
@@ -146,6 +148,13 @@ impl Node {
             format!("none, {:?}, due {:?}", tracked.standing, tracked.due),
             format!("it is open: {sub:?}"),
         ))
+    }
+
+    /// Whether a head that a reorg took away may have come too late for an interval, or too early: it was looked at
+    /// then, and is not again.
+    pub(super) fn is_passed_over(&self, id: u32, interval: Interval) -> bool {
+        let tracked = self.machine.subscriptions().get(SubscriptionId(id));
+        self.forks > 0 && tracked.is_some_and(|tracked| tracked.taken >= interval)
     }
 
     pub(super) fn job_of(&self, id: u32, interval: Interval) -> Option<&Job> {

@@ -261,7 +261,7 @@ impl Node {
     /// Why an interval without an answer has none, unless the storm is to blame.
     fn unexcused(&self, id: u32, interval: Interval) -> Option<String> {
         let Some(job) = self.job_of(id, interval) else {
-            return Some("no job".into());
+            return (!self.is_passed_over(id, interval)).then(|| "no job".into());
         };
         let why = format!("{:?}", job.stage);
         let Stage::Failed(cause) = job.stage else {
