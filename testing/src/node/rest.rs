@@ -114,6 +114,9 @@ impl Node {
         if self.down {
             self.come_up()?;
         }
+        if !self.open.is_empty() {
+            self.close_block()?;
+        }
         let now = self.twin.model.time();
         self.set_time(now.max(self.latest))?;
         for more in (0..=MORE_INTERVALS).rev() {
