@@ -325,7 +325,8 @@ impl Machine {
                 | Undo::Allowance { .. }
                 | Undo::ProofOpened(..)
                 | Undo::ProofJudged(..)
-                | Undo::Aliased(_) => None,
+                | Undo::Aliased(_)
+                | Undo::Passed(_) => None,
             });
         let known: BTreeSet<Nonce> = self.account.slots.keys().copied().chain(foreign).collect();
         let mut expected = from;

@@ -31,7 +31,7 @@ use crate::{
     proof::Verdict,
     subscription::{Responses, Standing, Step, Tracked},
     trace::Transition,
-    transaction::{Answers, after},
+    transaction::after,
     types::{Address, Amount, BlockRef, BlockTime, EntryNo, Interval, Nonce, Seq, SubscriptionId},
 };
 
@@ -72,6 +72,8 @@ pub(crate) enum Undo {
     ProofJudged(SubscriptionId, Interval),
     /// A delegated subscription got its id.
     Aliased(DelegationKey),
+    /// The interval that ran was passed over: there was no time or no need to work on it.
+    Passed(SubscriptionId),
 }
 
 /// What the machine knows of the chain itself.
@@ -191,9 +193,7 @@ impl Machine {
             }
         }
         let fulfilled = core::mem::take(&mut self.chain.fulfilled);
-        let alone = self.answered_alone(facts);
-        let in_batches = fulfilled.difference(&alone).copied().collect();
-        let mut answers = Answers::new(in_batches, facts, node);
+        let mut answers = self.answers_in(facts, &fulfilled, node);
         for fact in facts.iter().filter(|_| receipts) {
             match fact {
                 ChainFact::TransactionIncluded(receipt) => {
@@ -354,6 +354,9 @@ impl Machine {
             }
             Undo::ProofJudged(id, interval) => self.verdict_undone(id, interval),
             Undo::Aliased(key) => self.alias_undone(turn, key),
+            Undo::Passed(id) => {
+                turn.touched.insert(id);
+            }
         }
         Ok(())
     }
@@ -446,7 +449,8 @@ impl Machine {
                 | Undo::Counted { .. }
                 | Undo::Cursor(_)
                 | Undo::Allowance { .. }
-                | Undo::ProofOpened(..) => {}
+                | Undo::ProofOpened(..)
+                | Undo::Passed(_) => {}
             }
         }
         self.forget_tokens(turn, block, posted)?;

@@ -425,9 +425,16 @@ impl Machine {
             .by_interval(id, interval)
             .is_some_and(|(_, job)| !may_begin_again(job.stage));
         let begins = admitted && open && !begun && interval > tracked.taken;
+        let is_final = self
+            .chain
+            .finalized
+            .is_some_and(|of| of.number >= head.number);
         if begins {
             let closes = self.closes_of(active_at, period, interval);
             self.begin_interval(turn, identity, interval, closes)?;
+        } else if admitted && !begun && !is_final {
+            // A head that a reorg takes away came too late, or too early, for nobody.
+            self.journal(head.number, Undo::Passed(id));
         }
         if let Some(tracked) = self.subscriptions.tracked.get_mut(id.0) {
             tracked.taken = tracked.taken.max(interval);

@@ -24,7 +24,8 @@ enum Stake {
     Missing,
 }
 
-/// What the node answered in a block, as its events told so far.
+/// What the node's batches answered in a block, as its events told so far.
+#[derive(Default)]
 pub(crate) struct Answers {
     fulfilled: BTreeSet<SubscriptionId>,
     /// Which transaction's, where the facts stand in the order of their logs.
@@ -35,7 +36,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// `facts` are the newest of the block, `fulfilled` what all of them say of batches.
-    pub(crate) fn new(
+    fn new(
         fulfilled: BTreeSet<SubscriptionId>,
         facts: &[ChainFact],
         node: Option<Address>,
@@ -159,22 +160,36 @@ impl Machine {
         }
     }
 
-    /// What the receipts of single deliveries say to be answered by these: no item of a batch in
-    /// the same block can have been it, since the node answers an interval once.
-    pub(crate) fn answered_alone(&self, facts: &[ChainFact]) -> BTreeSet<SubscriptionId> {
-        let of_fact = |fact: &ChainFact| {
-            let ChainFact::TransactionIncluded(receipt) = fact else {
-                return None;
-            };
-            let slot = self.account.slots.get(&receipt.nonce)?;
-            let version = slot.version(receipt.tx).filter(|_| receipt.succeeded)?;
-            let [no] = version.does.deliveries() else {
-                return None;
-            };
-            let delivery = self.deliveries.get(*no)?;
-            Some(self.chain_id_of(delivery))
+    /// What a block's newest facts say of batches; `fulfilled` are all that the node answered in
+    /// it. An item of a batch cannot have been what a single delivery of the same block answered,
+    /// since the node answers an interval once.
+    pub(crate) fn answers_in(
+        &self,
+        facts: &[ChainFact],
+        fulfilled: &BTreeSet<SubscriptionId>,
+        node: Option<Address>,
+    ) -> Answers {
+        let receipts = || {
+            facts.iter().filter_map(|fact| {
+                let ChainFact::TransactionIncluded(receipt) = fact else {
+                    return None;
+                };
+                let slot = self.account.slots.get(&receipt.nonce)?;
+                let version = slot.version(receipt.tx).filter(|_| receipt.succeeded)?;
+                Some(version.does.deliveries())
+            })
         };
-        facts.iter().filter_map(of_fact).collect()
+        if !receipts().any(|deliveries| deliveries.len() > 1) {
+            return Answers::default(); // Nobody asks.
+        }
+        let alone: BTreeSet<_> = receipts()
+            .filter_map(|deliveries| match deliveries {
+                [no] => self.deliveries.get(*no).map(|of| self.chain_id_of(of)),
+                _ => None,
+            })
+            .collect();
+        let in_batches = fulfilled.difference(&alone).copied().collect();
+        Answers::new(in_batches, facts, node)
     }
 
     /// The block of an included nonce is gone; what follows is decided by

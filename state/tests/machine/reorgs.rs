@@ -182,3 +182,27 @@ fn nothing_is_sent_before_its_interval_runs_again() {
     assert_eq!(deliveries.filter(|(_, it)| it.reverts > 0).count(), 0);
     assert_eq!(world.replayed(), world.machine);
 }
+
+/// The head came too late for interval 3, and is gone: in the chain that takes its place there is
+/// time for it.
+#[test]
+fn an_interval_that_a_gone_head_passed_over_is_worked_on() {
+    let mut world = deep_in_the_second();
+    let tracked = world.machine.subscriptions().get(ID).expect("tracked");
+    let starts = u64::from(tracked.subscription.active_at) + 200;
+    let before = world.delivered();
+    world.mine(starts + 98 - world.head().block.time.0);
+    world.settle();
+    let job = |world: &World| world.machine.jobs().by_interval(ID, Interval(3)).is_some();
+    assert!(!job(&world));
+    world.reorg(1);
+    world.mine(starts + 10 - world.head().block.time.0);
+    world.settle();
+    assert!(job(&world));
+    for _ in 0..8 {
+        world.mine(1);
+        world.settle();
+    }
+    assert_eq!(world.delivered(), before + 1);
+    assert_eq!(world.replayed(), world.machine);
+}

@@ -139,8 +139,8 @@ impl Node {
             let at = at as u32;
             judge(&sub.into(), at, interval, count, responded).is_ok()
         });
-        if !open || soon || self.job_of(id, interval).is_some() || self.is_passed_over(id, interval)
-        {
+        let worked = self.job_of(id, interval).is_some() || self.is_of_old_clock(id, interval);
+        if !open || soon || worked {
             return Ok(());
         }
         Err(differ(
@@ -150,11 +150,11 @@ impl Node {
         ))
     }
 
-    /// Whether a head that a reorg took away may have come too late for an interval, or too early: it was looked at
-    /// then, and is not again.
-    pub(super) fn is_passed_over(&self, id: u32, interval: Interval) -> bool {
+    /// Whether an interval was worked on, or passed over, before the contract's clock of 32 bits began anew: it is
+    /// open once more then, 136 years later, and the machine leaves it.
+    pub(super) fn is_of_old_clock(&self, id: u32, interval: Interval) -> bool {
         let tracked = self.machine.subscriptions().get(SubscriptionId(id));
-        self.forks > 0 && tracked.is_some_and(|tracked| tracked.taken >= interval)
+        self.began_anew() && tracked.is_some_and(|tracked| tracked.taken >= interval)
     }
 
     pub(super) fn job_of(&self, id: u32, interval: Interval) -> Option<&Job> {

@@ -126,6 +126,9 @@ impl Node {
                 self.calm_consumers()?;
                 quiet = self.quieten(BLOCKS_MAX)?;
             }
+            if !quiet && self.began_anew() {
+                return Ok(()); // What was signed waits for its time, 136 years later.
+            }
             if !quiet {
                 return Err(differ("the end", self.unrest(), "all comes to rest"));
             }
@@ -264,7 +267,7 @@ impl Node {
     /// Why an interval without an answer has none, unless the storm is to blame.
     fn unexcused(&self, id: u32, interval: Interval) -> Option<String> {
         let Some(job) = self.job_of(id, interval) else {
-            return (!self.is_passed_over(id, interval)).then(|| "no job".into());
+            return (!self.is_of_old_clock(id, interval)).then(|| "no job".into());
         };
         let why = format!("{:?}", job.stage);
         let Stage::Failed(cause) = job.stage else {
