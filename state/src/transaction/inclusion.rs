@@ -37,17 +37,22 @@ pub(crate) struct Answers {
 impl Answers {
     /// `facts` are the newest of the block, `fulfilled` what all of them say of batches.
     fn new(
-        fulfilled: BTreeSet<SubscriptionId>,
+        fulfilled: &BTreeSet<SubscriptionId>,
         facts: &[ChainFact],
         node: Option<Address>,
     ) -> Self {
-        let (mut by_tx, mut of) = (BTreeSet::new(), None);
+        let (mut by_tx, mut foreign, mut of) = (BTreeSet::new(), BTreeSet::new(), None);
         for fact in facts {
             match fact {
-                ChainFact::TransactionIncluded(receipt) => of = Some(receipt.tx),
-                ChainFact::ForeignNonceUsed { .. } => of = None,
+                ChainFact::TransactionIncluded(receipt) => of = Some(Some(receipt.tx)),
+                ChainFact::ForeignNonceUsed { .. } => of = Some(None),
                 ChainFact::SubscriptionFulfilled { id, node: by } if node == Some(*by) => {
-                    by_tx.extend(of.map(|tx| (*id, tx)));
+                    match of {
+                        Some(Some(tx)) => by_tx.insert((*id, tx)),
+                        // Somebody else with the node's key; no item of a batch was it.
+                        Some(None) => foreign.insert(*id),
+                        None => false,
+                    };
                 }
                 ChainFact::SubscriptionFulfilled { .. }
                 | ChainFact::SubscriptionCreated { .. }
@@ -57,7 +62,7 @@ impl Answers {
             }
         }
         Self {
-            fulfilled,
+            fulfilled: fulfilled.difference(&foreign).copied().collect(),
             by_tx,
             strays: BTreeSet::new(),
         }
@@ -188,8 +193,8 @@ impl Machine {
                 _ => None,
             })
             .collect();
-        let in_batches = fulfilled.difference(&alone).copied().collect();
-        Answers::new(in_batches, facts, node)
+        let in_batches: BTreeSet<_> = fulfilled.difference(&alone).copied().collect();
+        Answers::new(&in_batches, facts, node)
     }
 
     /// The block of an included nonce is gone; what follows is decided by

@@ -140,6 +140,38 @@ fn what_fails_in_a_batch_and_succeeds_alone_is_paid_alone() {
     assert_eq!(world.replayed(), world.machine);
 }
 
+/// Somebody else answers with the node's key, in the block that holds the node's own batch: the
+/// item that comes too late there earned nothing.
+#[test]
+fn what_the_key_answered_elsewhere_is_not_the_batchs() {
+    let mut world = World::new(world_config(true));
+    world.next = vec![Next::Create(priced(10_000)); 3];
+    world.mine(1);
+    world.mine_block(1, false);
+    world.settle();
+    let batch = newest(&world, 1);
+    assert!(
+        matches!(&world.signed[&batch].action, Action::DeliverBatch(items) if items.len() == 2)
+    );
+    let answered = |id| ChainFact::SubscriptionFulfilled {
+        id: SubscriptionId(id),
+        node: NODE,
+    };
+    let mut facts = vec![
+        ChainFact::ForeignNonceUsed { nonce: Nonce(0) },
+        answered(2),
+        receipt(1, batch, true),
+    ];
+    facts.extend(pays(batch));
+    facts.push(answered(3));
+    world.pool.clear();
+    block(&mut world, facts, 2);
+    assert!(!matches!(state(&world, 2), State::Included(_)));
+    assert_eq!(state(&world, 3), State::Included(Nonce(1)));
+    assert_explained(&world, 10_000);
+    assert_eq!(world.replayed(), world.machine);
+}
+
 /// Before the node creates what was signed, another record is created under its nonce: the answer
 /// reaches that one, which pays its own price.
 #[test]
