@@ -21,7 +21,7 @@ use crate::{
 
 /// Seconds of block time in which nothing is begun any more before an interval ends: the defaults of the
 /// configuration, margin and delay.
-pub(super) const CLOSING_S: u64 = 2 + 2 + 1;
+const CLOSING_S: u64 = 2 + 2 + 1;
 
 fn equal<T: PartialEq + std::fmt::Display>(
     what: impl FnOnce() -> String,
@@ -109,38 +109,14 @@ impl Node {
         sub: &Subscription,
         interval: Interval,
     ) -> Result<(), Mismatch> {
-        let model = &self.twin.model;
         let Some(tracked) = self.machine.subscriptions().get(SubscriptionId(id)) else {
             return Ok(());
         };
-        let trail = self
-            .machine
-            .config()
-            .and_then(|config| config.chain.as_ref());
-        let deep = tracked.height + trail.map_or(0, |chain| chain.trail_head_blocks);
-        let served = match tracked.standing {
-            Standing::Admitted | Standing::Completed => true,
-            Standing::Refused(_) | Standing::Cancelled => false,
-        };
         // Nothing is taken up before the account was observed; and where a reorg took time back, what had begun by
         // then waits for it.
-        if !self.observed || !served || self.head().number < deep || model.time() < self.latest {
-            return Ok(());
-        }
-        let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
-        let responded = model.responded().contains(&(id, interval.0, self.account));
-        let now = model.time();
-        let ends = interval_end(sub.active_at, sub.period, interval)
-            .map(|end| subscription::in_epoch_of(now, end));
-        let soon = ends.is_some_and(|end| end < now + CLOSING_S + 1);
-        // Now, and when it could be included: the contract's clock may begin anew in between.
-        let open = [now, now + INCLUSION_S].into_iter().all(|at| {
-            #[expect(clippy::cast_possible_truncation, reason = "the contract truncates")]
-            let at = at as u32;
-            judge(&sub.into(), at, interval, count, responded).is_ok()
-        });
+        let waits = !self.observed || self.twin.model.time() < self.latest;
         let worked = self.job_of(id, interval).is_some() || self.is_of_old_clock(id, interval);
-        if !open || soon || worked {
+        if waits || worked || !self.is_served(id) || !self.is_open(id, sub, interval) {
             return Ok(());
         }
         Err(differ(
@@ -148,6 +124,38 @@ impl Node {
             format!("none, {:?}, due {:?}", tracked.standing, tracked.due),
             format!("it is open: {sub:?}"),
         ))
+    }
+
+    /// Whether an answer would be taken now, and when it could be included (the contract's clock may begin anew in
+    /// between), and nobody has to hurry.
+    pub(super) fn is_open(&self, id: u32, sub: &Subscription, interval: Interval) -> bool {
+        let model = &self.twin.model;
+        let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
+        let responded = model.responded().contains(&(id, interval.0, self.account));
+        let now = model.time();
+        let ends = interval_end(sub.active_at, sub.period, interval)
+            .map(|end| subscription::in_epoch_of(now, end));
+        let soon = ends.is_some_and(|end| end < now + CLOSING_S + 1);
+        let open = [now, now + INCLUSION_S].into_iter().all(|at| {
+            #[expect(clippy::cast_possible_truncation, reason = "the contract truncates")]
+            let at = at as u32;
+            judge(&sub.into(), at, interval, count, responded).is_ok()
+        });
+        open && !soon
+    }
+
+    /// Whether the machine serves a subscription, whose creation is as deep as the configuration wants.
+    pub(super) fn is_served(&self, id: u32) -> bool {
+        let Some(tracked) = self.machine.subscriptions().get(SubscriptionId(id)) else {
+            return false;
+        };
+        let config = self.machine.config().and_then(|of| of.chain.as_ref());
+        let deep = tracked.height + config.map_or(0, |chain| chain.trail_head_blocks);
+        let admitted = match tracked.standing {
+            Standing::Admitted | Standing::Completed => true,
+            Standing::Refused(_) | Standing::Cancelled => false,
+        };
+        admitted && self.head().number >= deep
     }
 
     /// Whether an interval was worked on, or passed over, before the contract's clock of 32 bits began anew: it is

@@ -20,13 +20,12 @@ use infernet_state::{
     delivery::{self, Loss},
     job::{Cause, Stage},
     ledger::Balance,
-    subscription::{self, Standing, interval_end, judge},
     transaction::Phase,
-    types::{Interval, SubscriptionId, WallTime},
+    types::{Interval, WallTime},
 };
 use revm::primitives::U256;
 
-use super::{INCLUSION_S, Node, compare::CLOSING_S, differ};
+use super::{Node, differ};
 use crate::{
     evm::Execution,
     model::{Answer, Call, ConsumerScript, Control, Subscription},
@@ -215,6 +214,10 @@ impl Node {
         let subs = self.twin.model.subscriptions().clone();
         for (id, sub) in subs {
             let interval = Interval(self.twin.model.current_interval(id));
+            let answer = (id, interval.0, self.account);
+            if self.twin.model.responded().contains(&answer) {
+                self.happened.count("what was owed was delivered");
+            }
             if !self.is_open(id, &sub, interval) || !self.is_served(id) {
                 continue;
             }
@@ -230,38 +233,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    fn is_open(&mut self, id: u32, sub: &Subscription, interval: Interval) -> bool {
-        let model = &self.twin.model;
-        let count = model.counts().get(&(id, interval.0)).copied().unwrap_or(0);
-        let responded = model.responded().contains(&(id, interval.0, self.account));
-        let now = model.time();
-        let ends = interval_end(sub.active_at, sub.period, interval)
-            .map(|end| subscription::in_epoch_of(now, end));
-        let soon = ends.is_some_and(|end| end < now + CLOSING_S + 1);
-        let open = [now, now + INCLUSION_S].into_iter().all(|at| {
-            #[expect(clippy::cast_possible_truncation, reason = "the contract truncates")]
-            let at = at as u32;
-            judge(&sub.into(), at, interval, count, responded).is_ok()
-        });
-        if responded {
-            self.happened.count("what was owed was delivered");
-        }
-        open && !soon
-    }
-
-    fn is_served(&self, id: u32) -> bool {
-        let Some(tracked) = self.machine.subscriptions().get(SubscriptionId(id)) else {
-            return false;
-        };
-        let config = self.machine.config().and_then(|of| of.chain.as_ref());
-        let deep = tracked.height + config.map_or(0, |chain| chain.trail_head_blocks);
-        let admitted = match tracked.standing {
-            Standing::Admitted | Standing::Completed => true,
-            Standing::Refused(_) | Standing::Cancelled => false,
-        };
-        admitted && self.head().number >= deep
     }
 
     /// Why an interval without an answer has none, unless the storm is to blame.
